@@ -1,0 +1,44 @@
+# Everything comes from installed packages, by name; nothing is downloaded during configure. `tools/install_deps.sh`
+# installs what is missing.
+find_package(Threads REQUIRED)
+find_package(PkgConfig REQUIRED)
+
+function(rlcpp_require_header variable header package)
+  find_path(${variable} ${header})
+  if(NOT ${variable})
+    message(FATAL_ERROR "${header} is missing: install ${package}, or run tools/install_deps.sh")
+  endif()
+endfunction()
+
+rlcpp_require_header(RLCPP_TOMLPP toml++/toml.h libtomlplusplus-dev)
+rlcpp_require_header(RLCPP_JSON nlohmann/json.hpp nlohmann-json3-dev)
+rlcpp_require_header(RLCPP_FMT fmt/format.h libfmt-dev)
+rlcpp_require_header(RLCPP_PCRE2 pcre2.h libpcre2-dev)
+rlcpp_require_header(RLCPP_UTF8PROC utf8proc.h libutf8proc-dev)
+
+find_library(RLCPP_PCRE2_LIB NAMES libpcre2-8.a pcre2-8 REQUIRED)
+find_library(RLCPP_UTF8PROC_LIB NAMES libutf8proc.a utf8proc REQUIRED)
+
+if(RLCPP_CUDA)
+  if(NOT CMAKE_CUDA_ARCHITECTURES)
+    set(CMAKE_CUDA_ARCHITECTURES 90a-real)
+  endif()
+  enable_language(CUDA)
+  set(CMAKE_CUDA_STANDARD 20)
+  find_package(CUDAToolkit REQUIRED)
+endif()
+
+# Options that every target of ours is compiled with.
+add_library(rlcpp_options INTERFACE)
+target_include_directories(rlcpp_options INTERFACE ${CMAKE_SOURCE_DIR}/src)
+target_compile_definitions(rlcpp_options INTERFACE FMT_HEADER_ONLY=1 TOML_HEADER_ONLY=1)
+# -ffp-contract=off: a product and a sum become one rounding only where the source says so. Without it the same
+# expression could round differently in two translation units, and `exact` mode would not be.
+target_compile_options(rlcpp_options INTERFACE
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wundef -Werror -ffp-contract=off
+                            -fno-omit-frame-pointer>)
+target_link_libraries(rlcpp_options INTERFACE Threads::Threads)
+if(RLCPP_SANITIZE)
+  target_compile_options(rlcpp_options INTERFACE -fsanitize=${RLCPP_SANITIZE})
+  target_link_options(rlcpp_options INTERFACE -fsanitize=${RLCPP_SANITIZE})
+endif()

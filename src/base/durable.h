@@ -1,0 +1,78 @@
+// Every durable write goes through here, so that it can be recorded, made to fail and replayed in tests. Rules: a failed
+// fsync is final for that file; names appear only when their content is on disk; a directory is complete or absent.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace rlcpp::durable {
+
+// The seven calls that change a disk. The default does them; tests put a recorder or a fault injector in front.
+class FileLayer {
+ public:
+  virtual ~FileLayer() = default;
+  virtual int open_new(const std::string& path) = 0;                  // O_CREAT | O_EXCL | O_NOFOLLOW; returns a descriptor
+  virtual int open_append(const std::string& path) = 0;
+  virtual void write(int fd, std::span<const std::byte> bytes) = 0;   // whole, EINTR handled
+  virtual void sync(int fd) = 0;                                      // fdatasync
+  virtual void close(int fd) = 0;
+  virtual void rename(const std::string& from, const std::string& to) = 0;
+  virtual void sync_directory(const std::string& path) = 0;
+  virtual void make_directory(const std::string& path) = 0;           // one level; exists is an error
+  virtual void remove(const std::string& path) = 0;                   // a file or an empty directory
+};
+FileLayer& system_files();
+
+// CRC32C (Castagnoli), as in the manifest; `crc` continues an earlier value.
+std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t crc = 0);
+
+// Writes `path` whole or not at all: temporary name, write, sync, rename, sync of the directory.
+void write_file(FileLayer& files, const std::string& path, std::string_view content);
+
+void make_directories(FileLayer& files, const std::string& path);
+// Renames to a trash name first, then removes what is inside; a crash half way leaves only trash.
+void remove_tree(FileLayer& files, const std::string& path);
+std::string read_file(const std::string& path);  // throws bad_input naming the path
+
+// A directory that appears complete or not at all: files are written under "<path>.tmp-<run>", each synced and CRC'd per
+// 4 MiB; commit() writes manifest.json (files, sizes, checksums, and `facts`), syncs, renames to `path`, syncs the parent.
+class AtomicDirectory {
+ public:
+  AtomicDirectory(FileLayer& files, std::string path, std::string run_id);
+  ~AtomicDirectory();  // uncommitted: removes the temporary directory as well as it can
+
+  // Streams one file; the returned writer must be finished before commit().
+  class Writer {
+   public:
+    void write(std::span<const std::byte> bytes);
+    void finish();
+   private:
+    friend class AtomicDirectory;
+    struct State;
+    std::shared_ptr<State> state_;
+  };
+  Writer create(const std::string& name);
+  void add(const std::string& name, std::string_view content);
+  // facts_json: an object, e.g. {"step": 12, "config_hash": ...}.
+  void commit(const std::string& facts_json);
+
+ private:
+  struct State;
+  std::shared_ptr<State> state_;
+};
+
+// Reads and verifies manifest.json, sizes and (if `checksums`) every checksum. Throws bad_input naming file and offset.
+// Returns the facts object as JSON text.
+std::string verify_directory(const std::string& path, bool checksums = true);
+
+// Names of committed entries "step_<N>" under `root`, by N ascending; temporary and unverifiable ones are skipped and
+// listed in `skipped` with the reason.
+std::vector<std::int64_t> committed_steps(const std::string& root, std::vector<std::string>* skipped);
+
+}  // namespace rlcpp::durable

@@ -1,0 +1,48 @@
+// A fixed set of threads for data-parallel loops. Work is split into tasks whose boundaries never depend on the number
+// of threads, so results do not either: a task owns its outputs, and reductions go through per-task partial results
+// that are added in task order.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace rlcpp {
+
+class ThreadPool {
+ public:
+  // threads = 0: one for each core that this process may run on. The calling thread is one of them.
+  explicit ThreadPool(int threads = 0);
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int size() const { return static_cast<int>(workers_.size()) + 1; }
+
+  // Runs task(i) for i in [0, count) on all threads and returns when all are done. Tasks are taken in index order,
+  // whichever thread is free. The first exception thrown by a task is thrown again here, after the others ended.
+  // Not reentrant: a task must not call parallel_for on the same pool.
+  void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& task);
+
+ private:
+  void work();
+  void run_tasks();
+
+  std::vector<std::thread> workers_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::condition_variable finished_;
+  const std::function<void(std::int64_t)>* task_ = nullptr;
+  std::int64_t count_ = 0;
+  std::atomic<std::int64_t> next_{0};
+  std::atomic<std::uint64_t> generation_{0};
+  std::atomic<int> busy_{0};
+  std::exception_ptr failure_;
+  bool stop_ = false;
+};
+
+}  // namespace rlcpp

@@ -1,0 +1,94 @@
+// Forward and backward of the decoder, written by hand: a layer's backward is a readable function beside its forward.
+// The head is not here (ops/head.h): the decoder ends with the final norm.
+#pragma once
+
+#include "model/weights.h"
+#include "ops/attention.h"
+
+namespace rlcpp::model {
+
+// Cos and sin of every position up to max_position of the run [P, head_dim / 2] f32, with the model's rope scaling.
+struct RopeTables {
+  Tensor cos, sin;
+};
+struct RopeRegions {
+  RegionId cos, sin;
+};
+RopeRegions plan_rope(const ModelConfig& config, MemoryPlan& plan, std::int64_t positions);
+RopeTables make_rope(const ModelConfig& config, const Arena& arena, const RopeRegions& regions);
+
+// One packed row of M tokens: D documents one after the other.
+struct PackedBatch {
+  Tensor ids;         // [M] i32
+  Tensor positions;   // [M] i32, from 0 in each document
+  Tensor cu_seqlens;  // [D + 1] i32
+};
+
+// Which activations are kept between forward and backward.
+enum class Recompute : std::uint8_t {
+  kNone,       // everything the backward reads
+  kSelective,  // norms and SwiGLU are computed again
+  kFull,       // only block inputs are kept
+};
+
+// Memory of the activations for up to `max_tokens` tokens.
+class Activations {
+ public:
+  struct Regions;
+  static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens, Recompute recompute);
+  Activations(const ModelConfig& config, const Arena& arena, const Regions& regions);
+
+  struct Layer {
+    Tensor input;     // [M, H] residual stream before the block (full: the only one kept)
+    Tensor norm1, rstd1, qkv_raw, qkv, qk_rstd, attn, lse, mid /* residual after attention */, norm2, rstd2, gate_up, swiglu;
+  };
+  struct Regions {
+    std::vector<std::vector<RegionId>> layers;
+    std::vector<RegionId> shared;
+    std::int64_t max_tokens = 0;
+    Recompute recompute = Recompute::kNone;
+  };
+
+  std::vector<Layer> layers;  // with recompute, fields of different layers share memory
+  Tensor last;                // [M, H] residual stream after the last block
+  Tensor final_rstd;
+  Tensor hidden;              // [M, H] after the final norm: input of the head
+  Tensor scratch_hidden, scratch_wide, scratch_qkv, delta;  // backward temporaries
+  std::int64_t max_tokens = 0;
+  Recompute recompute = Recompute::kNone;
+};
+
+// Runs the packed batch; returns the view [M, H] of activations.hidden.
+Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
+               const RopeTables& rope, const PackedBatch& batch, Activations& activations);
+
+// dhidden [M, H] is consumed. gradients accumulate (+=); empty tensors in `gradients` are frozen parameters.
+void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
+              const RopeTables& rope, const PackedBatch& batch, Activations& activations, const Tensor& dhidden,
+              const WeightSet& gradients);
+
+// The engine's forward: T tokens of any sequences, prefill and decode together (see ops::attention_paged).
+struct PagedBatch {
+  Tensor ids;           // [T] i32
+  Tensor positions;     // [T] i32
+  Tensor slots;         // [T] i32: where k and v of each token go
+  Tensor sequence_of;   // [T] i32
+  Tensor block_tables;  // [S, max_pages] i32
+};
+
+// Temporaries for up to max_tokens tokens of paged forward.
+struct PagedScratch {
+  Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu;
+};
+struct PagedScratchRegions {
+  std::vector<RegionId> regions;
+};
+PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens);
+PagedScratch make_paged_scratch(const ModelConfig& config, const Arena& arena, const PagedScratchRegions& regions);
+
+// Returns the view [T, H] of the final-normed hidden states. Bit-equal to forward() on the same documents.
+Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
+                     const RopeTables& rope, const PagedBatch& batch, const std::vector<ops::KvPages>& cache,
+                     PagedScratch& scratch);
+
+}  // namespace rlcpp::model

@@ -1,0 +1,1 @@
+# Set by the ops room: per-file flags of src/ops/cpu kernels.

@@ -1,0 +1,19 @@
+// What an operation runs with: the device, its threads, and the numeric mode it must keep. Passed down, never global.
+#pragma once
+
+#include "base/thread_pool.h"
+#include "tensor/tensor.h"
+
+namespace rlcpp::ops {
+
+// docs/numerics.md. exact: every forward sum has one fixed order that does not depend on batch, packing, chunking, padding or threads,
+// and the same code serves trainer and engine. fast: deterministic from run to run, no more. The CPU knows only exact.
+enum class NumericMode : std::uint8_t { kExact, kFast };
+
+struct Context {
+  Device device;
+  NumericMode mode = NumericMode::kExact;
+  ThreadPool* pool = nullptr;  // never null once made by make_context
+};
+
+}  // namespace rlcpp::ops

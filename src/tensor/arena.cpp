@@ -1,0 +1,150 @@
+#include "tensor/arena.h"
+
+#include <sys/mman.h>
+
+#include <array>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+namespace rlcpp {
+namespace {
+
+constexpr std::size_t kAlignment = 256;
+constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
+constexpr std::array kUses = {MemoryUse::kWeights,     MemoryUse::kGradients, MemoryUse::kOptimizer,
+                              MemoryUse::kActivations, MemoryUse::kLogits,    MemoryUse::kKvCache,
+                              MemoryUse::kCommunication, MemoryUse::kWorkspace};
+
+std::string line_of(std::string_view label, std::size_t bytes) {
+  std::array<char, 96> text{};
+  if (static_cast<double>(bytes) >= 0.1 * kGiB) {
+    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f GiB\n", static_cast<int>(label.size()), label.data(),
+                  static_cast<double>(bytes) / kGiB);
+  } else {
+    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f MiB\n", static_cast<int>(label.size()), label.data(),
+                  static_cast<double>(bytes) / (1024.0 * 1024.0));
+  }
+  return text.data();
+}
+
+}  // namespace
+
+std::string_view name_of(MemoryUse use) {
+  switch (use) {
+    case MemoryUse::kWeights: return "weights";
+    case MemoryUse::kGradients: return "gradients";
+    case MemoryUse::kOptimizer: return "optimizer";
+    case MemoryUse::kActivations: return "activations";
+    case MemoryUse::kLogits: return "logits";
+    case MemoryUse::kKvCache: return "kv cache";
+    case MemoryUse::kCommunication: return "communication";
+    case MemoryUse::kWorkspace: return "workspace";
+  }
+  return "?";
+}
+
+RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::initializer_list<std::int64_t> shape) {
+  return add(use, std::move(name), type, std::span<const std::int64_t>(shape.begin(), shape.size()));
+}
+
+RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::span<const std::int64_t> shape) {
+  Region region{use, std::move(name), type, {shape.begin(), shape.end()}, total_, false};
+  std::size_t bytes = size_of(type);
+  for (const std::int64_t extent : shape) {
+    RLCPP_CHECK(extent >= 0);
+    bytes *= static_cast<std::size_t>(extent);
+  }
+  total_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  regions_.push_back(std::move(region));
+  return {static_cast<std::int32_t>(regions_.size()) - 1};
+}
+
+RegionId MemoryPlan::alias(RegionId other, std::string name, DType type, std::initializer_list<std::int64_t> shape) {
+  const Region& host = regions_.at(static_cast<std::size_t>(other.index));
+  Region region{host.use, std::move(name), type, {shape.begin(), shape.end()}, host.offset, true};
+  const auto bytes_of_region = [](const Region& r) {
+    std::size_t bytes = size_of(r.type);
+    for (const std::int64_t extent : r.shape) bytes *= static_cast<std::size_t>(extent);
+    return bytes;
+  };
+  RLCPP_CHECK(bytes_of_region(region) <= bytes_of_region(host));
+  regions_.push_back(std::move(region));
+  return {static_cast<std::int32_t>(regions_.size()) - 1};
+}
+
+std::size_t MemoryPlan::bytes_of(MemoryUse use) const {
+  std::size_t sum = 0;
+  for (const Region& region : regions_) {
+    if (region.use != use || region.shared) continue;
+    std::size_t bytes = size_of(region.type);
+    for (const std::int64_t extent : region.shape) bytes *= static_cast<std::size_t>(extent);
+    sum += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+  }
+  return sum;
+}
+
+std::string MemoryPlan::table(std::size_t limit_bytes) const {
+  std::string text;
+  for (const MemoryUse use : kUses) {
+    if (const std::size_t bytes = bytes_of(use); bytes > 0) text += line_of(name_of(use), bytes);
+  }
+  text += line_of("planned", total_);
+  if (limit_bytes > 0) {
+    text += line_of("available", limit_bytes);
+    if (limit_bytes >= total_) text += line_of("free", limit_bytes - total_);
+  }
+  return text;
+}
+
+void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::string>& options) const {
+  if (limit_bytes == 0 || total_ <= limit_bytes) return;
+  std::array<char, 160> numbers{};
+  std::snprintf(numbers.data(), numbers.size(), "%.2f GiB are planned, %.2f GiB are available, %.2f GiB are missing",
+                static_cast<double>(total_) / kGiB, static_cast<double>(limit_bytes) / kGiB,
+                static_cast<double>(total_ - limit_bytes) / kGiB);
+  std::string help;
+  for (const std::string& option : options) help += (help.empty() ? "" : "\n        ") + option;
+  throw environment_error("the memory plan does not fit", numbers.data(), help);
+}
+
+Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(device) {
+  if (device.kind != DeviceKind::kCpu) {
+    throw environment_error("this version cannot place the plan on a GPU", "the CUDA operations are not built yet",
+                            "run with --device cpu");
+  }
+  if (plan_.total_bytes() == 0) return;
+  void* memory = mmap(nullptr, plan_.total_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw environment_error("could not allocate the planned memory",
+                            std::to_string(plan_.total_bytes()) + " bytes were refused by the system",
+                            "free memory, or shorten seq_len or the micro-batch");
+  }
+  madvise(memory, plan_.total_bytes(), MADV_HUGEPAGE);
+  madvise(memory, plan_.total_bytes(), MADV_DONTDUMP);
+  base_ = memory;
+}
+
+Arena::~Arena() {
+  if (base_ != nullptr) munmap(base_, plan_.total_bytes());
+}
+
+Arena::Arena(Arena&& other) noexcept
+    : plan_(std::move(other.plan_)), device_(other.device_), base_(std::exchange(other.base_, nullptr)) {}
+
+Tensor Arena::operator[](RegionId id) const {
+  const auto& region = plan_.regions().at(static_cast<std::size_t>(id.index));
+  return {static_cast<std::byte*>(base_) + region.offset, region.type, std::span<const std::int64_t>(region.shape),
+          device_};
+}
+
+void Arena::poison(RegionId id) const {
+  const Tensor tensor = (*this)[id];
+  std::memset(tensor.raw(), 0xFF, tensor.bytes());
+}
+
+void Arena::poison_all() const {
+  if (base_ != nullptr) std::memset(base_, 0xFF, plan_.total_bytes());
+}
+
+}  // namespace rlcpp

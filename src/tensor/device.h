@@ -1,0 +1,56 @@
+// Where memory lives and code runs. A build without CUDA, and a machine without a GPU, answer through the same calls:
+// tensor/cuda_stub and tensor/cuda hold files of the same names, and CMake links one of the two.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace rlcpp {
+
+enum class DeviceKind : std::uint8_t { kCpu, kCuda };
+
+struct Device {
+  DeviceKind kind = DeviceKind::kCpu;
+  int index = 0;
+  bool operator==(const Device&) const = default;
+};
+
+// What the driver says of one GPU.
+struct GpuInfo {
+  int index = 0;
+  std::string name;
+  std::size_t total_bytes = 0;
+  std::size_t free_bytes = 0;
+  int compute_major = 0;
+  int compute_minor = 0;
+};
+
+// Implemented by tensor/cuda or tensor/cuda_stub.
+namespace cuda {
+// True if this binary was built with CUDA.
+bool compiled_in();
+// GPUs that can be used now. Empty, with the cause in `why`, if there is no driver, no GPU or no CUDA in the build.
+std::vector<GpuInfo> gpus(std::string* why);
+// "CUDA runtime 13.0, driver 13.0", or why there is none.
+std::string version();
+}  // namespace cuda
+
+// The processor's name as the kernel reports it, and the vector extensions that rlcpp uses on it.
+std::string cpu_name();
+std::size_t host_memory_bytes();
+std::size_t host_memory_available_bytes();
+// Largest resident set of this process so far, in bytes.
+std::size_t peak_resident_bytes();
+std::size_t resident_bytes();
+
+struct DeviceChoice {
+  Device device;
+  std::string why;  // one sentence for the start banner
+};
+
+// `request`: "auto", "cpu", "cuda" or "cuda:N". Throws environment_error if a GPU was asked for by name and there is none.
+DeviceChoice choose_device(const std::string& request);
+
+}  // namespace rlcpp

@@ -1,0 +1,94 @@
+// The training step: accumulate over micro-batches with one global token normalisation, check, clip, optimizer, schedule.
+// It does not know where a batch came from.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config/schema.h"
+#include "data/batch.h"
+#include "model/decoder.h"
+#include "monitor/metrics.h"
+#include "train/loss/loss.h"
+
+namespace rlcpp::train {
+
+struct OptimConfig {
+  std::string type = "adamw";
+  double lr = 1e-6, weight_decay = 0.01;
+  std::optional<double> max_norm = 1.0;
+  double betas1 = 0.9, betas2 = 0.999, eps = 1e-8;
+  void describe(config::Schema& s);
+};
+
+struct SchedulerConfig {
+  std::string type = "constant";  // constant | linear | cosine
+  std::int64_t warmup_steps = 10, decay_steps = 10;
+  double min_lr = 0;
+  void describe(config::Schema& s);
+};
+
+// Learning rate of update `step` (0-based) of `max_steps` (-1: none), with the reference's shapes (prime-rl scheduler.py).
+double learning_rate(const SchedulerConfig& config, double peak, std::int64_t step, std::int64_t max_steps);
+
+struct TrainerOptions {
+  OptimConfig optim;
+  SchedulerConfig scheduler;
+  LossConfig loss;
+  std::int64_t max_steps = -1;
+  std::int64_t max_tokens = 0;         // of one micro-batch: seq_len
+  std::int64_t head_chunk = 256;       // rows of logits at once
+  model::Recompute recompute = model::Recompute::kNone;
+  std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
+  std::string dump_dir;                // where a batch with a NaN or Inf is written; empty: nowhere
+};
+
+struct StepResult {
+  monitor::Metrics metrics;   // loss/mean, optim/lr, optim/grad_norm, entropy/..., mismatch_kl/...
+  double loss = 0, grad_norm = 0, lr = 0;
+  double max_abs_mismatch = 0;
+  bool skipped = false;       // non-finite: no update was made
+};
+
+// Owns nothing large: weights, gradients and moments are views into the run's arena.
+class Trainer {
+ public:
+  struct Regions;
+  // Adds gradients, moments, activations, logits and batch buffers to the plan. Weights are planned by the caller, who
+  // may share them with an engine.
+  static std::shared_ptr<Regions> plan(const ops::Context& ctx, const model::ModelConfig& model,
+                                       const TrainerOptions& options, MemoryPlan& plan);
+  Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options, const Arena& arena,
+          const std::shared_ptr<Regions>& regions, const model::WeightSet& weights, const model::WeightSet& packed,
+          const model::RopeTables& rope);
+  ~Trainer();
+
+  // One optimizer step over the micro-batches; weights and their packed forms change in place. Throws runtime_failure
+  // after max_nonfinite_steps skipped steps in a row.
+  StepResult step(const std::vector<data::MicroBatch>& batches);
+
+  // Loss without an update: mean over loss tokens.
+  double evaluate(const std::vector<data::MicroBatch>& batches);
+  // Log-probability of each token given those before it (0 at document starts), as the loss sees them.
+  std::vector<float> logprobs(const data::MicroBatch& batch);
+
+  std::int64_t steps_done() const;
+  // Everything a bit-equal continuation needs besides the weights: moments by parameter name, step, skip counters.
+  struct State {
+    std::int64_t step = 0, nonfinite = 0;
+  };
+  State state() const;
+  void set_state(const State& state);
+  model::WeightSet& first_moment();
+  model::WeightSet& second_moment();
+  const model::WeightSet& gradients() const;  // of the last step, before clipping: for tests
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace rlcpp::train
