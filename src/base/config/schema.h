@@ -1,12 +1,14 @@
-// Configuration as plain structs that describe themselves. A struct lists its fields once, in describe(); from that come
-// TOML and command-line binding, defaults, strict unknown-key errors, --help, docs/configuration.md, resolved.toml.
+// Configuration as plain structs that describe themselves. A struct lists its fields once, in describe();
+// from that come TOML and command-line binding, defaults, strict unknown-key errors, --help,
+// docs/configuration.md, resolved.toml.
 //
 //   struct OptimConfig {
 //     double lr = 1e-6;
 //     std::optional<double> max_norm = 1.0;
 //     void describe(config::Schema& s) {
 //       s.field("lr", lr, "Peak learning rate.").at_least(0);
-//       s.field("max_norm", max_norm, "Clip the global gradient norm to this; None: no clipping.").at_least(0);
+//       s.field("max_norm", max_norm, "Clip the global gradient norm to this; None: no
+//       clipping.").at_least(0);
 //     }
 //   };
 #pragma once
@@ -18,6 +20,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -31,54 +35,77 @@ enum class ValueType : std::uint8_t { kBool, kInt, kFloat, kString, kStringList,
 
 // One leaf: how to read it, write it and explain it.
 struct Field {
-  std::string key;   // last component, snake_case
-  std::string doc;   // one sentence or two
+  std::string key;  // last component, snake_case
+  std::string doc;  // one sentence or two
   ValueType type = ValueType::kString;
-  bool optional = false;              // accepts None
-  std::vector<std::string> choices;   // strings only; empty: any
+  bool optional = false;             // accepts None
+  std::vector<std::string> choices;  // strings only; empty: any
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
-  bool minimum_open = false;          // value > minimum rather than >=
-  std::string unit;                   // "tokens", "seconds", ...: shown in help and docs
-  std::vector<std::string> aliases;   // other names users know: accepted with a note
-  std::string refused;                // not empty: known to the reference, not supported; the sentence that says so
+  bool minimum_open = false;         // value > minimum rather than >=
+  std::string unit;                  // "tokens", "seconds", ...: shown in help and docs
+  std::vector<std::string> aliases;  // other names users know: accepted with a note
+  bool narrow = false;               // int or float: 32 bits, which bound the range and the digits written
+  std::string refused;  // not empty: known to the reference, not supported; the sentence that says so
   std::function<Scalar()> get;
   std::function<void(const Scalar&)> set;  // type already checked by the binder
 
-  Field& at_least(double value) { minimum = value; return *this; }
-  Field& above(double value) { minimum = value; minimum_open = true; return *this; }
-  Field& at_most(double value) { maximum = value; return *this; }
-  Field& one_of(std::vector<std::string> values) { choices = std::move(values); return *this; }
-  Field& in(std::string text) { unit = std::move(text); return *this; }
-  Field& alias(std::string name) { aliases.push_back(std::move(name)); return *this; }
+  Field& at_least(double value) {
+    minimum = value;
+    return *this;
+  }
+  Field& above(double value) {
+    minimum = value;
+    minimum_open = true;
+    return *this;
+  }
+  Field& at_most(double value) {
+    maximum = value;
+    return *this;
+  }
+  Field& one_of(std::vector<std::string> values) {
+    choices = std::move(values);
+    return *this;
+  }
+  Field& in(std::string text) {
+    unit = std::move(text);
+    return *this;
+  }
+  Field& alias(std::string name) {
+    aliases.push_back(std::move(name));
+    return *this;
+  }
 };
 
 class Schema;
 
-// A nested table. An optional one is absent until a key inside it, or the bare flag --a.b, switches it on. A list is
-// TOML's [[a.b]]; on the command line --a.b.0.key.
+// A nested table. An optional one is absent until a key inside it, or the bare flag --a.b, switches it on. A
+// list is TOML's [[a.b]]; on the command line --a.b.0.key.
 struct Child {
   std::string key;
   std::string doc;
   bool optional = false;
   bool list = false;
   std::function<bool()> present;
-  std::function<void(bool)> set_present;            // optional only
-  std::function<std::size_t()> count;               // lists only
-  std::function<void(std::size_t)> resize;          // lists only
+  std::function<void(bool)> set_present;               // optional only
+  std::function<std::size_t()> count;                  // lists only
+  std::function<void(std::size_t)> resize;             // lists only
   std::function<void(Schema&, std::size_t)> describe;  // for a list: of element i; else i = 0
-  std::function<void(Schema&)> describe_default;    // of a default-made element: for help and docs
+  std::function<void(Schema&)> describe_default;       // of a default-made element: for help and docs
 };
 
 class Schema {
  public:
-  // T: bool, int, std::int64_t, float, double, std::string, std::vector of std::string, std::int64_t or double, or std::optional of a scalar.
+  // T: bool, int, std::int64_t, float, double, std::string, std::vector of std::string, std::int64_t or
+  // double, or std::optional of a scalar.
   template <class T>
   Field& field(std::string_view key, T& value, std::string_view doc);
 
-  // A free-form table of strings, e.g. env.args: keys are not checked here. Values keep their TOML text form as JSON.
-  Field& refused(std::string_view key, std::string_view sentence);   // known elsewhere, unsupported here
-  void free_table(std::string_view key, std::string& json, std::string_view doc);  // the table as JSON text
+  // A key (or table) that the reference knows and we do not support: using it is an error with this sentence.
+  Field& refused(std::string_view key, std::string_view sentence);
+  // A free-form table, e.g. env.args: its keys are not checked here. `json` holds it as JSON text, an object;
+  // empty text is the empty object. Later files merge into it key by key; the string "None" becomes null.
+  void free_table(std::string_view key, std::string& json, std::string_view doc);
 
   template <class S>
   void section(std::string_view key, S& value, std::string_view doc);
@@ -105,17 +132,55 @@ class Schema {
 namespace detail {
 template <class T>
 struct Traits;
-template <> struct Traits<bool> { static constexpr ValueType type = ValueType::kBool; using Store = bool; };
-template <> struct Traits<int> { static constexpr ValueType type = ValueType::kInt; using Store = std::int64_t; };
-template <> struct Traits<std::int64_t> { static constexpr ValueType type = ValueType::kInt; using Store = std::int64_t; };
-template <> struct Traits<float> { static constexpr ValueType type = ValueType::kFloat; using Store = double; };
-template <> struct Traits<double> { static constexpr ValueType type = ValueType::kFloat; using Store = double; };
-template <> struct Traits<std::string> { static constexpr ValueType type = ValueType::kString; using Store = std::string; };
-template <> struct Traits<std::vector<std::string>> { static constexpr ValueType type = ValueType::kStringList; using Store = std::vector<std::string>; };
-template <> struct Traits<std::vector<std::int64_t>> { static constexpr ValueType type = ValueType::kIntList; using Store = std::vector<std::int64_t>; };
-template <> struct Traits<std::vector<double>> { static constexpr ValueType type = ValueType::kFloatList; using Store = std::vector<double>; };
-template <class T> struct IsOptional : std::false_type {};
-template <class T> struct IsOptional<std::optional<T>> : std::true_type {};
+template <>
+struct Traits<bool> {
+  static constexpr ValueType type = ValueType::kBool;
+  using Store = bool;
+};
+template <>
+struct Traits<int> {
+  static constexpr ValueType type = ValueType::kInt;
+  using Store = std::int64_t;
+};
+template <>
+struct Traits<std::int64_t> {
+  static constexpr ValueType type = ValueType::kInt;
+  using Store = std::int64_t;
+};
+template <>
+struct Traits<float> {
+  static constexpr ValueType type = ValueType::kFloat;
+  using Store = double;
+};
+template <>
+struct Traits<double> {
+  static constexpr ValueType type = ValueType::kFloat;
+  using Store = double;
+};
+template <>
+struct Traits<std::string> {
+  static constexpr ValueType type = ValueType::kString;
+  using Store = std::string;
+};
+template <>
+struct Traits<std::vector<std::string>> {
+  static constexpr ValueType type = ValueType::kStringList;
+  using Store = std::vector<std::string>;
+};
+template <>
+struct Traits<std::vector<std::int64_t>> {
+  static constexpr ValueType type = ValueType::kIntList;
+  using Store = std::vector<std::int64_t>;
+};
+template <>
+struct Traits<std::vector<double>> {
+  static constexpr ValueType type = ValueType::kFloatList;
+  using Store = std::vector<double>;
+};
+template <class T>
+struct IsOptional : std::false_type {};
+template <class T>
+struct IsOptional<std::optional<T>> : std::true_type {};
 }  // namespace detail
 
 template <class T>
@@ -124,6 +189,7 @@ Field& Schema::field(std::string_view key, T& value, std::string_view doc) {
     using Inner = typename T::value_type;
     using Traits = detail::Traits<Inner>;
     Field& f = add_field(key, doc, Traits::type, true);
+    f.narrow = std::is_same_v<Inner, int> || std::is_same_v<Inner, float>;
     f.get = [&value]() -> Scalar {
       if (!value.has_value()) return std::monostate{};
       return static_cast<typename Traits::Store>(*value);
@@ -139,8 +205,11 @@ Field& Schema::field(std::string_view key, T& value, std::string_view doc) {
   } else {
     using Traits = detail::Traits<T>;
     Field& f = add_field(key, doc, Traits::type, false);
+    f.narrow = std::is_same_v<T, int> || std::is_same_v<T, float>;
     f.get = [&value]() -> Scalar { return static_cast<typename Traits::Store>(value); };
-    f.set = [&value](const Scalar& scalar) { value = static_cast<T>(std::get<typename Traits::Store>(scalar)); };
+    f.set = [&value](const Scalar& scalar) {
+      value = static_cast<T>(std::get<typename Traits::Store>(scalar));
+    };
     return f;
   }
 }
@@ -149,19 +218,36 @@ template <class S>
 void Schema::section(std::string_view key, S& value, std::string_view doc) {
   Child child{std::string(key), std::string(doc), false, false, [] { return true; }, {}, {}, {}, {}, {}};
   child.describe = [&value](Schema& s, std::size_t) { value.describe(s); };
-  child.describe_default = [](Schema& s) { static thread_local S fresh; fresh = S{}; fresh.describe(s); };
+  child.describe_default = [](Schema& s) {
+    static thread_local S fresh;
+    fresh = S{};
+    fresh.describe(s);
+  };
   children.push_back(std::move(child));
 }
 
 template <class S>
 void Schema::section(std::string_view key, std::optional<S>& value, std::string_view doc) {
-  Child child{std::string(key), std::string(doc), true, false, [&value] { return value.has_value(); }, {}, {}, {}, {}, {}};
+  Child child{std::string(key),
+              std::string(doc),
+              true,
+              false,
+              [&value] { return value.has_value(); },
+              {},
+              {},
+              {},
+              {},
+              {}};
   child.set_present = [&value](bool on) {
     if (on && !value.has_value()) value.emplace();
     if (!on) value.reset();
   };
   child.describe = [&value](Schema& s, std::size_t) { value->describe(s); };
-  child.describe_default = [](Schema& s) { static thread_local S fresh; fresh = S{}; fresh.describe(s); };
+  child.describe_default = [](Schema& s) {
+    static thread_local S fresh;
+    fresh = S{};
+    fresh.describe(s);
+  };
   children.push_back(std::move(child));
 }
 
@@ -171,7 +257,11 @@ void Schema::list(std::string_view key, std::vector<S>& values, std::string_view
   child.count = [&values] { return values.size(); };
   child.resize = [&values](std::size_t count) { values.resize(count); };
   child.describe = [&values](Schema& s, std::size_t index) { values.at(index).describe(s); };
-  child.describe_default = [](Schema& s) { static thread_local S fresh; fresh = S{}; fresh.describe(s); };
+  child.describe_default = [](Schema& s) {
+    static thread_local S fresh;
+    fresh = S{};
+    fresh.describe(s);
+  };
   children.push_back(std::move(child));
 }
 

@@ -1,0 +1,301 @@
+#include "base/config/bind.h"
+
+#include <fmt/format.h>
+
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+#include <set>
+
+#include "base/config/scalar.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "base/utf8.h"
+
+namespace rlcpp::config {
+namespace {
+
+using Json = nlohmann::json;
+
+Json json_from_node(const Node& node, std::vector<Problem>& problems) {
+  switch (node.kind) {
+    case Node::Kind::kBool:
+      return node.boolean;
+    case Node::Kind::kInt:
+      return node.integer;
+    case Node::Kind::kFloat:
+      if (!std::isfinite(node.real)) {
+        problems.push_back(
+            {node.place, "a free table cannot hold inf or nan", "it is kept as JSON", "use a finite number"});
+      }
+      return node.real;
+    case Node::Kind::kString:
+      return node.is_none() ? Json() : Json(node.text);
+    case Node::Kind::kDate:
+      return node.text;
+    case Node::Kind::kTable: {
+      Json table = Json::object();
+      for (const Entry& entry : node.entries) table[entry.key] = json_from_node(entry.value, problems);
+      return table;
+    }
+    case Node::Kind::kArray: {
+      Json array = Json::array();
+      for (const Node& item : node.items) array.push_back(json_from_node(item, problems));
+      return array;
+    }
+  }
+  return {};
+}
+
+void merge(Json& into, const Json& from) {
+  if (!into.is_object() || !from.is_object()) {
+    into = from;
+    return;
+  }
+  for (const auto& [key, value] : from.items()) merge(into[key], value);
+}
+
+Json parse_free(const std::string& text) {
+  if (text.empty()) return Json::object();
+  Json json = Json::parse(text, nullptr, false);
+  RLCPP_CHECK(json.is_object());
+  return json;
+}
+
+Problem refusal(const Place& place, const std::string& key, const Field& field) {
+  return {place, key + " is not supported", field.refused, "remove " + key};
+}
+
+}  // namespace
+
+Binder::Binder(const std::function<void(Schema&)>& describe, Loaded& loaded)
+    : describe_(describe), loaded_(loaded), known_(all_keys(describe)) {}
+
+void Binder::record(const std::string& key, const Place& place) {
+  loaded_.origins[key] = place.short_text();
+}
+
+void Binder::forget(const std::string& prefix) {
+  std::erase_if(loaded_.origins, [&](const auto& item) {
+    return item.first == prefix || item.first.starts_with(prefix + ".");
+  });
+}
+
+void Binder::note_alias(const std::string& alias, const std::string& key) {
+  loaded_.notes.push_back(fmt::format("{} is called {} here", alias, key));
+}
+
+Problem Binder::unknown(const std::string& key, const Place& place, const std::string& hint) const {
+  Problem problem{place, printable(key) + " is not a known key", hint, {}};
+  // Elements of lists are known as element 0; the answer names the element that was meant.
+  std::vector<std::string> parts = split_key(key);
+  std::vector<std::string> asked = parts;
+  for (std::string& part : asked) {
+    if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos) part = "0";
+  }
+  std::string near = nearest(fmt::format("{}", fmt::join(asked, ".")), known_);
+  if (!near.empty()) {
+    std::vector<std::string> found = split_key(near);
+    for (std::size_t i = 0; i < found.size() && i < parts.size(); ++i) {
+      if (found[i] == "0" && asked[i] == "0") found[i] = parts[i];
+    }
+    near = fmt::format("{}", fmt::join(found, "."));
+    problem.help =
+        (place.file == nullptr ? "the key probably meant is --" : "the key probably meant is ") + near;
+  } else if (problem.because.empty()) {
+    problem.help = "the command's --help lists all keys";
+  }
+  return problem;
+}
+
+void Binder::bind_file(const Node& table, const std::vector<std::string>& path, const Place& asked_at) {
+  Schema schema;
+  describe_(schema);
+  if (path.empty()) {
+    bind_table(schema, table, "");
+  } else {
+    const Target probe = walk(schema, path, false);
+    const std::string key = fmt::format("{}", fmt::join(path, "."));
+    if (probe.kind == Target::Kind::kUnknown && probe.hint.empty())
+      throw_problems({unknown(key, asked_at, "")});
+    if (probe.kind == Target::Kind::kRefused) throw_problems({refusal(asked_at, probe.key, *probe.field)});
+    if (probe.kind == Target::Kind::kFree) {
+      bind_free(*probe.free, table, probe.rest, probe.key);
+    } else if (probe.kind == Target::Kind::kSection) {
+      const Target target = walk(schema, path, true);
+      bind_table(*target.inside, table, target.key);
+    } else {
+      const std::string why = probe.kind == Target::Kind::kField ? key + " is a value, not a section"
+                              : probe.kind == Target::Kind::kList
+                                  ? key + " is a list; name an element, as in " + key + ".0"
+                                  : probe.hint;
+      throw_problems(
+          {{asked_at, "a file cannot be put under " + key, why, "give a section: --optim @ file.toml"}});
+    }
+  }
+  throw_problems(std::exchange(problems_, {}));
+}
+
+void Binder::bind_table(Schema& schema, const Node& table, const std::string& prefix) {
+  std::set<std::string> seen;
+  for (const Entry& entry : table.entries) {
+    bool alias = false;
+    const Field* field = find_field(schema, entry.key, &alias);
+    if (field != nullptr && !seen.insert(field->key).second) {
+      problems_.push_back({entry.place, fmt::format("{} is given twice", field->key),
+                           fmt::format("{} is another name of it", entry.key), "keep one of the two"});
+      continue;
+    }
+    bind_entry(schema, entry, prefix);
+  }
+}
+
+void Binder::bind_entry(Schema& schema, const Entry& entry, const std::string& prefix) {
+  const std::string dot = prefix.empty() ? "" : prefix + ".";
+  const std::string key = dot + entry.key;
+  bool alias = false;
+  if (Field* field = find_field(schema, entry.key, &alias)) {
+    if (alias) note_alias(key, dot + field->key);
+    bind_field(*field, entry, dot + field->key);
+  } else if (Schema::FreeTable* free = find_free(schema, entry.key)) {
+    if (entry.value.kind != Node::Kind::kTable) {
+      problems_.push_back(
+          {entry.place, key + " must be a table", "it is " + kind_name(entry.value), "write [" + key + "]"});
+    } else {
+      bind_free(*free, entry.value, {}, key);
+    }
+  } else if (Child* child = find_child(schema, entry.key)) {
+    bind_child(*child, entry, key);
+  } else if (entry.key == "toml_files") {
+    problems_.push_back(
+        {entry.place, key + " is not allowed here",
+         "only a whole configuration file can inherit from others, not a section or a file put under a key",
+         "move toml_files to the top of a file given as @ FILE"});
+  } else {
+    problems_.push_back(unknown(key, entry.place, ""));
+  }
+}
+
+void Binder::bind_child(Child& child, const Entry& entry, const std::string& key) {
+  const Node& node = entry.value;
+  if (child.list) {
+    const bool tables = node.kind == Node::Kind::kArray &&
+                        std::all_of(node.items.begin(), node.items.end(),
+                                    [](const Node& item) { return item.kind == Node::Kind::kTable; });
+    if (!tables) {
+      problems_.push_back({entry.place, key + " must be a list of tables", "it is " + kind_name(node),
+                           "write [[" + key + "]]"});
+      return;
+    }
+    forget(key);
+    child.resize(0);  // a list replaces the one before it, and new elements begin with defaults
+    child.resize(node.items.size());
+    record(key, entry.place);
+    for (std::size_t i = 0; i < node.items.size(); ++i) {
+      Schema inside;
+      child.describe(inside, i);
+      bind_table(inside, node.items[i], fmt::format("{}.{}", key, i));
+    }
+    return;
+  }
+  if (child.optional && node.is_none()) {
+    child.set_present(false);
+    forget(key);
+    record(key, entry.place);
+    return;
+  }
+  if (node.kind != Node::Kind::kTable) {
+    problems_.push_back({entry.place,
+                         fmt::format("{} must be a table{}", key, child.optional ? " or \"None\"" : ""),
+                         "it is " + kind_name(node), fmt::format("write [{}] and its keys below it", key)});
+    return;
+  }
+  if (child.optional) {
+    child.set_present(true);
+    record(key, entry.place);
+  }
+  Schema inside;
+  child.describe(inside, 0);
+  bind_table(inside, node, key);
+}
+
+void Binder::bind_field(Field& field, const Entry& entry, const std::string& key) {
+  if (!field.refused.empty()) {
+    problems_.push_back(refusal(entry.place, key, field));
+    return;
+  }
+  Problem problem{entry.value.place, fmt::format("{} must be {}", key, allowed_text(field)), {}, {}};
+  const auto value = scalar_from_node(field, entry.value, problem);
+  if (!value.has_value()) {
+    problems_.push_back(std::move(problem));
+    return;
+  }
+  field.set(*value);
+  record(key, entry.place);
+}
+
+void Binder::bind_free(Schema::FreeTable& free, const Node& table, const std::vector<std::string>& rest,
+                       const std::string& key) {
+  Json patch = json_from_node(table, problems_);
+  for (std::size_t i = rest.size(); i-- > 0;) patch = Json{{rest[i], std::move(patch)}};
+  Json json = parse_free(*free.json);
+  merge(json, patch);
+  *free.json = json.dump();
+  record(key, table.place);
+}
+
+void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path, const std::string& text,
+                       const Place& place) {
+  if (!probe.alias.empty()) note_alias(probe.alias, probe.key);
+  if (!utf8::is_valid(text)) {
+    throw_problems(
+        {{place, fmt::format("\"{}\" is not valid UTF-8", printable(text)), "values are text", {}}});
+  }
+  if (probe.kind == Target::Kind::kField) {
+    Problem problem{place, fmt::format("{} must be {}", probe.key, allowed_text(*probe.field)), {}, {}};
+    const auto value = scalar_from_text(*probe.field, text, problem);
+    if (!value.has_value()) throw_problems({problem});
+    Schema schema;
+    describe_(schema);
+    walk(schema, path, true).field->set(*value);
+  } else {
+    RLCPP_CHECK(probe.kind == Target::Kind::kFree);
+    Json value = Json::parse(text, nullptr, false);
+    if (text == "None") {
+      value = nullptr;
+    } else if (value.is_discarded()) {
+      value = text;
+    }
+    if (probe.rest.empty() && !value.is_object()) {
+      throw_problems(
+          {{place, probe.key + " must be a table", fmt::format("it is {}", printable(text)),
+            fmt::format("set its keys, as in --{}.KEY VALUE, or give JSON: {{\"key\": 1}}", probe.key)}});
+    }
+    for (std::size_t i = probe.rest.size(); i-- > 0;) value = Json{{probe.rest[i], std::move(value)}};
+    Schema schema;
+    describe_(schema);
+    const Target target = walk(schema, path, true);
+    Json json = parse_free(*target.free->json);
+    merge(json, value);
+    *target.free->json = json.dump();
+  }
+  record(probe.key, place);
+}
+
+void Binder::switch_section(const std::vector<std::string>& path, bool on, const Place& place) {
+  Schema schema;
+  describe_(schema);
+  const Target target = walk(schema, path, on);
+  if (!on) {
+    // In an absent parent the section is a passing default: it is already off.
+    target.child->set_present(false);
+    forget(target.key);
+  }
+  record(target.key, place);
+}
+
+void Binder::negate(const Target& probe, const std::vector<std::string>& path, const Place& place) {
+  bind_flag(probe, path, probe.field->type == ValueType::kBool ? "false" : "None", place);
+}
+
+}  // namespace rlcpp::config

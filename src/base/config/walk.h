@@ -1,0 +1,45 @@
+// Finding what a dotted key means in a schema, with or without bringing absent sections into being.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/config/schema.h"
+
+namespace rlcpp::config {
+
+struct Target {
+  enum class Kind : std::uint8_t { kUnknown, kBadIndex, kField, kRefused, kSection, kList, kFree };
+  Kind kind = Kind::kUnknown;
+  std::string key;           // the dotted key, aliases replaced
+  std::string alias;         // the name that was written, if it was an alias
+  Field* field = nullptr;    // kField, kRefused
+  Child* child = nullptr;    // kSection, kList; for an element of a list, the list
+  bool element = false;      // kSection: an element of a list
+  std::size_t index = 0;     // of that element
+  Schema* inside = nullptr;  // kSection: its schema
+  Schema::FreeTable* free = nullptr;
+  std::vector<std::string> rest;  // kFree: the components inside the free table
+  std::string hint;               // kUnknown, kBadIndex: what is known about the mistake
+
+  std::vector<std::unique_ptr<Schema>> keep;  // owns what the pointers point into
+};
+
+// `create` makes absent sections and the next element of a list, so that values can be set; without it
+// nothing changes and absent sections are looked up as their defaults.
+Target walk(Schema& root, const std::vector<std::string>& path, bool create);
+
+// A field by name or alias; nullptr. `alias` tells which.
+Field* find_field(Schema& schema, const std::string& name, bool* alias);
+Child* find_child(Schema& schema, const std::string& name);
+Schema::FreeTable* find_free(Schema& schema, const std::string& name);
+
+// Dotted keys of all fields, sections and tables, absent sections included; elements of lists are shown as
+// "env.0".
+std::vector<std::string> all_keys(const std::function<void(Schema&)>& describe);
+
+std::vector<std::string> split_key(const std::string& key);
+
+}  // namespace rlcpp::config
