@@ -1,5 +1,5 @@
-// safetensors files: 8-byte little-endian header length, JSON header, then the bytes of the tensors without gaps. Nothing
-// is allocated or read before its size was checked against the file.
+// safetensors files: 8-byte little-endian header length, JSON header, then the bytes of the tensors without
+// gaps. Nothing is allocated or read before its size was checked against the file.
 #pragma once
 
 #include <cstddef>
@@ -43,6 +43,7 @@ class SafetensorsFile {
 };
 
 // The header bytes (length word included) of a file holding these tensors in this order, offsets computed.
-std::string safetensors_header(const std::vector<StoredTensor>& tensors, const std::map<std::string, std::string>& metadata);
+std::string safetensors_header(const std::vector<StoredTensor>& tensors,
+                               const std::map<std::string, std::string>& metadata);
 
 }  // namespace rlcpp::hub

@@ -1,4 +1,5 @@
-// HF model directories: config.json, model.safetensors or shards with an index, tokenizer files copied through.
+// HF model directories: config.json, model.safetensors or shards with an index, tokenizer files copied
+// through.
 #pragma once
 
 #include <string>
@@ -7,17 +8,21 @@
 
 namespace rlcpp::model {
 
-// Reads <dir>/config.json.
+// Reads <dir>/config.json. Where generation_config.json names end-of-sequence tokens, they are the ones: chat
+// models stop at more than config.json knows.
 ModelConfig load_config(const std::string& dir);
 
-// Reads every tensor of parameter_list from <dir> (single file or sharded; bf16, f16, f32) into `weights` (f32). A missing,
-// doubled or mis-shaped tensor is an error that names file, tensor and both shapes. A stored lm_head of a tied
-// model must be absent or equal to the embedding.
-void load_weights(const ModelConfig& config, const std::string& dir, const WeightSet& weights);
+// Reads every tensor of parameter_list from <dir> (single file or sharded; bf16, f16, f32) into `weights`
+// (f32). A missing, doubled or mis-shaped tensor is an error that names file, tensor and both shapes. A
+// stored lm_head of a tied model must be absent or equal to the embedding. A tensor that the model has no
+// place for is an error, except rope's inverse frequencies, which old checkpoints store. `pool` (may be null:
+// one thread) speeds the conversion up.
+void load_weights(const ModelConfig& config, const std::string& dir, const WeightSet& weights,
+                  ThreadPool* pool = nullptr);
 
-// Writes a directory that transformers' from_pretrained loads: config.json, generation_config.json, model.safetensors (sharded
-// above max_shard_bytes with an index), and the tokenizer files of `tokenizer_dir` (may be empty). Durable and atomic: the
-// directory appears complete or not at all. dtype: kF32 or kBF16.
+// Writes a directory that transformers' from_pretrained loads: config.json, generation_config.json,
+// model.safetensors (sharded above max_shard_bytes with an index), and the tokenizer files of `tokenizer_dir`
+// (may be empty). Durable and atomic: the directory appears complete or not at all. dtype: kF32 or kBF16.
 void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
                 const std::string& tokenizer_dir, std::size_t max_shard_bytes = std::size_t{5} << 30);
 

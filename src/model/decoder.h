@@ -1,5 +1,5 @@
-// Forward and backward of the decoder, written by hand: a layer's backward is a readable function beside its forward.
-// The head is not here (ops/head.h): the decoder ends with the final norm.
+// Forward and backward of the decoder, written by hand: a layer's backward is a readable function beside its
+// forward. The head is not here (ops/head.h): the decoder ends with the final norm.
 #pragma once
 
 #include "model/weights.h"
@@ -7,7 +7,8 @@
 
 namespace rlcpp::model {
 
-// Cos and sin of every position up to max_position of the run [P, head_dim / 2] f32, with the model's rope scaling.
+// Cos and sin of every position up to max_position of the run [P, head_dim / 2] f32, with the model's rope
+// scaling.
 struct RopeTables {
   Tensor cos, sin;
 };
@@ -31,19 +32,29 @@ enum class Recompute : std::uint8_t {
   kFull,       // only block inputs are kept
 };
 
-// Memory of the activations for up to `max_tokens` tokens.
+// Memory of the activations for up to `max_tokens` tokens. A forward fills it, one backward consumes it.
 class Activations {
  public:
   struct Regions;
-  static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens, Recompute recompute);
+  static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
+                      Recompute recompute);
   Activations(const ModelConfig& config, const Arena& arena, const Regions& regions);
 
   struct Layer {
-    Tensor input;     // [M, H] residual stream before the block (full: the only one kept)
-    Tensor norm1, rstd1, qkv_raw, qkv, qk_rstd, attn, lse, mid /* residual after attention */, norm2, rstd2, gate_up, swiglu;
+    Tensor input;         // [M, H] residual stream before the block (full: the only one kept)
+    Tensor norm1, rstd1;  // [M, H], [M]
+    Tensor qkv_raw,
+        qkv;           // [M, width] before and after norm and rope; one memory when the model has no QK-norm
+    Tensor qk_rstd;    // [M, heads of q and k]; empty without QK-norm
+    Tensor attn, lse;  // [M, num_heads * head_dim], [M, num_heads]
+    Tensor mid;        // [M, H] residual stream after attention
+    Tensor norm2, rstd2;     // [M, H], [M]
+    Tensor gate_up, swiglu;  // [M, 2 I], [M, I]
+
+    Layer rows(std::int64_t count) const;  // the views of the first `count` tokens
   };
   struct Regions {
-    std::vector<std::vector<RegionId>> layers;
+    std::vector<std::vector<RegionId>> layers;  // in the order of Layer's fields
     std::vector<RegionId> shared;
     std::int64_t max_tokens = 0;
     Recompute recompute = Recompute::kNone;
@@ -51,21 +62,27 @@ class Activations {
 
   std::vector<Layer> layers;  // with recompute, fields of different layers share memory
   Tensor last;                // [M, H] residual stream after the last block
-  Tensor final_rstd;
+  Tensor final_rstd;          // [M]
   Tensor hidden;              // [M, H] after the final norm: input of the head
-  Tensor scratch_hidden, scratch_wide, scratch_qkv, delta;  // backward temporaries
+  // Temporaries of the backward: gradients of the residual stream [M, H], of attention's output and of qkv;
+  // delta [M, heads].
+  Tensor scratch_hidden, scratch_attn, scratch_qkv, delta;
   std::int64_t max_tokens = 0;
   Recompute recompute = Recompute::kNone;
 };
 
-// Runs the packed batch; returns the view [M, H] of activations.hidden.
-Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
-               const RopeTables& rope, const PackedBatch& batch, Activations& activations);
+// Runs the packed batch; returns the view [M, H] of activations.hidden. The bits do not depend on
+// `recompute`.
+Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+               const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
+               Activations& activations);
 
-// dhidden [M, H] is consumed. gradients accumulate (+=); empty tensors in `gradients` are frozen parameters.
-void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
-              const RopeTables& rope, const PackedBatch& batch, Activations& activations, const Tensor& dhidden,
-              const WeightSet& gradients);
+// dhidden [M, H] is consumed, and so are the activations. gradients accumulate (+=); empty tensors in
+// `gradients` are frozen parameters: their weight gradients are not computed, and nothing below the lowest
+// trained parameter is.
+void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+              const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
+              Activations& activations, const Tensor& dhidden, const WeightSet& gradients);
 
 // The engine's forward: T tokens of any sequences, prefill and decode together (see ops::attention_paged).
 struct PagedBatch {
@@ -76,7 +93,7 @@ struct PagedBatch {
   Tensor block_tables;  // [S, max_pages] i32
 };
 
-// Temporaries for up to max_tokens tokens of paged forward.
+// Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.
 struct PagedScratch {
   Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu;
 };
@@ -84,11 +101,12 @@ struct PagedScratchRegions {
   std::vector<RegionId> regions;
 };
 PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens);
-PagedScratch make_paged_scratch(const ModelConfig& config, const Arena& arena, const PagedScratchRegions& regions);
+PagedScratch make_paged_scratch(const ModelConfig& config, const Arena& arena,
+                                const PagedScratchRegions& regions);
 
 // Returns the view [T, H] of the final-normed hidden states. Bit-equal to forward() on the same documents.
-Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights, const WeightSet& packed,
-                     const RopeTables& rope, const PagedBatch& batch, const std::vector<ops::KvPages>& cache,
-                     PagedScratch& scratch);
+Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+                     const WeightSet& packed, const RopeTables& rope, const PagedBatch& batch,
+                     const std::vector<ops::KvPages>& cache, PagedScratch& scratch);
 
 }  // namespace rlcpp::model

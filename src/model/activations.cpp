@@ -1,0 +1,120 @@
+// Which activations live how long: the memory of the three recompute policies.
+#include <fmt/format.h>
+
+#include <array>
+
+#include "model/decoder.h"
+
+namespace rlcpp::model {
+namespace {
+
+using Layer = Activations::Layer;
+
+// One field of Layer: how wide its rows are, and which policies keep it between forward and backward.
+struct Field {
+  const char* name;
+  Tensor Layer::*place;
+  std::int64_t width;  // 0: the model has none
+  bool kept_selective;
+};
+
+// In the order of Layer. Only `input` is kept by every policy.
+std::array<Field, 13> fields_of(const ModelConfig& c) {
+  const std::int64_t h = c.hidden_size, width = c.qkv().width();
+  // Without QK-norm rope runs in place, and nothing of it needs computing again.
+  const std::int64_t raw = c.qk_norm ? width : 0;
+  return {{{"input", &Layer::input, h, true},
+           {"norm1", &Layer::norm1, h, false},
+           {"rstd1", &Layer::rstd1, 1, true},
+           {"qkv_raw", &Layer::qkv_raw, raw, true},
+           {"qkv", &Layer::qkv, width, !c.qk_norm},
+           {"qk_rstd", &Layer::qk_rstd, c.qk_norm ? c.num_heads + c.num_kv_heads : 0, true},
+           {"attn", &Layer::attn, c.num_heads * c.head_dim, true},
+           {"lse", &Layer::lse, c.num_heads, true},
+           {"mid", &Layer::mid, h, true},
+           {"norm2", &Layer::norm2, h, false},
+           {"rstd2", &Layer::rstd2, 1, true},
+           {"gate_up", &Layer::gate_up, 2 * c.intermediate_size, true},
+           {"swiglu", &Layer::swiglu, c.intermediate_size, false}}};
+}
+
+bool kept(const Field& field, std::size_t index, Recompute recompute) {
+  switch (recompute) {
+    case Recompute::kNone:
+      return true;
+    case Recompute::kSelective:
+      return field.kept_selective;
+    case Recompute::kFull:
+      return index == 0;
+  }
+  return true;
+}
+
+Tensor view_of(const Arena& arena, RegionId id) {
+  return id.index < 0 ? Tensor() : arena[id];
+}
+
+// One statistic a row is a vector.
+void flatten(Tensor& statistic) {
+  statistic = statistic.view({statistic.dim(0)});
+}
+
+}  // namespace
+
+Layer Layer::rows(std::int64_t count) const {
+  const auto cut = [count](const Tensor& tensor) { return tensor.empty() ? tensor : tensor.rows(0, count); };
+  return {cut(input), cut(norm1), cut(rstd1), cut(qkv_raw), cut(qkv),     cut(qk_rstd), cut(attn),
+          cut(lse),   cut(mid),   cut(norm2), cut(rstd2),   cut(gate_up), cut(swiglu)};
+}
+
+Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
+                                       Recompute recompute) {
+  Regions regions;
+  regions.max_tokens = max_tokens;
+  regions.recompute = recompute;
+  const auto add = [&](const std::string& name, std::int64_t width) {
+    return width == 0 ? RegionId{}
+                      : plan.add(MemoryUse::kActivations, name, DType::kF32, {max_tokens, width});
+  };
+  const auto fields = fields_of(config);
+  std::array<RegionId, 13> common;
+  for (std::size_t f = 0; f < fields.size(); ++f) {
+    if (!kept(fields[f], f, recompute))
+      common[f] = add(fmt::format("all layers {}", fields[f].name), fields[f].width);
+  }
+  for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
+    std::vector<RegionId>& ids = regions.layers.emplace_back();
+    for (std::size_t f = 0; f < fields.size(); ++f) {
+      ids.push_back(kept(fields[f], f, recompute)
+                        ? add(fmt::format("layer {} {}", layer, fields[f].name), fields[f].width)
+                        : common[f]);
+    }
+  }
+  const std::int64_t h = config.hidden_size;
+  regions.shared = {add("last residual", h),
+                    add("final rstd", 1),
+                    add("hidden", h),
+                    add("gradient of residual", h),
+                    add("gradient of attention", config.num_heads * config.head_dim),
+                    add("gradient of qkv", config.qkv().width()),
+                    add("attention delta", config.num_heads)};
+  return regions;
+}
+
+Activations::Activations(const ModelConfig& config, const Arena& arena, const Regions& regions)
+    : max_tokens(regions.max_tokens), recompute(regions.recompute) {
+  const auto fields = fields_of(config);
+  for (const std::vector<RegionId>& ids : regions.layers) {
+    Layer& layer = layers.emplace_back();
+    for (std::size_t f = 0; f < fields.size(); ++f) layer.*fields[f].place = view_of(arena, ids[f]);
+    if (layer.qkv_raw.empty()) layer.qkv_raw = layer.qkv;
+    flatten(layer.rstd1);
+    flatten(layer.rstd2);
+  }
+  const std::array<Tensor*, 7> places = {&last,         &final_rstd,  &hidden, &scratch_hidden,
+                                         &scratch_attn, &scratch_qkv, &delta};
+  for (std::size_t i = 0; i < places.size(); ++i) *places[i] = view_of(arena, regions.shared[i]);
+  flatten(final_rstd);
+}
+
+}  // namespace rlcpp::model

@@ -1,0 +1,115 @@
+#include <algorithm>
+
+#include "model/decoder_block.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/swiglu.h"
+
+namespace rlcpp::model {
+namespace {
+
+// Computes again what the policy did not keep, with the calls of the forward and hence its bits.
+void recompute_layer(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch,
+                     Recompute recompute) {
+  const ModelConfig& c = block.config;
+  const LayerTensors& w = block.weights;
+  if (recompute == Recompute::kNone) return;
+  ops::rmsnorm_forward(block.ctx, a.norm1, a.rstd1, a.input, w.input_norm, c.rms_eps);
+  if (recompute == Recompute::kFull) {
+    attention_branch(block, a, batch);
+    mlp_branch(block, a);
+    return;
+  }
+  if (c.qk_norm) {
+    ops::qk_norm_rope_forward(block.ctx, a.qkv, a.qk_rstd, a.qkv_raw, w.q_norm, w.k_norm, block.rope.cos,
+                              block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
+  }
+  ops::rmsnorm_forward(block.ctx, a.norm2, a.rstd2, a.mid, w.post_norm, c.rms_eps);
+  ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
+}
+
+// dw += dy^T x and db += column sums of dy, where they are trained.
+void product_gradients(const ops::Context& ctx, const Tensor& dw, const Tensor& db, const Tensor& dy,
+                       const Tensor& x) {
+  if (!dw.empty()) ops::linear_backward_weight(ctx, dw, dy, x, true);
+  if (!db.empty()) ops::linear_backward_bias(ctx, db, dy, true);
+}
+
+// Gradients on their way through a block, [M, ...] each.
+struct Flow {
+  Tensor residual;  // of the residual stream: after the block on entry, before it on return
+  Tensor branch;    // of a norm's output
+  Tensor attn, qkv, delta;
+};
+
+// `below`: something under this block is trained, so the gradient of its input is needed.
+void block_backward(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch,
+                    const LayerTensors& g, const Flow& d, bool below) {
+  const ops::Context& ctx = block.ctx;
+  const ModelConfig& c = block.config;
+  const LayerTensors& w = block.weights;
+
+  // residual' = mid + down(swiglu(gate_up(norm2(mid)))). Gradients of swiglu and gate_up take the place of
+  // their values.
+  product_gradients(ctx, g.down, g.down_bias, d.residual, a.swiglu);
+  ops::linear_backward_input(ctx, a.swiglu, d.residual, w.down, false);
+  ops::swiglu_backward(ctx, a.gate_up, a.swiglu, a.gate_up);
+  product_gradients(ctx, g.gate_up, g.gate_up_bias, a.gate_up, a.norm2);
+  ops::linear_backward_input(ctx, d.branch, a.gate_up, w.gate_up, false);
+  ops::rmsnorm_backward(ctx, d.residual, g.post_norm, d.branch, a.mid, w.post_norm, a.rstd2, true);
+
+  // mid = input + out(attention(rope(qkv(norm1(input))))).
+  product_gradients(ctx, g.out, g.out_bias, d.residual, a.attn);
+  ops::linear_backward_input(ctx, d.attn, d.residual, w.out, false);
+  ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.cu_seqlens, c.qkv(),
+                          attention_scale(c));
+  ops::qk_norm_rope_backward(ctx, d.qkv, g.q_norm, g.k_norm, d.qkv, a.qkv_raw, a.qk_rstd, w.q_norm, w.k_norm,
+                             block.rope.cos, block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
+  product_gradients(ctx, g.qkv, g.qkv_bias, d.qkv, a.norm1);
+  if (!below && g.input_norm.empty()) return;
+  ops::linear_backward_input(ctx, d.branch, d.qkv, w.qkv, false);
+  ops::rmsnorm_backward(ctx, d.residual, g.input_norm, d.branch, a.input, w.input_norm, a.rstd1, true);
+}
+
+bool any_trained(const LayerTensors& g) {
+  const std::initializer_list<const Tensor*> all = {
+      &g.input_norm, &g.qkv,       &g.qkv_bias, &g.q_norm,       &g.k_norm, &g.out,
+      &g.out_bias,   &g.post_norm, &g.gate_up,  &g.gate_up_bias, &g.down,   &g.down_bias};
+  return std::any_of(all.begin(), all.end(), [](const Tensor* tensor) { return !tensor->empty(); });
+}
+
+// The lowest place with a trained parameter: 0 the embedding, l + 1 layer l, number of layers + 1 none of
+// them.
+std::size_t lowest_trained(const WeightSet& gradients) {
+  if (!gradients.embedding.empty()) return 0;
+  for (std::size_t layer = 0; layer < gradients.layers.size(); ++layer) {
+    if (any_trained(gradients.layers[layer])) return layer + 1;
+  }
+  return gradients.layers.size() + 1;
+}
+
+}  // namespace
+
+void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+              const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
+              Activations& activations, const Tensor& dhidden, const WeightSet& gradients) {
+  const std::int64_t tokens = batch.ids.dim(0);
+  RLCPP_CHECK(tokens <= activations.max_tokens && dhidden.dim(0) == tokens);
+  RLCPP_CHECK(gradients.layers.size() == weights.layers.size());
+  const Flow d{activations.scratch_hidden.rows(0, tokens), dhidden, activations.scratch_attn.rows(0, tokens),
+               activations.scratch_qkv.rows(0, tokens), activations.delta.rows(0, tokens)};
+  ops::rmsnorm_backward(ctx, d.residual, gradients.final_norm, dhidden, activations.last.rows(0, tokens),
+                        weights.final_norm, activations.final_rstd.rows(0, tokens), false);
+
+  const std::size_t lowest = lowest_trained(gradients);
+  for (std::size_t layer = weights.layers.size(); layer > 0 && layer >= lowest; --layer) {
+    const BlockContext block{ctx, config, weights.layers[layer - 1], packed.layers[layer - 1], rope};
+    const Activations::Layer a = activations.layers[layer - 1].rows(tokens);
+    recompute_layer(block, a, batch, activations.recompute);
+    block_backward(block, a, batch, gradients.layers[layer - 1], d, lowest < layer);
+  }
+  if (lowest == 0) ops::embedding_backward(ctx, gradients.embedding, d.residual, batch.ids);
+}
+
+}  // namespace rlcpp::model

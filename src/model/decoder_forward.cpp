@@ -1,0 +1,67 @@
+#include <cmath>
+
+#include "model/decoder_block.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/swiglu.h"
+
+namespace rlcpp::model {
+
+float attention_scale(const ModelConfig& config) {
+  return 1.0F / std::sqrt(static_cast<float>(config.head_dim));
+}
+
+void attention_branch(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch) {
+  const ModelConfig& c = block.config;
+  const LayerTensors& w = block.weights;
+  ops::linear_forward(block.ctx, a.qkv_raw, a.norm1, w.qkv, block.packed.qkv, w.qkv_bias);
+  ops::qk_norm_rope_forward(block.ctx, a.qkv, a.qk_rstd, a.qkv_raw, w.q_norm, w.k_norm, block.rope.cos,
+                            block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
+  ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.cu_seqlens, c.qkv(), attention_scale(c));
+  // The product lands in `mid` and the old residual is added to it there: an addition commutes, and no copy
+  // is needed.
+  ops::linear_forward(block.ctx, a.mid, a.attn, w.out, block.packed.out, w.out_bias);
+  ops::add_rmsnorm_forward(block.ctx, a.norm2, a.rstd2, a.mid, a.input, w.post_norm, c.rms_eps);
+}
+
+void mlp_branch(const BlockContext& block, const Activations::Layer& a) {
+  const LayerTensors& w = block.weights;
+  ops::linear_forward(block.ctx, a.gate_up, a.norm2, w.gate_up, block.packed.gate_up, w.gate_up_bias);
+  ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
+}
+
+Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+               const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
+               Activations& activations) {
+  const std::int64_t tokens = batch.ids.dim(0);
+  RLCPP_CHECK(tokens <= activations.max_tokens);
+  const std::size_t layers = weights.layers.size();
+  const Tensor last = activations.last.rows(0, tokens);
+  const Tensor hidden = activations.hidden.rows(0, tokens);
+
+  Activations::Layer a = activations.layers[0].rows(tokens);
+  ops::embedding_forward(ctx, a.input, weights.embedding, batch.ids);
+  ops::rmsnorm_forward(ctx, a.norm1, a.rstd1, a.input, weights.layers[0].input_norm, config.rms_eps);
+  for (std::size_t layer = 0; layer < layers; ++layer) {
+    const BlockContext block{ctx, config, weights.layers[layer], packed.layers[layer], rope};
+    attention_branch(block, a, batch);
+    mlp_branch(block, a);
+    const LayerTensors& w = block.weights;
+    if (layer + 1 < layers) {
+      // `a.mid` stays valid below: it is read before anything of the next layer overwrites shared memory.
+      const Activations::Layer next = activations.layers[layer + 1].rows(tokens);
+      ops::linear_forward(ctx, next.input, a.swiglu, w.down, block.packed.down, w.down_bias);
+      ops::add_rmsnorm_forward(ctx, next.norm1, next.rstd1, next.input, a.mid,
+                               weights.layers[layer + 1].input_norm, config.rms_eps);
+      a = next;
+    } else {
+      ops::linear_forward(ctx, last, a.swiglu, w.down, block.packed.down, w.down_bias);
+      ops::add_rmsnorm_forward(ctx, hidden, activations.final_rstd.rows(0, tokens), last, a.mid,
+                               weights.final_norm, config.rms_eps);
+    }
+  }
+  return hidden;
+}
+
+}  // namespace rlcpp::model

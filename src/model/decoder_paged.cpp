@@ -1,0 +1,80 @@
+// The engine's forward. The same operations in the same order as decoder_forward.cpp, with the paged form of
+// attention, so that the engine's hidden states are the trainer's to the last bit.
+#include <array>
+
+#include "model/decoder_block.h"
+#include "ops/embedding.h"
+#include "ops/matmul.h"
+#include "ops/norm.h"
+#include "ops/swiglu.h"
+
+namespace rlcpp::model {
+namespace {
+
+using Place = Tensor PagedScratch::*;
+
+constexpr std::array<Place, 9> kPlaces = {
+    &PagedScratch::residual, &PagedScratch::norm,    &PagedScratch::rstd,
+    &PagedScratch::qkv,      &PagedScratch::qk_rstd, &PagedScratch::attn,
+    &PagedScratch::branch,   &PagedScratch::gate_up, &PagedScratch::swiglu};
+
+}  // namespace
+
+PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens) {
+  const std::int64_t h = config.hidden_size;
+  const auto add = [&](const char* name, std::int64_t width) {
+    return plan.add(MemoryUse::kWorkspace, name, DType::kF32, {max_tokens, width});
+  };
+  return {{add("engine residual", h), add("engine norm", h),
+           plan.add(MemoryUse::kWorkspace, "engine rstd", DType::kF32, {max_tokens}),
+           add("engine qkv", config.qkv().width()),
+           config.qk_norm ? add("engine qk rstd", config.num_heads + config.num_kv_heads) : RegionId{},
+           add("engine attention", config.num_heads * config.head_dim), add("engine branch", h),
+           add("engine gate_up", 2 * config.intermediate_size),
+           add("engine swiglu", config.intermediate_size)}};
+}
+
+PagedScratch make_paged_scratch(const ModelConfig&, const Arena& arena, const PagedScratchRegions& regions) {
+  PagedScratch scratch;
+  for (std::size_t i = 0; i < kPlaces.size(); ++i) {
+    if (const RegionId id = regions.regions.at(i); id.index >= 0) scratch.*kPlaces[i] = arena[id];
+  }
+  return scratch;
+}
+
+Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+                     const WeightSet& packed, const RopeTables& rope, const PagedBatch& batch,
+                     const std::vector<ops::KvPages>& cache, PagedScratch& scratch) {
+  const std::int64_t tokens = batch.ids.dim(0);
+  RLCPP_CHECK(tokens <= scratch.residual.dim(0) && cache.size() == weights.layers.size());
+  PagedScratch s;
+  for (const Place place : kPlaces) {
+    if (!(scratch.*place).empty()) s.*place = (scratch.*place).rows(0, tokens);
+  }
+
+  ops::embedding_forward(ctx, s.residual, weights.embedding, batch.ids);
+  ops::rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, weights.layers[0].input_norm, config.rms_eps);
+  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    const LayerTensors& w = weights.layers[layer];
+    const LayerTensors& p = packed.layers[layer];
+    ops::linear_forward(ctx, s.qkv, s.norm, w.qkv, p.qkv, w.qkv_bias);
+    ops::qk_norm_rope_forward(ctx, s.qkv, s.qk_rstd, s.qkv, w.q_norm, w.k_norm, rope.cos, rope.sin,
+                              batch.positions, config.qkv(), config.rms_eps);
+    ops::kv_write(ctx, cache[layer], s.qkv, batch.slots, config.qkv());
+    ops::attention_paged(ctx, s.attn, s.qkv, cache[layer], batch.positions, batch.sequence_of,
+                         batch.block_tables, config.qkv(), attention_scale(config));
+    ops::linear_forward(ctx, s.branch, s.attn, w.out, p.out, w.out_bias);
+    ops::add_rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, s.branch, w.post_norm, config.rms_eps);
+
+    ops::linear_forward(ctx, s.gate_up, s.norm, w.gate_up, p.gate_up, w.gate_up_bias);
+    ops::swiglu_forward(ctx, s.swiglu, s.gate_up);
+    ops::linear_forward(ctx, s.branch, s.swiglu, w.down, p.down, w.down_bias);
+    const bool more = layer + 1 < weights.layers.size();
+    ops::add_rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, s.branch,
+                             more ? weights.layers[layer + 1].input_norm : weights.final_norm,
+                             config.rms_eps);
+  }
+  return s.norm;
+}
+
+}  // namespace rlcpp::model
