@@ -37,6 +37,9 @@ target_compile_definitions(rlcpp_options INTERFACE FMT_HEADER_ONLY=1 TOML_HEADER
 target_compile_options(rlcpp_options INTERFACE
   $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wundef -Werror -ffp-contract=off
                             -fno-omit-frame-pointer>)
+# False alarms of g++ 12 on std::string (GCC bugs 105651 and 105329).
+target_compile_options(rlcpp_options INTERFACE
+  $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict -Wno-stringop-overflow>)
 target_link_libraries(rlcpp_options INTERFACE Threads::Threads)
 if(RLCPP_SANITIZE)
   target_compile_options(rlcpp_options INTERFACE -fsanitize=${RLCPP_SANITIZE})

@@ -1,0 +1,76 @@
+// rlcpp bench @ benchmarks/matrix.toml: a process a row, time-outs, progress, resumable; failures kept with
+// their reason.
+#include <fmt/format.h>
+
+#include <cstdio>
+
+#include "app/command.h"
+#include "app/version.h"
+#include "base/config/load.h"
+#include "base/error.h"
+#include "base/signals.h"
+#include "bench/process.h"
+#include "bench/runner.h"
+
+namespace rlcpp::app {
+namespace {
+
+int run(const Invocation& invocation) {
+  Logger log(invocation.log);
+  bench::Matrix matrix;
+  const config::Loaded loaded = config::load(config::describer(matrix), invocation.arguments);
+  for (const std::string& note : loaded.notes) log.info(note);
+  const std::vector<bench::PlannedRow> rows = bench::plan_rows(matrix);
+  if (rows.empty()) {
+    throw bad_input("no row of the matrix is to be run",
+                    matrix.only.empty() ? "it has no [[row]]" : "no id contains \"" + matrix.only + "\"",
+                    "rlcpp bench @ benchmarks/matrix.toml --dry-run lists the rows without --only");
+  }
+  if (invocation.dry_run) {
+    for (const bench::PlannedRow& row : rows)
+      fmt::print("{}\n  rlcpp {}\n", row.id, fmt::join(row.arguments, " "));
+    return 0;
+  }
+  install_signal_handlers();
+  bench::RunnerOptions options;
+  options.program = bench::own_program();
+  options.results = matrix.results;
+  options.commit_sha = commit_sha();
+  options.device_name = device_label(matrix.device);
+  options.fresh = matrix.fresh;
+  options.repeats = matrix.repeats;
+  options.say = [&](const std::string& line) { log.info(line); };
+  options.keep_going = [] { return stop_signal() == 0; };
+  const bench::RunnerOutcome outcome = bench::run_matrix(rows, options);
+  fmt::print("{} done, {} skipped, {} failed; results in {}\n", outcome.done, outcome.skipped, outcome.failed,
+             matrix.results);
+  if (outcome.stopped) {
+    log.warn("stopped before the last row; the same command goes on with the rows that are left");
+    return stop_signal() == 0 ? static_cast<int>(ExitCode::kStopped) : 128 + stop_signal();
+  }
+  fmt::print("next: rlcpp report\n");
+  return outcome.failed == 0 ? 0 : static_cast<int>(ExitCode::kFailed);
+}
+
+}  // namespace
+
+Command bench_command() {
+  Command c;
+  c.name = "bench";
+  c.summary = "Run the rows of a benchmark matrix, a process each.";
+  c.usage = "rlcpp bench @ benchmarks/matrix.toml [--only TEXT] [--fresh]";
+  c.examples = {"rlcpp bench @ benchmarks/matrix.toml --dry-run",
+                "rlcpp bench @ benchmarks/matrix.toml --only sft"};
+  c.options = [] {
+    bench::Matrix matrix;
+    return config::help_text(config::describer(matrix));
+  };
+  c.markdown = [] {
+    bench::Matrix matrix;
+    return config::markdown(config::describer(matrix));
+  };
+  c.run = run;
+  return c;
+}
+
+}  // namespace rlcpp::app

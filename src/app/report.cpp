@@ -1,0 +1,116 @@
+// rlcpp report: the benchmark page, the comparison with baselines and the history, from result files.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "app/command.h"
+#include "app/version.h"
+#include "base/config/load.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "bench/history.h"
+#include "bench/page.h"
+#include "bench/runner.h"
+#include "tensor/device.h"
+
+namespace rlcpp::app {
+namespace {
+
+struct ReportConfig {
+  std::string results = "benchmarks/results";
+  std::string baselines = "benchmarks/baselines";
+  std::string history = "benchmarks/history.jsonl";
+  std::string out;
+  bool check = false;
+  bool update_baselines = false;
+  double regression_threshold = 0.05;
+  double diff_display_threshold = 0.01;
+
+  void describe(config::Schema& s) {
+    s.field("results", results, "Directory of result files (benchmark-*.json).");
+    s.field("baselines", baselines, "Directory of baseline files, ours or the reference project's own.");
+    s.field("history", history, "File of all results ever reported; its plot is written beside it as .svg.");
+    s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
+    s.field("check", check, "Leave with 4 if a row regressed, and change no file.");
+    s.field("update_baselines", update_baselines, "Make the successful results the new baselines.");
+    s.field("regression_threshold", regression_threshold, "Relative loss that counts as a regression.")
+        .above(0);
+    s.field("diff_display_threshold", diff_display_threshold, "Relative difference from which it is shown.")
+        .at_least(0);
+  }
+};
+
+int check(const std::vector<bench::Result>& results, const bench::Baselines& baselines,
+          const bench::Thresholds& thresholds) {
+  const std::vector<std::string> lines = bench::regressions(results, baselines, thresholds);
+  for (const std::string& line : lines) fmt::print("regression: {}\n", line);
+  const auto compared = std::count_if(results.begin(), results.end(), [&](const bench::Result& r) {
+    return baselines.find(r.config) != nullptr;
+  });
+  fmt::print("{} rows, {} with a baseline, {} regressions over {:.0f} %\n", results.size(), compared,
+             lines.size(), 100 * thresholds.regression);
+  return static_cast<int>(lines.empty() ? ExitCode::kDone : ExitCode::kCheckFailed);
+}
+
+int run(const Invocation& invocation) {
+  Logger log(invocation.log);
+  ReportConfig config;
+  const config::Loaded loaded = config::load(config::describer(config), invocation.arguments);
+  for (const std::string& note : loaded.notes) log.info(note);
+
+  const std::vector<bench::Result> results = bench::read_directory(config.results);
+  if (results.empty()) {
+    throw bad_input("there are no result files in " + config.results, "no benchmark-*.json was found",
+                    "run rlcpp bench @ benchmarks/matrix.toml first, or give --results");
+  }
+  const bench::Baselines baselines(bench::read_directory(config.baselines));
+  const bench::Thresholds thresholds{config.regression_threshold, config.diff_display_threshold};
+  if (config.check || invocation.dry_run) return check(results, baselines, thresholds);
+
+  auto& files = durable::system_files();
+  const std::string page_path = config.out.empty() ? config.results + "/BENCHMARKS.md" : config.out;
+  const std::string plot_path = std::filesystem::path(config.history).replace_extension(".svg").string();
+  durable::write_file(files, plot_path, bench::history_svg(bench::append_history(config.history, results)));
+  bench::PageFacts facts;
+  facts.updated = bench::utc_timestamp();
+  facts.commit = commit_sha();
+  facts.machine = machine_line();
+  const auto page_dir = std::filesystem::absolute(page_path).parent_path();
+  facts.history = std::filesystem::absolute(plot_path).lexically_relative(page_dir).generic_string();
+  durable::write_file(files, page_path, bench::render_page(results, baselines, thresholds, facts));
+  log.success("wrote " + page_path + " and " + plot_path);
+  if (config.update_baselines) {
+    std::filesystem::create_directories(config.baselines);
+    for (const bench::Result& r : results) {
+      if (r.config.success)
+        durable::write_file(files, config.baselines + "/" + r.config.file_name(), bench::to_json(r));
+    }
+    log.success("the baselines in " + config.baselines + " are the results of today");
+  }
+  check(results, baselines, thresholds);  // printed for information: only --check fails on it
+  return 0;
+}
+
+}  // namespace
+
+Command report_command() {
+  Command c;
+  c.name = "report";
+  c.summary = "Write the benchmark page, compare with baselines, keep the history.";
+  c.usage = "rlcpp report [--check] [--update-baselines] [--key value ...]";
+  c.examples = {"rlcpp report", "rlcpp report --check"};
+  c.options = [] {
+    ReportConfig config;
+    return config::help_text(config::describer(config));
+  };
+  c.markdown = [] {
+    ReportConfig config;
+    return config::markdown(config::describer(config));
+  };
+  c.run = run;
+  return c;
+}
+
+}  // namespace rlcpp::app

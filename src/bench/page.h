@@ -1,0 +1,24 @@
+// benchmarks/results/BENCHMARKS.md: the reference's page, from result files.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "bench/compare.h"
+
+namespace rlcpp::bench {
+
+struct PageFacts {
+  std::string updated;  // UTC
+  std::string commit;
+  std::string machine;  // one line: processor, GPUs, driver
+  std::string history;  // path of the history plot relative to the page; empty: none
+};
+
+// One section a model (by name), rows by hardware, then type, then length; columns Type, Hardware, SeqLen,
+// AC, Attn, MFU, TPS, Step Time, Peak Mem. Regressions are bold with a mark, differences from 1 % are shown.
+// A second table gives what the reference's page leaves out. Then the failed rows with their reasons.
+std::string render_page(const std::vector<Result>& results, const Baselines& baselines,
+                        const Thresholds& thresholds, const PageFacts& facts);
+
+}  // namespace rlcpp::bench

@@ -1,0 +1,206 @@
+#include "bench/result.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/durable.h"
+#include "base/error.h"
+
+namespace rlcpp::bench {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json to_value(const Summary& s) {
+  return {{"mean", s.mean}, {"std", s.std}, {"min", s.min}, {"max", s.max}};
+}
+
+Summary summary_from(const Json& object) {
+  return {object.value("mean", 0.0), object.value("std", 0.0), object.value("min", 0.0),
+          object.value("max", 0.0)};
+}
+
+void erase_word(std::string& text, const std::string& word) {
+  for (auto at = text.find(word); at != std::string::npos; at = text.find(word)) text.erase(at, word.size());
+}
+
+std::string squeezed(const std::string& text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == ' ' && (out.empty() || out.back() == ' ')) continue;
+    out += c;
+  }
+  while (!out.empty() && out.back() == ' ') out.pop_back();
+  return out;
+}
+
+std::string text_or(const Json& object, const char* key, const std::string& otherwise) {
+  const auto found = object.find(key);
+  return found == object.end() || found->is_null() ? otherwise : found->get<std::string>();
+}
+
+RunConfig config_from(const Json& object) {
+  RunConfig c;
+  c.model_name = object.value("model_name", c.model_name);
+  c.type = object.value("type", c.type);
+  c.num_gpus = object.value("num_gpus", c.num_gpus);
+  c.device_name = text_or(object, "device_name", "");
+  if (object.contains("lora_rank") && !object["lora_rank"].is_null())
+    c.lora_rank = object["lora_rank"].get<std::int64_t>();
+  c.seq_len = object.value("seq_len", c.seq_len);
+  c.ac = text_or(object, "ac", "None");
+  c.attention = text_or(object, "attention", "flash_attention_2");
+  c.cp = object.value("cp", c.cp);
+  c.ep = object.value("ep", c.ep);
+  c.numeric_mode = text_or(object, "numeric_mode", "fast");
+  c.memory_limit = text_or(object, "memory_limit", "");
+  c.micro_batches = object.value("micro_batches", c.micro_batches);
+  c.timeout = object.value("timeout", c.timeout);
+  c.commit_sha = text_or(object, "commit_sha", "unknown");
+  c.timestamp = text_or(object, "timestamp", "");
+  c.success = object.value("success", true);
+  c.error_reason = text_or(object, "error_reason", "");
+  c.time_taken = object.contains("time_taken") && object["time_taken"].is_number()
+                     ? object["time_taken"].get<double>()
+                     : 0;
+  return c;
+}
+
+Extension extension_from(const Json& object) {
+  Extension e;
+  e.true_mfu = summary_from(object.value("true_mfu", Json::object()));
+  e.planned_memory_gib = object.value("planned_memory_gib", 0.0);
+  e.first_step_seconds = object.value("first_step_seconds", 0.0);
+  e.peak_tflops = object.value("peak_tflops", 0.0);
+  e.peak_source = object.value("peak_source", "");
+  e.step_seconds = object.value("step_seconds", e.step_seconds);
+  e.losses = object.value("losses", e.losses);
+  e.grad_norms = object.value("grad_norms", e.grad_norms);
+  e.versions = object.value("versions", e.versions);
+  e.clocks = object.value("clocks", e.clocks);
+  e.command = object.value("command", e.command);
+  return e;
+}
+
+}  // namespace
+
+std::string RunConfig::type_text() const {
+  std::string text = type == "sft" ? "SFT" : "RL";
+  return text + (lora_rank ? fmt::format(" LoRA(r={})", *lora_rank) : " Full");
+}
+
+std::string RunConfig::hardware_text() const {
+  std::string name = device_name;
+  for (const char* word : {"NVIDIA", "RTX", "80GB", "40GB", "(R)", "(TM)", "GeForce"}) erase_word(name, word);
+  std::string text = fmt::format("{}x{}", num_gpus, squeezed(name));
+  if (!memory_limit.empty()) text += " limited to " + memory_limit;
+  return text;
+}
+
+std::string RunConfig::identity() const {
+  return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}", model_name, hardware_text(), type,
+                     lora_rank ? std::to_string(*lora_rank) : "none", seq_len, ac, attention, ep, cp) +
+         (numeric_mode == "fast" ? "" : "|" + numeric_mode);
+}
+
+std::string RunConfig::file_name() const {
+  const auto plain = [](std::string text) {
+    std::string out;
+    for (const char c : text) {
+      if (c == '/') {
+        out += "--";
+      } else {
+        out +=
+            (std::isalnum(static_cast<unsigned char>(c)) != 0 || c == '.' || c == '_' || c == '-') ? c : '-';
+      }
+    }
+    return out;
+  };
+  return fmt::format("benchmark-{}-{}-{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
+                     plain(model_name), type, lora_rank ? std::to_string(*lora_rank) : "full", num_gpus, ac,
+                     plain(attention), seq_len, cp, ep, numeric_mode);
+}
+
+std::string to_json(const Result& result) {
+  const RunConfig& c = result.config;
+  Json config = {{"type", c.type},
+                 {"num_gpus", c.num_gpus},
+                 {"model_name", c.model_name},
+                 {"lora_rank", c.lora_rank ? Json(*c.lora_rank) : Json()},
+                 {"seq_len", c.seq_len},
+                 {"ac", c.ac},
+                 {"attention", c.attention},
+                 {"cp", c.cp},
+                 {"ep", c.ep},
+                 {"micro_batches", c.micro_batches},
+                 {"timeout", c.timeout},
+                 {"numeric_mode", c.numeric_mode},
+                 {"memory_limit", c.memory_limit.empty() ? Json() : Json(c.memory_limit)},
+                 {"device_name", c.device_name},
+                 {"commit_sha", c.commit_sha},
+                 {"timestamp", c.timestamp},
+                 {"success", c.success},
+                 {"error_reason", c.error_reason.empty() ? Json() : Json(c.error_reason)},
+                 {"time_taken", c.time_taken}};
+  const Metrics& m = result.metrics;
+  Json metrics = {{"mfu", to_value(m.mfu)},
+                  {"throughput", to_value(m.throughput)},
+                  {"step_time", to_value(m.step_time)},
+                  {"peak_memory", {{"gib", m.peak_memory_gib}, {"pct", m.peak_memory_pct}}}};
+  Json whole = {{"config", std::move(config)}, {"metrics", std::move(metrics)}};
+  if (result.extension) {
+    const Extension& e = *result.extension;
+    whole["rlcpp"] = {{"schema", 1},
+                      {"true_mfu", to_value(e.true_mfu)},
+                      {"planned_memory_gib", e.planned_memory_gib},
+                      {"first_step_seconds", e.first_step_seconds},
+                      {"peak_tflops", e.peak_tflops},
+                      {"peak_source", e.peak_source},
+                      {"step_seconds", e.step_seconds},
+                      {"losses", e.losses},
+                      {"grad_norms", e.grad_norms},
+                      {"versions", e.versions},
+                      {"clocks", e.clocks},
+                      {"command", e.command}};
+  }
+  return whole.dump(1) + "\n";
+}
+
+Result from_json(const std::string& text, const std::string& where) {
+  try {
+    const Json whole = Json::parse(text);
+    Result result;
+    result.config = config_from(whole.at("config"));
+    const Json& m = whole.at("metrics");
+    result.metrics.mfu = summary_from(m.at("mfu"));
+    result.metrics.throughput = summary_from(m.at("throughput"));
+    result.metrics.step_time = summary_from(m.at("step_time"));
+    result.metrics.peak_memory_gib = m.at("peak_memory").value("gib", 0.0);
+    result.metrics.peak_memory_pct = m.at("peak_memory").value("pct", 0.0);
+    if (whole.contains("rlcpp")) result.extension = extension_from(whole["rlcpp"]);
+    return result;
+  } catch (const Json::exception& problem) {
+    throw bad_input(
+        where + " is not a benchmark result", problem.what(),
+        "it needs the objects \"config\" and \"metrics\" of run_single_benchmark.py, or of rlcpp --bench");
+  }
+}
+
+std::vector<Result> read_directory(const std::string& path) {
+  std::vector<std::string> names;
+  std::error_code missing;
+  for (const auto& entry : std::filesystem::directory_iterator(path, missing)) {
+    const std::string name = entry.path().filename().string();
+    if (name.starts_with("benchmark-") && name.ends_with(".json")) names.push_back(entry.path().string());
+  }
+  std::sort(names.begin(), names.end());
+  std::vector<Result> results;
+  results.reserve(names.size());
+  for (const std::string& name : names) results.push_back(from_json(durable::read_file(name), name));
+  return results;
+}
+
+}  // namespace rlcpp::bench

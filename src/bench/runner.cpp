@@ -1,0 +1,144 @@
+#include "bench/runner.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <ctime>
+#include <filesystem>
+#include <optional>
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "bench/process.h"
+
+namespace rlcpp::bench {
+namespace {
+
+namespace fs = std::filesystem;
+
+// The result of this row among those already there, if it is one of this commit that ended well.
+bool already_there(const std::vector<Result>& known, const PlannedRow& row, const std::string& commit) {
+  return std::any_of(known.begin(), known.end(), [&](const Result& r) {
+    const RunConfig& c = r.config;
+    return c.success && c.commit_sha == commit && c.model_name == row.config.model_name &&
+           c.type == row.config.type && c.seq_len == row.config.seq_len && c.ac == row.config.ac &&
+           c.lora_rank == row.config.lora_rank && c.num_gpus == row.config.num_gpus &&
+           c.memory_limit == row.config.memory_limit && c.numeric_mode == row.config.numeric_mode;
+  });
+}
+
+Result failure(const PlannedRow& row, const RunnerOptions& options, const std::string& reason,
+               double seconds) {
+  Result result;
+  result.config = row.config;
+  result.config.device_name = options.device_name;
+  result.config.commit_sha = options.commit_sha;
+  result.config.timestamp = utc_timestamp();
+  result.config.success = false;
+  result.config.error_reason = reason;
+  result.config.time_taken = seconds;
+  return result;
+}
+
+// One process; the row's own JSON, completed with what only the parent knows.
+Result measure(const PlannedRow& row, const RunnerOptions& options, const std::string& progress) {
+  const std::string log = options.results + "/logs/" + row.id + ".log";
+  const std::string output = options.results + "/logs/" + row.id + ".json";
+  std::error_code ignored;
+  fs::remove(output, ignored);
+  std::vector<std::string> command = {options.program};
+  command.insert(command.end(), row.arguments.begin(), row.arguments.end());
+  command.insert(command.end(), {"--bench.output-json", output});
+
+  double next_line = 60;
+  const ChildResult child =
+      run_child(command, log, static_cast<double>(row.config.timeout), [&](double elapsed) {
+        if (elapsed >= next_line) {
+          options.say(fmt::format("{} {}: running for {:.0f} s (time-out {} s)", progress, row.id, elapsed,
+                                  row.config.timeout));
+          next_line += 60;
+        }
+        return options.keep_going();
+      });
+  std::string reason = child.reason();
+  if (child.stopped) throw Error(ExitCode::kStopped, reason);
+  if (reason.empty() && !fs::exists(output)) reason = "it ended well but wrote no result";
+  if (!reason.empty()) return failure(row, options, reason, child.seconds);
+  Result result = from_json(durable::read_file(output), output);
+  result.config.timeout = row.config.timeout;
+  result.config.time_taken = child.seconds;
+  result.config.success = true;
+  result.config.model_name = row.config.model_name;
+  if (result.extension) result.extension->command = command;
+  fs::remove(output, ignored);
+  return result;
+}
+
+Result median_of(std::vector<Result> results) {
+  std::sort(results.begin(), results.end(), [](const Result& a, const Result& b) {
+    return a.metrics.throughput.mean < b.metrics.throughput.mean;
+  });
+  return results[results.size() / 2];
+}
+
+}  // namespace
+
+std::string utc_timestamp() {
+  const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  gmtime_r(&now, &parts);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z", parts.tm_year + 1900, parts.tm_mon + 1,
+                     parts.tm_mday, parts.tm_hour, parts.tm_min, parts.tm_sec);
+}
+
+RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOptions& options) {
+  fs::create_directories(options.results + "/logs");
+  const std::vector<Result> known = read_directory(options.results);
+  RunnerOutcome outcome;
+  std::size_t number = 0;
+  for (const PlannedRow& row : rows) {
+    const std::string progress = fmt::format("[{}/{}]", ++number, rows.size());
+    if (!options.keep_going()) {
+      outcome.stopped = true;
+      break;
+    }
+    if (!options.fresh && already_there(known, row, options.commit_sha)) {
+      options.say(fmt::format("{} {}: has a result of {}, skipped", progress, row.id, options.commit_sha));
+      ++outcome.skipped;
+      continue;
+    }
+    options.say(fmt::format("{} {}: starting", progress, row.id));
+    std::vector<Result> results;
+    std::optional<Result> failed;
+    try {
+      for (std::int64_t repeat = 0; repeat < options.repeats && !failed; ++repeat) {
+        Result result = measure(row, options, progress);
+        if (result.config.success) {
+          results.push_back(std::move(result));
+        } else {
+          failed = std::move(result);
+        }
+      }
+    } catch (const Error& stopped) {
+      if (stopped.code() != ExitCode::kStopped) throw;
+      outcome.stopped = true;
+      break;
+    }
+    const Result kept = failed ? *failed : median_of(std::move(results));
+    durable::write_file(durable::system_files(), options.results + "/" + kept.config.file_name(),
+                        to_json(kept));
+    if (failed) {
+      ++outcome.failed;
+      options.say(fmt::format("{} {}: failed: {}", progress, row.id, kept.config.error_reason));
+    } else {
+      ++outcome.done;
+      options.say(fmt::format("{} {}: {:.0f} tokens/s, {:.3f} s a step, {:.2f} GiB, {:.0f} s in all",
+                              progress, row.id, kept.metrics.throughput.mean, kept.metrics.step_time.mean,
+                              kept.metrics.peak_memory_gib, kept.config.time_taken));
+    }
+  }
+  return outcome;
+}
+
+}  // namespace rlcpp::bench

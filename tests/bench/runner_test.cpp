@@ -1,0 +1,137 @@
+#include "bench/runner.h"
+
+#include <fstream>
+
+#include "base/error.h"
+#include "bench/process.h"
+#include "support.h"
+
+namespace rlcpp::bench {
+namespace {
+
+const auto kAlways = [](double) { return true; };
+
+std::string script(const test::TemporaryDirectory& dir, const std::string& body) {
+  const std::string path = dir / "program.sh";
+  std::ofstream(path) << "#!/bin/sh\n" << body;
+  std::filesystem::permissions(path, std::filesystem::perms::owner_all);
+  return path;
+}
+
+TEST(Process, ReportsCodeAndLastWords) {
+  const test::TemporaryDirectory dir;
+  const auto result =
+      run_child({script(dir, "echo 'error: no such thing' >&2; echo '  because of that' >&2; exit 3\n")},
+                dir / "log", 20, kAlways);
+  EXPECT_EQ(result.exit_code, 3);
+  EXPECT_EQ(result.reason(), "exit code 3: no such thing: of that");
+}
+
+TEST(Process, ReportsTheSignal) {
+  const test::TemporaryDirectory dir;
+  const auto result = run_child({script(dir, "kill -SEGV $$\n")}, dir / "log", 20, kAlways);
+  EXPECT_EQ(result.signal, 11);
+  EXPECT_NE(result.reason().find("signal 11"), std::string::npos);
+}
+
+TEST(Process, StopsAtTheDeadlineWithItsChildren) {
+  const test::TemporaryDirectory dir;
+  const auto result = run_child({script(dir, "sleep 60 & echo $! > " + (dir / "pid") + "; wait\n")},
+                                dir / "log", 0.3, kAlways);
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_LT(result.seconds, 15);
+  int pid = 0;
+  std::ifstream(dir / "pid") >> pid;
+  ASSERT_GT(pid, 0);
+  // The grandchild was in the same group: gone, or a zombie waiting for its reaper.
+  std::ifstream stat("/proc/" + std::to_string(pid) + "/stat");
+  std::string id, name, state;
+  if (stat >> id >> name >> state) {
+    EXPECT_EQ(state, "Z");
+  }
+}
+
+TEST(Process, MissingProgram) {
+  const test::TemporaryDirectory dir;
+  EXPECT_EQ(run_child({dir / "absent"}, dir / "log", 5, kAlways).exit_code, 127);
+}
+
+Matrix two_rows() {
+  Matrix m;
+  m.row.resize(2);
+  m.row[0].type = "sft";
+  m.row[1].type = "rl";
+  m.defaults.model_name = "Qwen/Qwen3-0.6B";
+  m.defaults.seq_len = 64;
+  return m;
+}
+
+TEST(Matrix, RowsTakeDefaultsAndMakeCommands) {
+  Matrix m = two_rows();
+  m.row[1].lora_rank = 16;
+  m.row[1].ac = "Recompute";
+  const auto rows = plan_rows(m);
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0].arguments.front(), "sft");
+  EXPECT_EQ(rows[1].arguments.front(), "trainer");
+  EXPECT_NE(std::find(rows[1].arguments.begin(), rows[1].arguments.end(), "--model.lora.rank"),
+            rows[1].arguments.end());
+  EXPECT_EQ(rows[1].config.type_text(), "RL LoRA(r=16)");
+  m.row[1] = m.row[0];
+  EXPECT_THROW(plan_rows(m), Error);  // one id twice
+}
+
+RunnerOptions options_in(const test::TemporaryDirectory& dir, const std::string& program,
+                         std::vector<std::string>* lines) {
+  RunnerOptions o;
+  o.program = program;
+  o.results = dir / "results";
+  o.commit_sha = "abcdef12";
+  o.device_name = "CPU test";
+  o.say = [lines](const std::string& line) { lines->push_back(line); };
+  o.keep_going = [] { return true; };
+  return o;
+}
+
+TEST(Runner, KeepsFailuresAndGoesOn) {
+  const test::TemporaryDirectory dir;
+  std::vector<std::string> lines;
+  const auto outcome = run_matrix(
+      plan_rows(two_rows()), options_in(dir, script(dir, "echo 'error: nothing works'; exit 2\n"), &lines));
+  EXPECT_EQ(outcome.failed, 2);
+  const auto results = read_directory(dir / "results");
+  ASSERT_EQ(results.size(), 2U);
+  EXPECT_FALSE(results[0].config.success);
+  EXPECT_EQ(results[0].config.error_reason, "exit code 2: nothing works");
+}
+
+TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
+  const test::TemporaryDirectory dir;
+  // The program writes a result file for the row that it was given, as a training command does.
+  Result good;
+  good.config = plan_rows(two_rows())[0].config;
+  good.config.device_name = "CPU test";
+  good.config.commit_sha = "abcdef12";
+  good.metrics.throughput.mean = 10;
+  std::ofstream(dir / "sft.json") << to_json(good);
+  good.config.type = "rl";
+  std::ofstream(dir / "trainer.json") << to_json(good);
+  const std::string program =
+      script(dir, "kind=$1; while [ $# -gt 1 ]; do [ \"$1\" = --bench.output-json ] && cp " + dir.path() +
+                      "/$kind.json \"$2\"; shift; done\n");
+  std::vector<std::string> lines;
+  const RunnerOptions options = options_in(dir, program, &lines);
+  EXPECT_EQ(run_matrix(plan_rows(two_rows()), options).done, 2);
+  const auto again = run_matrix(plan_rows(two_rows()), options);
+  EXPECT_EQ(again.skipped, 2);
+  EXPECT_EQ(again.done, 0);
+  RunnerOptions fresh = options;
+  fresh.fresh = true;
+  EXPECT_EQ(run_matrix(plan_rows(two_rows()), fresh).done, 2);
+  RunnerOptions stopped = options;
+  stopped.keep_going = [] { return false; };
+  EXPECT_TRUE(run_matrix(plan_rows(two_rows()), stopped).stopped);
+}
+
+}  // namespace
+}  // namespace rlcpp::bench
