@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Builds and runs the tests. The last line is "N passed, N failed" (and ", N skipped" if any were).
+#   ./test.sh [--long] [--gpu] [--filter PATTERN] [--no-install] [--preset NAME]
+# (none)     the fast tier: at most 15 minutes on 2 cores, the build included
+# --long     also the slow tier; writes its summary to tests/long-summary.txt
+# --gpu      builds the cuda preset and runs its tests on the GPU of this machine
+# --filter   only tests whose name matches, as for GoogleTest's --gtest_filter
+# --preset   a CMake preset other than cpu: asan, tsan
+set -euo pipefail
+cd "$(dirname "$0")"
+
+preset=cpu
+long=no
+gpu=no
+filter='*'
+install=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --long) long=yes ;;
+    --gpu) gpu=yes; preset=cuda ;;
+    --filter) filter=${2:?--filter needs a pattern}; shift ;;
+    --preset) preset=${2:?--preset needs a name}; shift ;;
+    --no-install) install=(--no-install) ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+  esac
+  shift
+done
+if [ "$gpu" = yes ] && ! nvidia-smi -L >/dev/null 2>&1; then
+  echo "error: --gpu needs an NVIDIA GPU and its driver, and nvidia-smi finds none here" >&2
+  exit 3
+fi
+
+tools/install_deps.sh --tests "${install[@]}"
+started=$SECONDS
+tools/build.sh "$preset" all
+echo "built in $((SECONDS - started)) s; testing" >&2
+
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
+[ "$long" = yes ] && export RLCPP_TEST_LONG=1
+programs=()
+for program in build/"$preset"/tests/test_*; do
+  [ -x "$program" ] && [ -f "$program" ] && programs+=("$program")
+done
+if [ ${#programs[@]} -eq 0 ]; then
+  echo "error: no test program was built in build/$preset/tests" >&2
+  exit 1
+fi
+
+run_one() { # runs one program; a line when it ends, the failures in full
+  local name log status=0 begun=$SECONDS
+  name=$(basename "$1")
+  log=$2/$name.log
+  timeout "$4" "$1" --gtest_filter="$3" --gtest_brief=0 >"$log" 2>&1 || status=$?
+  echo "$status" >"$2/$name.status"
+  # gtest's own closing lines; a program that died before them counts as one failure.
+  local passed failed skipped
+  passed=$(sed -n 's/^\[  PASSED  \] \([0-9]*\) tests\{0,1\}\..*/\1/p' "$log" | tail -1)
+  failed=$(sed -n 's/^\[  FAILED  \] \([0-9]*\) tests\{0,1\}, listed below:/\1/p' "$log" | tail -1)
+  skipped=$(sed -n 's/^\[  SKIPPED \] \([0-9]*\) tests\{0,1\}, listed below:/\1/p' "$log" | tail -1)
+  passed=${passed:-0} failed=${failed:-0} skipped=${skipped:-0}
+  [ "$status" != 0 ] && [ "$failed" = 0 ] && failed=1
+  echo "$passed $failed $skipped" >"$2/$name.counts"
+  printf '%-20s %4d passed %3d failed %3d skipped  %4d s\n' "$name" "$passed" "$failed" "$skipped" $((SECONDS - begun))
+  if [ "$failed" != 0 ]; then
+    [ "$status" = 124 ] && echo "$name: still running after $4 s, stopped"
+    grep -vE '^\[ (RUN|      OK) ' "$log" | tail -60
+  fi
+}
+export -f run_one
+limit=300
+[ "$long" = yes ] && limit=7200
+printf '%s\n' "${programs[@]}" |
+  xargs -P "$(nproc)" -I{} bash -c "run_one {} '$logs' '$filter' $limit" | tee "$logs/summary"
+
+total=$(cat "$logs"/*.counts | awk '{p += $1; f += $2; s += $3} END {printf "%d passed, %d failed", p, f; if (s) printf ", %d skipped", s}')
+if [ "$long" = yes ] && [ "$filter" = '*' ]; then
+  {
+    echo "# ./test.sh --long, $(date -u +%F), commit $(git rev-parse --short HEAD), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) cores"
+    sort "$logs/summary"
+    echo "$total"
+  } >tests/long-summary.txt
+fi
+echo "$total"
+case "$total" in
+  0\ passed,\ 0\ failed*) echo "error: no test matched" >&2; exit 1 ;;
+  *\ 0\ failed*) exit 0 ;;
+  *) exit 1 ;;
+esac

@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Configures a CMake preset if needed and builds it, with one line of progress a few seconds.
+#   tools/build.sh PRESET [TARGET...]
+set -euo pipefail
+cd "$(dirname "$0")/.."
+preset=${1:?usage: tools/build.sh PRESET [TARGET...]}
+shift
+targets=("${@:-all}")
+log=build/$preset.log
+mkdir -p build
+if ! cmake --preset "$preset" >"$log" 2>&1; then
+  tail -25 "$log" >&2
+  echo "error: cmake could not configure the preset $preset" >&2
+  exit 3
+fi
+# Ninja's "[12/80] ..." lines become a counter: redrawn on a terminal, one line every 15 s elsewhere.
+status=0
+NINJA_STATUS='[%f/%t] ' cmake --build "build/$preset" --target "${targets[@]}" 2>&1 | tee -a "$log" | {
+  last=-15
+  while IFS= read -r line; do
+    case "$line" in
+      \[*/*\]*)
+        count=${line#[}; count=${count%%]*}
+        if [ -t 2 ]; then
+          printf '\rbuilding %s %s   ' "$preset" "$count" >&2
+        elif [ $((SECONDS - last)) -ge 15 ]; then
+          echo "building $preset $count" >&2
+          last=$SECONDS
+        fi ;;
+    esac
+  done
+  if [ -t 2 ]; then printf '\r\033[K' >&2; fi
+} || status=$?
+if [ "$status" != 0 ]; then
+  grep -E -A6 'FAILED|error:' "$log" | head -60 >&2
+  echo "error: the build failed; the whole log is $log" >&2
+  exit 1
+fi

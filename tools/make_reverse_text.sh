@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Makes the reverse-text data sets from the definitions of WordNet 3.0 (Debian package wordnet-base; Copyright 2006 by
+# Princeton University, free to use, copy, modify and distribute with that notice, which LICENSE-WordNet beside the data
+# carries). Phrases are runs of one to three words with 3 to 8 letters in all, each once, in an order that depends on
+# nothing but the text.
+#   tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]
+# writes sft.jsonl and val.jsonl (prompt and completion) and rl.jsonl and eval.jsonl (prompt): no phrase is in two of
+# train and held-out.
+set -euo pipefail
+
+out=${1:?usage: tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]}
+train=${2:-20000}
+held_out=${3:-512}
+source=/usr/share/wordnet/data.noun
+notice=/usr/share/doc/wordnet-base/copyright
+if [ ! -r "$source" ]; then
+  echo "error: $source is not there" >&2
+  echo "  help: apt-get install wordnet-base, or tools/install_deps.sh" >&2
+  exit 3
+fi
+mkdir -p "$out"
+export LC_ALL=C
+
+# The definition is what follows the bar, up to its first example.
+phrases=$(mktemp)
+trap 'rm -f "$phrases"' EXIT
+sed -n 's/^[0-9].* | \([^;"]*\).*/\1/p' "$source" | awk '
+  function emit(phrase,    h, i) {
+    if (length(phrase) < 3 || phrase in seen) return
+    seen[phrase] = 1
+    # A hash of the phrase is its place in the order: no random generator that differs between awks.
+    h = 7
+    for (i = 1; i <= length(phrase); ++i) h = (h * 131 + index("abcdefghijklmnopqrstuvwxyz ", substr(phrase, i, 1))) % 8388593
+    printf "%07d\t%s\n", (h * 7919) % 8388593, phrase
+  }
+  {
+    line = tolower($0)
+    gsub(/\([^)]*\)/, " ", line)
+    gsub(/[^a-z ]/, " , ", line)   # punctuation ends a run
+    n = split(line, word, " ")
+    for (i = 1; i <= n; ++i) {
+      phrase = ""; letters = 0
+      for (j = i; j <= n && j < i + 3 && word[j] != ","; ++j) {
+        letters += length(word[j])
+        if (letters > 8) break
+        phrase = phrase (j > i ? " " : "") word[j]
+        if (letters >= 3) emit(phrase)
+      }
+    }
+  }' | sort >"$phrases"
+
+total=$(wc -l <"$phrases")
+need=$((train + 2 * held_out))
+if [ "$total" -lt "$need" ]; then
+  echo "error: the text gives $total phrases, $need are asked for" >&2
+  echo "  help: ask for fewer rows" >&2
+  exit 2
+fi
+
+rows() { # rows FIRST COUNT KIND
+  tail -n "+$1" "$phrases" | head -n "$2" | cut -f2 | awk -v kind="$3" '
+    {
+      reversed = ""
+      for (i = length($0); i > 0; --i) reversed = reversed substr($0, i, 1)
+      if (kind == "sft")
+        printf "{\"prompt\": [{\"role\": \"user\", \"content\": \"%s\"}], \"completion\": [{\"role\": \"assistant\", \"content\": \"<reversed_text>%s</reversed_text>\"}]}\n", $0, reversed
+      else
+        printf "{\"prompt\": \"%s\"}\n", $0
+    }'
+}
+# head closes the pipe early; that is no failure.
+set +o pipefail
+rows 1 "$held_out" sft >"$out/val.jsonl"
+rows $((held_out + 1)) "$held_out" rl >"$out/eval.jsonl"
+rows $((2 * held_out + 1)) "$train" sft >"$out/sft.jsonl"
+rows $((2 * held_out + 1)) "$train" rl >"$out/rl.jsonl"
+set -o pipefail
+cp "$notice" "$out/LICENSE-WordNet"
+echo "$train training and $held_out held-out phrases of WordNet 3.0 in $out" >&2
