@@ -1,5 +1,6 @@
 // Chat templates: an interpreter for the part of Jinja2 that HF chat templates use, equal to Jinja2 3.1 with
-// trim_blocks and lstrip_blocks. Bounded: fuel (500,000 operations), output (4 MiB), depth 64; no attributes, no code.
+// trim_blocks and lstrip_blocks. Bounded: fuel (500,000 operations), output (4 MiB), depth 64; no attributes,
+// no code.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,8 @@ class ChatTemplate {
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
 
-  // messages: [{"role", "content", "tool_calls"?, ...}]; variables: further names (tools, enable_thinking, bos_token, ...).
+  // messages: [{"role", "content", "tool_calls"?, ...}]; variables: further names (tools, enable_thinking,
+  // bos_token, ...).
   std::string render(const nlohmann::ordered_json& messages, bool add_generation_prompt,
                      const nlohmann::ordered_json& variables) const;
 
