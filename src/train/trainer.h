@@ -1,5 +1,5 @@
-// The training step: accumulate over micro-batches with one global token normalisation, check, clip, optimizer, schedule.
-// It does not know where a batch came from.
+// The training step: accumulate over micro-batches with one global token normalisation, check, clip,
+// optimizer, schedule. It does not know where a batch came from.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,8 @@ struct SchedulerConfig {
   void describe(config::Schema& s);
 };
 
-// Learning rate of update `step` (0-based) of `max_steps` (-1: none), with the reference's shapes (prime-rl scheduler.py).
+// Learning rate of update `step` (0-based) of `max_steps` (-1: none), with the reference's shapes (prime-rl
+// scheduler.py).
 double learning_rate(const SchedulerConfig& config, double peak, std::int64_t step, std::int64_t max_steps);
 
 struct TrainerOptions {
@@ -39,35 +40,36 @@ struct TrainerOptions {
   SchedulerConfig scheduler;
   LossConfig loss;
   std::int64_t max_steps = -1;
-  std::int64_t max_tokens = 0;         // of one micro-batch: seq_len
-  std::int64_t head_chunk = 256;       // rows of logits at once
+  std::int64_t max_tokens = 0;    // of one micro-batch: seq_len
+  std::int64_t head_chunk = 256;  // rows of logits at once
   model::Recompute recompute = model::Recompute::kNone;
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
-  std::string dump_dir;                // where a batch with a NaN or Inf is written; empty: nowhere
+  std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
 };
 
 struct StepResult {
-  monitor::Metrics metrics;   // loss/mean, optim/lr, optim/grad_norm, entropy/..., mismatch_kl/...
+  monitor::Metrics metrics;  // loss/mean, optim/lr, optim/grad_norm, entropy/..., mismatch_kl/...
   double loss = 0, grad_norm = 0, lr = 0;
   double max_abs_mismatch = 0;
-  bool skipped = false;       // non-finite: no update was made
+  bool skipped = false;                                     // non-finite: no update was made
+  std::int64_t tokens = 0, loss_tokens = 0, documents = 0;  // of the step
 };
 
 // Owns nothing large: weights, gradients and moments are views into the run's arena.
 class Trainer {
  public:
   struct Regions;
-  // Adds gradients, moments, activations, logits and batch buffers to the plan. Weights are planned by the caller, who
-  // may share them with an engine.
+  // Adds gradients, moments, activations, logits and batch buffers to the plan. Weights are planned by the
+  // caller, who may share them with an engine.
   static std::shared_ptr<Regions> plan(const ops::Context& ctx, const model::ModelConfig& model,
                                        const TrainerOptions& options, MemoryPlan& plan);
-  Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options, const Arena& arena,
-          const std::shared_ptr<Regions>& regions, const model::WeightSet& weights, const model::WeightSet& packed,
-          const model::RopeTables& rope);
+  Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
+          const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
+          const model::WeightSet& packed, const model::RopeTables& rope);
   ~Trainer();
 
-  // One optimizer step over the micro-batches; weights and their packed forms change in place. Throws runtime_failure
-  // after max_nonfinite_steps skipped steps in a row.
+  // One optimizer step over the micro-batches; weights and their packed forms change in place. Throws
+  // runtime_failure after max_nonfinite_steps skipped steps in a row.
   StepResult step(const std::vector<data::MicroBatch>& batches);
 
   // Loss without an update: mean over loss tokens.
@@ -76,9 +78,17 @@ class Trainer {
   std::vector<float> logprobs(const data::MicroBatch& batch);
 
   std::int64_t steps_done() const;
-  // Everything a bit-equal continuation needs besides the weights: moments by parameter name, step, skip counters.
+  // Makes the packed forms anew after the weights were changed from outside (a restore).
+  void repack();
+  const model::WeightSet& weights() const;
+  const model::ModelConfig& model() const;
+  // Everything a bit-equal continuation needs besides the weights: moments by parameter name, step, skip
+  // counters.
   struct State {
-    std::int64_t step = 0, nonfinite = 0;
+    std::int64_t step = 0;       // steps taken, skipped ones included: the schedule runs on it
+    std::int64_t updates = 0;    // updates made: the optimizer's bias correction runs on it
+    std::int64_t nonfinite = 0;  // skipped steps in a row
+    std::int64_t skipped = 0;    // skipped steps in all
   };
   State state() const;
   void set_state(const State& state);

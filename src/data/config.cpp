@@ -1,0 +1,90 @@
+#include "data/config.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace rlcpp::data {
+
+void LossMaskConfig::describe(config::Schema& s) {
+  s.field("system", system, "Train on the tokens of system messages.");
+  s.field("user", user, "Train on the tokens of user messages.");
+  s.field("assistant", assistant,
+          "Train on what the assistant says; never on the header that opens its turn.");
+  s.field("tool", tool, "Train on the tokens of tool results.");
+}
+
+bool LossMaskConfig::of(const std::string& role) const {
+  if (role == "assistant") return assistant;
+  if (role == "user") return user;
+  if (role == "system" || role == "developer") return system;
+  if (role == "tool") return tool;
+  return false;
+}
+
+void DataConfig::describe(config::Schema& s) {
+  s.field("type", type, "sft: rows of a data set; fake: made-up tokens of full length, for benchmarks.")
+      .one_of({"sft", "fake"});
+  s.field("name", name,
+          "Data set: a .jsonl file, or a directory with <split>.jsonl. Rows have `messages`, or `prompt` and "
+          "`completion`, "
+          "and optionally `tools` and `chat_template_kwargs`.")
+      .alias("dataset_name")
+      .alias("path");
+  s.field("splits", splits, "Files <split>.jsonl to read from a directory, one after the other.");
+  s.field("batch_size", batch_size, "Rows of seq_len tokens in an optimizer step.").at_least(1).in("rows");
+  s.field("seq_len", seq_len, "Length of a packed row. Longer samples are cut, and counted.")
+      .at_least(2)
+      .in("tokens")
+      .alias("max_length")
+      .alias("max_seq_length");
+  s.field("micro_batch_size", micro_batch_size,
+          "Rows that go through the model together; divides batch_size. Changes memory and speed, not the "
+          "result.")
+      .at_least(1)
+      .in("rows")
+      .alias("per_device_train_batch_size");
+  s.field("pack_function", pack_function,
+          "How samples become rows: cat puts whole samples one after the other.")
+      .one_of({"cat", "stack"});
+  s.field("shuffle", shuffle, "Read the rows in another order in each epoch.");
+  s.field("seed", seed, "Seed of the order and of fake tokens.");
+  s.section("loss_mask", loss_mask, "Roles whose tokens are trained.");
+  s.field("length", length, "type fake: every sample seq_len long, or of random length.")
+      .one_of({"fixed", "variable"});
+  s.field("input_ids", input_ids,
+          "type fake: increasing repeats the sample's number, random draws from the vocabulary.")
+      .one_of({"increasing", "random"});
+  s.refused("subsets",
+            "data.subsets names configurations of a hub data set, which rlcpp does not read: point data.name "
+            "at a JSONL file");
+  s.refused(
+      "probabilities",
+      "data.probabilities (mixing of data sets) is not supported yet: write the mixture into one JSONL file");
+  s.refused("stopping_strategy",
+            "data.stopping_strategy (mixing of data sets) is not supported yet: write the mixture into one "
+            "JSONL file");
+  s.refused(
+      "num_workers",
+      "data.num_workers is not needed: rows are tokenised ahead of the step by a thread of the process");
+}
+
+void DataConfig::validate() const {
+  if (pack_function == "stack") {
+    throw bad_input("data.pack_function = \"stack\" is not supported",
+                    "rows carry explicit document lengths, so nothing is gained by padding",
+                    "use data.pack_function = \"cat\"");
+  }
+  if (batch_size % micro_batch_size != 0) {
+    throw bad_input("data.micro_batch_size does not divide data.batch_size",
+                    fmt::format("{} rows in groups of {}", batch_size, micro_batch_size),
+                    fmt::format("set data.batch_size to {} or data.micro_batch_size to 1",
+                                (batch_size / micro_batch_size + 1) * micro_batch_size));
+  }
+  if (type == "sft" && name.empty()) {
+    throw bad_input("data.name is not set", "type sft trains on the rows of a data set",
+                    "set data.name to a .jsonl file, or use data.type = \"fake\"");
+  }
+}
+
+}  // namespace rlcpp::data

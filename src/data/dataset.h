@@ -1,0 +1,51 @@
+// JSONL data sets: one conversation a line.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace rlcpp::data {
+
+// One row, ready for a chat template: contents stripped, arguments of tool calls decoded.
+struct Conversation {
+  nlohmann::ordered_json messages = nlohmann::ordered_json::array();
+  nlohmann::ordered_json variables = nlohmann::ordered_json::object();  // tools, and chat_template_kwargs
+  bool plain = false;  // prompt and completion were strings: a tokenizer without a template can join them
+  std::string where;   // "train.jsonl:12"
+};
+
+// The column `messages`, or `prompt` and `completion` (strings or lists of messages); `tools` or `tool_defs`
+// (a list, or its JSON text) and `chat_template_kwargs` (an object) are optional, other columns are ignored.
+// Throws bad_input beginning with `where`.
+Conversation parse_row(std::string_view line, const std::string& where);
+
+class Dataset {
+ public:
+  // `name`: a file, or a directory with <split>.jsonl for each of `splits`.
+  static Dataset open(const std::string& name, const std::vector<std::string>& splits);
+
+  std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
+  std::string_view line(std::int64_t row) const;
+  std::string place(std::int64_t row) const;  // "path/train.jsonl:12"
+  Conversation row(std::int64_t row) const { return parse_row(line(row), place(row)); }
+  std::size_t bytes() const;
+  // CRC32C of all files in order: a checkpoint's cursor belongs to these rows alone.
+  std::uint32_t fingerprint() const { return fingerprint_; }
+
+ private:
+  struct Line {
+    std::size_t file, offset, length, number;
+  };
+  std::vector<std::string> paths_, texts_;
+  std::vector<Line> lines_;
+  std::uint32_t fingerprint_ = 0;
+};
+
+// Python's str.strip(): white space of Unicode at both ends.
+std::string strip(std::string_view text);
+
+}  // namespace rlcpp::data

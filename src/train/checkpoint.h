@@ -1,0 +1,70 @@
+// Checkpoints of a training run: <run>/checkpoints/step_N appears complete or not at all and holds everything
+// that a bit-equal continuation needs. Layout of step_N:
+//   trainer/weights.safetensors      f32 masters under their HF names
+//   trainer/exp_avg.safetensors      first moments, same names
+//   trainer/exp_avg_sq.safetensors   second moments
+//   trainer/state.json               counters, progress, and `extra`: one opaque JSON object a producer
+//   ...                              further files of the caller, e.g. orchestrator/buffer.jsonl
+//   manifest.json                    sizes and checksums, written last
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/durable.h"
+#include "train/trainer.h"
+
+namespace rlcpp::train {
+
+struct Progress {
+  std::int64_t step = 0;          // steps done: step_N holds the state after N steps
+  std::int64_t total_tokens = 0;  // real tokens seen, without padding
+  std::int64_t total_samples = 0;
+};
+
+struct CheckpointFile {
+  std::string name;  // relative to step_N, e.g. "orchestrator/progress.json"
+  std::string content;
+};
+
+struct CheckpointContent {
+  Progress progress;
+  std::string config_hash;            // of the resolved configuration; compared on resume by the caller
+  std::string extra = "{}";           // JSON object: data cursor, RNG positions, ... by producer
+  std::vector<CheckpointFile> files;  // committed together with the rest
+};
+
+// "<root>/step_<N>".
+std::string step_directory(const std::string& root, std::int64_t step);
+
+// Writes <root>/step_<progress.step>. An entry of that name is replaced only if it cannot be verified; a
+// verified one is left as it is, since a run writes a step once. Throws environment_error if the disk
+// refuses.
+void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
+                     Trainer& trainer, const CheckpointContent& content);
+
+struct Restored {
+  Progress progress;
+  std::string config_hash;
+  std::string extra = "{}";
+};
+
+// Verifies every checksum, then fills weights, moments and counters of `trainer` and packs the weights.
+// Throws bad_input naming the file, the tensor and both shapes if something is missing or does not fit.
+Restored load_checkpoint(const std::string& directory, Trainer& trainer);
+
+// The step to resume from: `wanted` >= 0 names it, -1 means the newest that verifies. Throws bad_input
+// listing the steps that exist. `skipped` receives one sentence for each entry passed over.
+std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
+                                 std::vector<std::string>* skipped);
+
+// Removes steps other than the newest `keep_last` and the multiples of `keep_interval`; both absent: nothing
+// is removed. Never removes the newest verified one, nor `just_written`. Returns the steps removed.
+std::vector<std::int64_t> prune_checkpoints(durable::FileLayer& files, const std::string& root,
+                                            std::optional<std::int64_t> keep_last,
+                                            std::optional<std::int64_t> keep_interval,
+                                            std::int64_t just_written);
+
+}  // namespace rlcpp::train

@@ -1,0 +1,23 @@
+// What is kept of a step whose loss or gradient was not finite, and the loss metrics under the reference's
+// names.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "monitor/metrics.h"
+#include "train/loss/loss.h"
+
+namespace rlcpp::train {
+
+// Writes <dir>/nonfinite_step_<N>.json with the micro-batches, enough to run the step again alone. Returns
+// the path.
+std::string dump_batch(const std::string& dir, std::int64_t step, double loss, double grad_norm,
+                       const std::vector<data::MicroBatch>& batches);
+
+// Distributions of a step under the reference's names: entropy/mean, mismatch_kl/max, ...
+void add_metrics(const LossMetrics& values, monitor::Metrics& out);
+
+}  // namespace rlcpp::train

@@ -1,0 +1,291 @@
+#include "train/trainer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "ops/head.h"
+#include "ops/optimizer.h"
+#include "train/nonfinite.h"
+#include "train/row_buffers.h"
+
+namespace rlcpp::train {
+namespace {
+const failpoint::Registration kPoints{"train.gradient"};
+}  // namespace
+
+struct Trainer::Regions {
+  model::WeightRegions gradients, first, second;
+  model::Activations::Regions activations;
+  RegionId logits;
+  RowRegions rows;
+};
+
+struct Trainer::Impl {
+  ops::Context ctx;
+  model::ModelConfig model;
+  TrainerOptions options;
+  model::WeightSet weights, packed, gradients, first, second;
+  model::RopeTables rope;
+  model::Activations activations;
+  Tensor logits;
+  RowBuffers rows;
+  State state;
+
+  ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
+    return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
+  }
+  Tensor forward(const Row& row) {
+    return model::forward(ctx, model, weights, packed, rope, row.packed, activations);
+  }
+  void backward(const Row& row) {
+    model::backward(ctx, model, weights, packed, rope, row.packed, activations, row.dhidden, gradients);
+  }
+  double cross_entropy(const data::MicroBatch& batch, double scale);
+  double policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics);
+  double gradient_norm() const;
+  void update(double norm, double lr);
+};
+
+std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const model::ModelConfig& model,
+                                                const TrainerOptions& options, MemoryPlan& plan) {
+  (void)ctx;  // on the CPU nothing here depends on the device
+  RLCPP_CHECK(options.max_tokens > 0 && options.head_chunk > 0);
+  auto r = std::make_shared<Regions>();
+  r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
+  r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", DType::kF32);
+  r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", DType::kF32);
+  r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute);
+  const std::int64_t chunk = std::min(options.head_chunk, options.max_tokens);
+  r->logits = plan.add(MemoryUse::kLogits, "head.logits", DType::kF32, {chunk, model.vocab_size});
+  r->rows = plan_rows(plan, options.max_tokens, model.hidden_size);
+  return r;
+}
+
+Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
+                 const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
+                 const model::WeightSet& packed, const model::RopeTables& rope)
+    : impl_(new Impl{ctx, model, options, weights, packed,
+                     model::make_weight_set(model, arena, regions->gradients),
+                     model::make_weight_set(model, arena, regions->first),
+                     model::make_weight_set(model, arena, regions->second), rope,
+                     model::Activations(model, arena, regions->activations), arena[regions->logits],
+                     RowBuffers(arena, regions->rows, model.vocab_size), State{}}) {
+  // A fresh optimizer has zero moments whatever the arena was filled with.
+  for (const model::WeightSet* set : {&impl_->first, &impl_->second}) {
+    for (const Tensor& t : set->flat) std::memset(t.raw(), 0, t.bytes());
+  }
+  repack();
+}
+
+Trainer::~Trainer() = default;
+
+// Mean of -log p over the loss tokens of the step: the coefficient of each is -1 / scale, so loss,
+// log-probability and gradient come from one visit of the head. Returns this micro-batch's share of the loss.
+double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale) {
+  const Row row = rows.load(batch, Targets::kTrained);
+  const Tensor hidden = forward(row);
+  const auto coefficients = row.coefficients.f32_span();
+  const auto targets = row.targets.i32_span();
+  const float each = static_cast<float>(-1.0 / scale);
+  for (std::size_t t = 0; t < coefficients.size(); ++t) coefficients[t] = targets[t] >= 0 ? each : 0.0F;
+  ops::head_fused(ctx, row.logprobs, Tensor(), row.dhidden, gradients.head, row.coefficients,
+                  head_inputs(row, hidden));
+  double sum = 0;
+  const auto logprobs = row.logprobs.f32_span();
+  for (std::size_t t = 0; t < logprobs.size(); ++t) {
+    if (targets[t] >= 0) sum -= static_cast<double>(logprobs[t]);
+  }
+  backward(row);
+  return sum / scale;
+}
+
+// Coefficients need the log-probabilities first (ratios, sequence masks), so the head is visited twice.
+double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
+  const Row row = rows.load(batch, Targets::kTrained);
+  const Tensor hidden = forward(row);
+  const ops::HeadInputs inputs = head_inputs(row, hidden);
+  ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
+
+  const std::size_t tokens = batch.ids.size();
+  std::vector<float> logprobs(tokens), entropies(tokens), coefficients(tokens, 0.0F);
+  rows_to_tokens(batch, row.logprobs.f32_span(), logprobs);
+  rows_to_tokens(batch, row.entropies.f32_span(), entropies);
+  const double before = metrics.loss;
+  for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
+    const auto begin = static_cast<std::size_t>(batch.cu_seqlens[d]);
+    const std::size_t count = static_cast<std::size_t>(batch.cu_seqlens[d + 1]) - begin;
+    const auto part = [&](const auto& stream) { return std::span(stream).subspan(begin, count); };
+    DocumentStreams streams;
+    streams.trainer_logprobs = part(logprobs);
+    streams.entropies = part(entropies);
+    streams.inference_logprobs = part(batch.inference_logprobs);
+    streams.advantages = part(batch.advantages);
+    if (!batch.teacher_logprobs.empty()) streams.teacher_logprobs = part(batch.teacher_logprobs);
+    streams.mask = part(batch.mask);
+    policy_loss(options.loss, streams, scale, std::span(coefficients).subspan(begin, count), metrics);
+  }
+  tokens_to_rows(batch, coefficients, row.coefficients.f32_span());
+  ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
+  backward(row);
+  return metrics.loss - before;
+}
+
+double Trainer::Impl::gradient_norm() const {
+  double sum = 0;
+  for (const Tensor& g : gradients.flat) sum += ops::sum_of_squares(ctx, g);
+  return std::sqrt(sum);
+}
+
+void Trainer::Impl::update(double norm, double lr) {
+  ops::AdamWStep step;
+  step.lr = static_cast<float>(lr);
+  step.beta1 = static_cast<float>(options.optim.betas1);
+  step.beta2 = static_cast<float>(options.optim.betas2);
+  step.eps = static_cast<float>(options.optim.eps);
+  step.weight_decay = static_cast<float>(options.optim.weight_decay);
+  step.step = ++state.updates;
+  if (options.optim.max_norm.has_value()) {
+    // torch.nn.utils.clip_grad_norm_: the small constant keeps a zero gradient finite.
+    step.gradient_scale = static_cast<float>(std::min(1.0, *options.optim.max_norm / (norm + 1e-6)));
+  }
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(model);
+  RLCPP_CHECK(parameters.size() == weights.flat.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    ops::AdamWStep own = step;
+    if (!parameters[i].decay) own.weight_decay = 0;
+    ops::adamw(ctx, weights.flat[i], first.flat[i], second.flat[i], gradients.flat[i], own);
+  }
+  model::pack_all(ctx, packed, weights);
+}
+
+StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
+  Impl& m = *impl_;
+  StepResult result;
+  std::int64_t sequences = 0;
+  bool rl = false;
+  for (const data::MicroBatch& batch : batches) {
+    result.tokens += batch.tokens();
+    result.documents += batch.documents();
+    result.loss_tokens += batch.loss_tokens();
+    rl = rl || batch.rl;
+    for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
+      const auto begin = batch.mask.begin() + batch.cu_seqlens[d];
+      sequences += std::find(begin, batch.mask.begin() + batch.cu_seqlens[d + 1], 1) !=
+                   batch.mask.begin() + batch.cu_seqlens[d + 1];
+    }
+  }
+  if (result.loss_tokens == 0) {
+    throw runtime_failure("the batch of a step has no token to train",
+                          fmt::format("{} tokens, all masked", result.tokens),
+                          "check data.loss_mask and the filters of the batch");
+  }
+  // One global divisor for all micro-batches: how rows are grouped does not change the gradient.
+  const bool by_sequence = m.options.loss.ratio_type == "sequence" && rl;
+  const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
+
+  for (const Tensor& g : m.gradients.flat) std::memset(g.raw(), 0, g.bytes());
+  LossMetrics loss_metrics;
+  for (const data::MicroBatch& batch : batches) {
+    const bool policy = batch.rl && m.options.loss.type != "cross_entropy";
+    result.loss += policy ? m.policy_gradient(batch, scale, loss_metrics) : m.cross_entropy(batch, scale);
+  }
+  if (failpoint::hit("train.gradient") == "nan") m.gradients.flat.front().f32()[0] = std::nanf("");
+
+  result.grad_norm = m.gradient_norm();
+  result.lr = learning_rate(m.options.scheduler, m.options.optim.lr, m.state.step, m.options.max_steps);
+  result.max_abs_mismatch = loss_metrics.max_abs_mismatch;
+  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  std::string dump;
+  if (result.skipped) {
+    m.state.nonfinite += 1;
+    m.state.skipped += 1;
+    if (!m.options.dump_dir.empty()) {
+      dump = dump_batch(m.options.dump_dir, m.state.step, result.loss, result.grad_norm, batches);
+    }
+  } else {
+    m.state.nonfinite = 0;
+    m.update(result.grad_norm, result.lr);
+  }
+  m.state.step += 1;
+  if (m.state.nonfinite >= m.options.max_nonfinite_steps && result.skipped) {
+    throw runtime_failure(
+        fmt::format(
+            "{} steps in a row had a loss or gradient that is not finite; the weights are those of before",
+            m.state.nonfinite),
+        fmt::format("last: step {}, loss {}, gradient norm {}{}", m.state.step - 1, result.loss,
+                    result.grad_norm, dump.empty() ? "" : ", batch in " + dump),
+        "lower optim.lr or optim.max_norm, look at the dumped batches, or raise max_nonfinite_steps");
+  }
+
+  monitor::Metrics& out = result.metrics;
+  out.set("loss/mean", result.loss);
+  if (!rl) out.set("loss/perplexity", std::exp(result.loss));
+  out.set("loss/nan_count", result.skipped ? 1 : 0);
+  out.set("optim/lr", result.lr);
+  out.set("optim/grad_norm", result.grad_norm);
+  out.set("optim/skipped_steps", static_cast<double>(m.state.skipped));
+  if (rl) add_metrics(loss_metrics, out);
+  return result;
+}
+
+double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
+  Impl& m = *impl_;
+  double sum = 0;
+  std::int64_t count = 0;
+  for (const data::MicroBatch& batch : batches) {
+    const Row row = m.rows.load(batch, Targets::kTrained);
+    ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
+    const auto logprobs = row.logprobs.f32_span();
+    const auto targets = row.targets.i32_span();
+    for (std::size_t t = 0; t < logprobs.size(); ++t) {
+      if (targets[t] < 0) continue;
+      sum -= static_cast<double>(logprobs[t]);
+      ++count;
+    }
+  }
+  return count == 0 ? 0.0 : sum / static_cast<double>(count);
+}
+
+std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
+  Impl& m = *impl_;
+  const Row row = m.rows.load(batch, Targets::kAll);
+  ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
+  std::vector<float> out(batch.ids.size());
+  rows_to_tokens(batch, row.logprobs.f32_span(), out);
+  return out;
+}
+
+void Trainer::repack() {
+  model::pack_all(impl_->ctx, impl_->packed, impl_->weights);
+}
+std::int64_t Trainer::steps_done() const {
+  return impl_->state.step;
+}
+const model::WeightSet& Trainer::weights() const {
+  return impl_->weights;
+}
+const model::ModelConfig& Trainer::model() const {
+  return impl_->model;
+}
+Trainer::State Trainer::state() const {
+  return impl_->state;
+}
+void Trainer::set_state(const State& state) {
+  impl_->state = state;
+}
+model::WeightSet& Trainer::first_moment() {
+  return impl_->first;
+}
+model::WeightSet& Trainer::second_moment() {
+  return impl_->second;
+}
+const model::WeightSet& Trainer::gradients() const {
+  return impl_->gradients;
+}
+
+}  // namespace rlcpp::train
