@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+
+#include "base/error.h"
+#include "env/builtin.h"
+
+namespace rlcpp::env {
+namespace {
+
+struct Entry {
+  const char* id;
+  std::unique_ptr<Environment> (*make)(const std::string& name, Arguments& arguments);
+};
+
+constexpr std::array kBuiltin = {
+    Entry{"reverse-text", make_reverse_text},
+    Entry{"arithmetic", make_arithmetic},
+};
+
+}  // namespace
+
+std::vector<std::string> environment_ids() {
+  std::vector<std::string> ids;
+  for (const Entry& entry : kBuiltin) ids.emplace_back(entry.id);
+  return ids;
+}
+
+std::unique_ptr<Environment> make_environment(const std::string& id, const std::string& name,
+                                              const std::string& args_json) {
+  for (const Entry& entry : kBuiltin) {
+    if (id != entry.id) continue;
+    const std::string shown = name.empty() ? id : name;
+    Arguments arguments(args_json, shown);
+    std::unique_ptr<Environment> made = entry.make(shown, arguments);
+    return made;
+  }
+  throw bad_input(fmt::format("there is no environment '{}'", id),
+                  fmt::format("built in are {}", fmt::join(environment_ids(), ", ")),
+                  "set env.id to one of them");
+}
+
+}  // namespace rlcpp::env
