@@ -218,8 +218,8 @@ void require_contiguous(const SafetensorsHeader& header, std::size_t data_begin,
     if (tensor->offset != expected) {
       throw bad_input(
           fmt::format("{}: tensor {} does not follow the one before it", path, shown(tensor->name)),
-          fmt::format("it starts at byte {} of the file, the one before it ends at {}: a {}", tensor->offset,
-                      expected, tensor->offset > expected ? "hole" : "overlap"),
+          fmt::format("it starts at byte {} of the file, the one before it ends at {}: {}", tensor->offset,
+                      expected, tensor->offset > expected ? "a hole" : "an overlap"),
           kHelp);
     }
     expected = tensor->offset + tensor->bytes;
