@@ -1,1 +1,9 @@
-# Set by the ops room: per-file flags of src/ops/cpu kernels.
+# CPU kernels: one source (cpu/simd/*.inl) compiled once for each instruction set, chosen at run time. Only these files
+# get the flags of their set, and they do not share the precompiled header, which was made without them. g++ 12 wrongly
+# sees uninitialised values in its own AVX-512 header (GCC bug 105593).
+set(rlcpp_kernels ${CMAKE_SOURCE_DIR}/src/ops/cpu/kernels)
+set_source_files_properties(${rlcpp_kernels}_avx512.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+  COMPILE_OPTIONS "-O3;-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl;-mfma;-mprefer-vector-width=512;-Wno-uninitialized;-Wno-maybe-uninitialized")
+set_source_files_properties(${rlcpp_kernels}_avx2.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON
+  COMPILE_OPTIONS "-O3;-mavx2;-mfma")
+set_source_files_properties(${rlcpp_kernels}_portable.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O3")

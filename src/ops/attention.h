@@ -1,7 +1,8 @@
-// Causal attention with grouped key/value heads over packed documents, and over the paged cache of the rollout engine.
-// q head h reads kv head h / (num_heads / num_kv_heads). scale is 1 / sqrt(head_dim) unless the model says otherwise.
-// exact: for one query, every sum over keys runs in the order of their position in the document, so packing, batch,
-// pages and prefill or decode give the same bits: the paged and the packed form share one kernel per query.
+// Causal attention with grouped key/value heads over packed documents, and over the paged cache of the
+// rollout engine. q head h reads kv head h / (num_heads / num_kv_heads). scale is 1 / sqrt(head_dim) unless
+// the model says otherwise. exact: for one query, every sum over keys runs in the order of their position in
+// the document, so packing, batch, pages and prefill or decode give the same bits: the paged and the packed
+// form share one kernel per query.
 #pragma once
 
 #include "ops/context.h"
@@ -9,18 +10,21 @@
 
 namespace rlcpp::ops {
 
-// qkv [M, width] after qk_norm_rope_forward; cu_seqlens [D + 1] i32 with cu_seqlens[0] = 0 and cu_seqlens[D] = M: document d
-// is rows [cu_seqlens[d], cu_seqlens[d + 1]). out [M, num_heads * head_dim]; lse [M, num_heads] f32 = log sum exp of the
-// scaled scores, kept for the backward.
-void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv, const Tensor& cu_seqlens,
-                       const QkvShape& shape, float scale);
+// qkv [M, width] after qk_norm_rope_forward; cu_seqlens [D + 1] i32 with cu_seqlens[0] = 0 and cu_seqlens[D]
+// = M: document d is rows [cu_seqlens[d], cu_seqlens[d + 1]). out [M, num_heads * head_dim]; lse [M,
+// num_heads] f32 = log sum exp of the scaled scores, kept for the backward.
+void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
+                       const Tensor& cu_seqlens, const QkvShape& shape, float scale);
 
 // dqkv [M, width] is overwritten. delta [M, num_heads] f32 is scratch for rowsum(dout * out).
-void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out, const Tensor& lse,
-                        const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens, const QkvShape& shape,
-                        float scale);
+void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
+                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens,
+                        const QkvShape& shape, float scale);
 
-// One layer's pages: k and v [num_pages, page_size, num_kv_heads, head_dim].
+// One layer's pages: k and v [num_pages, page_size, num_kv_heads, head_dim]. The order of the elements inside
+// one page is the back end's own (the CPU keeps k transposed, [num_kv_heads, head_dim, page_size], and v
+// [num_kv_heads, page_size, head_dim]): only kv_write and attention_paged look inside. Whole pages may be
+// copied. Page sizes that are multiples of 16 are fastest.
 struct KvPages {
   Tensor k;
   Tensor v;
@@ -28,12 +32,14 @@ struct KvPages {
 };
 
 // Copies k and v of each row of qkv [T, width] into slot slots[t] (page * page_size + offset), slots [T] i32.
-void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots, const QkvShape& shape);
+void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
+              const QkvShape& shape);
 
-// Row t of qkv is the query at position positions[t] of sequence sequence_of[t] (both [T] i32), whose keys 0..positions[t]
-// lie in pages block_tables[sequence][position / page_size] (block_tables [S, max_pages] i32). kv_write comes first.
-// out [T, num_heads * head_dim].
-void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages, const Tensor& positions,
-                     const Tensor& sequence_of, const Tensor& block_tables, const QkvShape& shape, float scale);
+// Row t of qkv is the query at position positions[t] of sequence sequence_of[t] (both [T] i32), whose keys
+// 0..positions[t] lie in pages block_tables[sequence][position / page_size] (block_tables [S, max_pages]
+// i32). kv_write comes first. out [T, num_heads * head_dim].
+void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
+                     const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
+                     const QkvShape& shape, float scale);
 
 }  // namespace rlcpp::ops

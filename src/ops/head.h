@@ -1,48 +1,52 @@
 // The language-model head: logits, log-probability, entropy and their gradient, in chunks of rows, so that a
-// [tokens x vocabulary] tensor never exists. SFT, RL, the engine's sampler and evaluation all come through here.
-// exact: a row's logits come from linear_forward, its sums over the vocabulary have one fixed order, so the trainer's
-// log-probability of a token equals the engine's bit for bit.
+// [tokens x vocabulary] tensor never exists. SFT, RL, the engine's sampler and evaluation all come through
+// here. exact: a row's logits come from linear_forward, its sums over the vocabulary have one fixed order, so
+// the trainer's log-probability of a token equals the engine's bit for bit.
 #pragma once
 
 #include "ops/context.h"
 
 namespace rlcpp::ops {
 
-// In place over a row of logits z [V] (already divided by temperature): returns log sum exp, its maximum and the
-// entropy H = lse - sum p z. The engine and the trainer both call this.
+// In place over a row of logits z [V] (already divided by temperature): returns log sum exp, its maximum and
+// the entropy H = lse - sum p z. The engine and the trainer both call this.
 struct RowStatistics {
   float max = 0;
   float lse = 0;
   float entropy = 0;
 };
 
-// logits [R, V] f32 = hidden [R, H] w^T / temperature, w [V, H] with its packed form (may be empty); temperatures [R] f32.
-// The engine calls this with the rows it samples from, the trainer with each chunk.
-void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w, const Tensor& packed,
-                 const Tensor& temperatures);
+// logits [R, V] f32 = hidden [R, H] w^T / temperature, w [V, H] with its packed form (may be empty);
+// temperatures [R] f32. The engine calls this with the rows it samples from, the trainer with each chunk.
+void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
+                 const Tensor& packed, const Tensor& temperatures);
 
 // lse, entropy [R] f32 of each row of logits [R, V]; entropy may be empty.
 void head_statistics(const Context& ctx, const Tensor& lse, const Tensor& entropy, const Tensor& logits);
 
 // The chunked head. M rows in all, processed chunk_rows = logits.dim(0) at a time.
 struct HeadInputs {
-  Tensor hidden;        // [M, H], after the final norm
-  Tensor w;             // [V, H]
-  Tensor packed;        // packed form of w, or empty
-  Tensor targets;       // [M] i32: the token whose log-probability is wanted; -1: the row has no target and is skipped
+  Tensor hidden;   // [M, H], after the final norm
+  Tensor w;        // [V, H]
+  Tensor packed;   // packed form of w, or empty
+  Tensor targets;  // [M] i32: the token whose log-probability is wanted; -1: the row has no target and is
+                   // skipped
   Tensor temperatures;  // [M] f32
   Tensor logits;        // [chunk, V] f32 workspace
 };
 
-// Visit one: logprobs [M] f32 = z[target] - lse, entropies [M] f32 (may be empty). Rows without a target get 0.
+// Visit one: logprobs [M] f32 = z[target] - lse, entropies [M] f32 (may be empty). Rows without a target get
+// 0.
 void head_logprobs(const Context& ctx, const Tensor& logprobs, const Tensor& entropies, const HeadInputs& in);
 
-// Visit two: with c [M] f32 = d loss / d logprob of each row, dhidden [M, H] is overwritten (rows with target -1 or c = 0
-// get 0) and dw [V, H] accumulates (empty: frozen head). dz = c (onehot(target) - p) / temperature.
+// Visit two: with c [M] f32 = d loss / d logprob of each row, dhidden [M, H] is overwritten (rows with target
+// -1 or c = 0 get 0) and dw [V, H] accumulates (empty: frozen head). dz = c (onehot(target) - p) /
+// temperature.
 void head_backward(const Context& ctx, const Tensor& dhidden, const Tensor& dw, const Tensor& coefficients,
                    const HeadInputs& in);
 
-// Both visits in one, for losses local to a token (cross-entropy: c = -weight): logits are computed once a chunk.
+// Both visits in one, for losses local to a token (cross-entropy: c = -weight): logits are computed once a
+// chunk.
 void head_fused(const Context& ctx, const Tensor& logprobs, const Tensor& entropies, const Tensor& dhidden,
                 const Tensor& dw, const Tensor& coefficients, const HeadInputs& in);
 

@@ -5,7 +5,8 @@
 
 namespace rlcpp::ops {
 
-// Sum of squares of g (any shape, f32), accumulated in f64 over fixed blocks of 4096 elements that are added in order.
+// Sum of squares of g (any shape, f32), accumulated in f64 over fixed blocks of 4096 elements that are added
+// in order.
 double sum_of_squares(const Context& ctx, const Tensor& g);
 
 // g *= factor.
@@ -24,8 +25,9 @@ struct AdamWStep {
   float gradient_scale = 1;  // clip factor, applied to g on the fly
 };
 
-// Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW: w -= lr * wd * w; m, v updated; then
-// w -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All tensors of one size, f32.
-void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g, const AdamWStep& step);
+// Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW: w -= lr * wd * w; m, v updated;
+// then w -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All tensors of one size, f32.
+void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
+           const AdamWStep& step);
 
 }  // namespace rlcpp::ops

@@ -1,5 +1,6 @@
-// Choosing a token from a row of logits. The transforms follow vLLM's order: repetition penalty on raw logits, division
-// by temperature, min-p, top-k, top-p; the log-probability returned is that of the distribution sampled from.
+// Choosing a token from a row of logits. The transforms follow vLLM's order: repetition penalty on raw
+// logits, division by temperature, min-p, top-k, top-p; the log-probability returned is that of the
+// distribution sampled from.
 #pragma once
 
 #include <span>
@@ -9,14 +10,16 @@
 namespace rlcpp::ops {
 
 struct SamplingParams {
-  float temperature = 1.0F;          // 0: greedy
-  std::int32_t top_k = -1;           // -1: off
-  float top_p = 1.0F;                // 1: off
-  float min_p = 0.0F;                // 0: off
-  float repetition_penalty = 1.0F;   // 1: off
+  float temperature = 1.0F;         // 0: greedy
+  std::int32_t top_k = -1;          // -1: off
+  float top_p = 1.0F;               // 1: off
+  float min_p = 0.0F;               // 0: off
+  float repetition_penalty = 1.0F;  // 1: off
 
   // True if the distribution sampled from is softmax(logits / temperature): what training needs.
-  bool plain() const { return temperature > 0 && top_k <= 0 && top_p >= 1 && min_p <= 0 && repetition_penalty == 1; }
+  bool plain() const {
+    return temperature > 0 && top_k <= 0 && top_p >= 1 && min_p <= 0 && repetition_penalty == 1;
+  }
 };
 
 struct SampledToken {
@@ -24,14 +27,16 @@ struct SampledToken {
   float logprob = 0;
 };
 
-// One row. logits [V] f32: already divided by the temperature when params.plain() (from head_logits), with `lse` from
-// head_statistics; raw otherwise (head_logits with temperature 1), and then overwritten. `seen`: prompt and output ids
-// for the repetition penalty. `uniform` in [0, 1): the inverse-CDF draw runs over the vocabulary in id order with one
-// fixed order of sums, so the choice depends on the row and on `uniform` alone.
+// One row. logits [V] f32: already divided by the temperature when params.plain() (from head_logits), with
+// `lse` from head_statistics; raw otherwise (head_logits with temperature 1), and then overwritten. `seen`:
+// prompt and output ids for the repetition penalty. `uniform` in [0, 1): the inverse-CDF draw runs over the
+// vocabulary in id order with one fixed order of sums, so the choice depends on the row and on `uniform`
+// alone.
 SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams& params,
                         std::span<const std::int32_t> seen, float uniform);
 
-// The draw for output token `index` of a request: a pure function of its seed, so a result never depends on the batch.
+// The draw for output token `index` of a request: a pure function of its seed, so a result never depends on
+// the batch.
 float draw_uniform(std::uint64_t seed, std::int64_t index);
 
 }  // namespace rlcpp::ops

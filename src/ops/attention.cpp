@@ -1,0 +1,94 @@
+#include "ops/attention.h"
+
+#include "ops/checks.h"
+#include "ops/cpu/attention.h"
+
+namespace rlcpp::ops {
+namespace {
+
+constexpr std::int64_t kMaxHeadDim = 512;
+
+void check_shape(const QkvShape& shape, float scale) {
+  RLCPP_CHECK(shape.num_heads > 0 && shape.num_kv_heads > 0 && shape.num_heads % shape.num_kv_heads == 0);
+  RLCPP_CHECK(shape.head_dim > 0 && shape.head_dim <= kMaxHeadDim);
+  RLCPP_CHECK(scale > 0);
+}
+
+void check_documents(const Tensor& cu_seqlens, std::int64_t rows) {
+  RLCPP_CHECK(cu_seqlens.rank() == 1 && cu_seqlens.dtype() == DType::kI32 && cu_seqlens.dim(0) >= 1);
+  const auto cu = cu_seqlens.i32_span();
+  RLCPP_CHECK(cu.front() == 0 && cu.back() == rows);
+  for (std::size_t d = 1; d < cu.size(); ++d) RLCPP_CHECK(cu[d] >= cu[d - 1]);
+}
+
+void check_pages(const KvPages& pages, const QkvShape& shape) {
+  RLCPP_CHECK(pages.k.rank() == 4 && pages.page_size() > 0);
+  RLCPP_CHECK(is_f32(pages.k, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
+  RLCPP_CHECK(is_f32(pages.v, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
+}
+
+}  // namespace
+
+void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
+                       const Tensor& cu_seqlens, const QkvShape& shape, float scale) {
+  require_cpu(ctx, "attention_forward");
+  const std::int64_t rows = qkv.dim(0);
+  check_shape(shape, scale);
+  check_documents(cu_seqlens, rows);
+  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(out, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}));
+  cpu::attention_forward(ctx, out, lse, qkv, cu_seqlens, shape, scale);
+}
+
+void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
+                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens,
+                        const QkvShape& shape, float scale) {
+  require_cpu(ctx, "attention_backward");
+  const std::int64_t rows = qkv.dim(0);
+  check_shape(shape, scale);
+  check_documents(cu_seqlens, rows);
+  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(dqkv, {rows, shape.width()}) &&
+              qkv.raw() != dqkv.raw());
+  RLCPP_CHECK(is_f32(out, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_f32(dout, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}) && is_f32(delta, {rows, shape.num_heads}));
+  cpu::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, cu_seqlens, shape, scale);
+}
+
+void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
+              const QkvShape& shape) {
+  require_cpu(ctx, "kv_write");
+  check_shape(shape, 1.0F);
+  check_pages(pages, shape);
+  RLCPP_CHECK(is_f32(qkv, {qkv.dim(0), shape.width()}) && is_i32(slots, {qkv.dim(0)}));
+  const std::int64_t limit = pages.k.dim(0) * pages.page_size();
+  for (const std::int32_t slot : slots.i32_span()) RLCPP_CHECK(slot >= 0 && slot < limit);
+  cpu::kv_write(ctx, pages, qkv, slots, shape);
+}
+
+void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
+                     const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
+                     const QkvShape& shape, float scale) {
+  require_cpu(ctx, "attention_paged");
+  const std::int64_t rows = qkv.dim(0);
+  check_shape(shape, scale);
+  check_pages(pages, shape);
+  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(out, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_i32(positions, {rows}) && is_i32(sequence_of, {rows}));
+  RLCPP_CHECK(block_tables.rank() == 2 && block_tables.dtype() == DType::kI32);
+  const std::int64_t page_size = pages.page_size();
+  const std::int64_t max_pages = block_tables.dim(1);
+  const std::int32_t* table = block_tables.i32();
+  for (std::int64_t t = 0; t < rows; ++t) {
+    const std::int64_t sequence = sequence_of.i32()[t];
+    const std::int64_t page = positions.i32()[t] / page_size;
+    RLCPP_CHECK(sequence >= 0 && sequence < block_tables.dim(0) && positions.i32()[t] >= 0 &&
+                page < max_pages);
+    // The last page stands for those before it: they were read for earlier tokens of the sequence.
+    const std::int64_t index = table[sequence * max_pages + page];
+    RLCPP_CHECK(index >= 0 && index < pages.k.dim(0));
+  }
+  cpu::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
+}
+
+}  // namespace rlcpp::ops
