@@ -1,9 +1,15 @@
-// The rollout engine: continuous batching over a paged cache. A token-budget scheduler without phases puts decode and
-// prefill tokens of any requests into one forward; groups share the pages of their prompt.
+// The rollout engine: continuous batching over a paged cache. A token-budget scheduler without phases puts
+// decode and prefill tokens of any requests into one forward; groups share the pages of their prompt.
+//
+// In exact mode a sequence's tokens and log-probabilities are a function of (weights, prompt, parameters,
+// seed) alone: what else runs, page size, batch size, preemption, prefix hits and threads do not change a
+// bit, and the log-probabilities are those of the trainer's forward over prompt and output.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/decoder.h"
@@ -20,33 +26,51 @@ struct EngineConfig {
 };
 
 struct EngineStats {
-  std::int64_t prefill_tokens = 0, decode_tokens = 0, cached_tokens = 0, forwards = 0, preemptions = 0;
+  std::int64_t prefill_tokens = 0;  // computed in chunks; includes tokens computed again
+  std::int64_t decode_tokens = 0;   // computed one at a time
+  std::int64_t cached_tokens = 0;   // not computed: prefix hits, and prompts shared by a group
+  std::int64_t sampled_tokens = 0;
+  std::int64_t forwards = 0, preemptions = 0;
+  std::int64_t recomputed_sequences = 0;  // were running when the weights changed
   std::int64_t pages_used_peak = 0;
-  double seconds = 0;
+  double seconds = 0;                              // inside step()
+  double forward_seconds = 0, sample_seconds = 0;  // of those: decoder; head and sampling
 };
 
-// Weights are shared with the trainer: publishing a policy is set_version() at a step boundary, not a copy. Pages of
-// an older version are never reused.
+// Weights are shared with the trainer: publishing a policy is set_version() at a step boundary, not a copy.
+// Not thread-safe: one thread calls everything.
 class Engine {
  public:
-  // Adds the cache, the scratch and the logits to `plan`; the engine is made when the arena exists.
+  // Adds the cache, the scratch and the logits to `plan`; the engine is made when the arena exists. Throws
+  // bad_input if a number of the config is out of range or does not fit the model.
   struct Regions;
-  static std::shared_ptr<Regions> plan(const ops::Context& ctx, const model::ModelConfig& model, const EngineConfig& config,
-                                       MemoryPlan& plan);
-  // token_bytes(id) gives the bytes of a token, for stop strings; may be empty if none are used.
-  Engine(const ops::Context& ctx, const model::ModelConfig& model, const EngineConfig& config, const Arena& arena,
-         const std::shared_ptr<Regions>& regions, const model::WeightSet& weights, const model::WeightSet& packed,
-         const model::RopeTables& rope, std::function<std::string(std::int32_t)> token_bytes);
+  static std::shared_ptr<Regions> plan(const ops::Context& ctx, const model::ModelConfig& model,
+                                       const EngineConfig& config, MemoryPlan& plan);
+  // `config` is the one that was planned. rope covers max_model_len positions. token_bytes(id) gives the
+  // bytes of a token, for stop strings; may be empty if none are used.
+  Engine(const ops::Context& ctx, const model::ModelConfig& model, const EngineConfig& config,
+         const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
+         const model::WeightSet& packed, const model::RopeTables& rope,
+         std::function<std::string(std::int32_t)> token_bytes);
   ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
 
+  // Call it whenever the weights have changed, between steps: no page computed before is ever used again,
+  // whatever the number. Running sequences keep their tokens, compute them again under the new weights and go
+  // on: their later tokens carry the new version.
   void set_version(std::int64_t version);
   std::int64_t version() const;
 
-  // Throws bad_input if prompt + 1 > max_model_len, a token is outside the vocabulary, or a parameter is out of range.
+  // Throws bad_input if a field is out of range (see check_request) or a group of this id is still here.
   void submit(GroupRequest request);
+  // Its unfinished sequences end with kAborted and what they have; the next step() returns them. Unknown ids
+  // are ignored.
   void abort(std::int64_t group_id);
+  // Nothing runs, waits or is still to be returned.
   bool idle() const;
-  // One forward. Returns the sequences that finished in it.
+  // At most one forward. Returns the sequences that finished, in the order of the batch. After an exception
+  // the engine is of no further use.
   std::vector<SampledSequence> step();
   // Runs until idle.
   std::vector<SampledSequence> run();

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "ops/sampling.h"
@@ -10,7 +11,7 @@
 namespace rlcpp::rollout {
 
 enum class FinishReason : std::uint8_t { kStop, kLength, kAborted };
-std::string_view name_of(FinishReason reason);
+std::string_view name_of(FinishReason reason);  // "stop", "length", "abort"
 
 // n samples of one prompt: the prompt is prefilled once and its pages are shared.
 struct GroupRequest {
@@ -18,11 +19,14 @@ struct GroupRequest {
   std::vector<std::int32_t> prompt;
   std::int32_t n = 1;
   std::int32_t max_tokens = 128;
+  // The first min_tokens tokens are never a stop id (the distribution is renormalised without them, so a
+  // training run refuses it), and no stop string ends the sequence within them.
   std::int32_t min_tokens = 0;
   ops::SamplingParams sampling;
-  std::vector<std::uint64_t> seeds;          // one a sample: the result depends on nothing else
-  std::vector<std::int32_t> stop_ids;        // the stop id is part of the output
-  std::vector<std::string> stop_strings;     // matched on decoded bytes; the text up to and including it is kept
+  std::vector<std::uint64_t> seeds;    // one a sample: the result depends on nothing else
+  std::vector<std::int32_t> stop_ids;  // the stop id is part of the output
+  std::vector<std::string>
+      stop_strings;  // matched on decoded bytes; the token that completes one is the last
 };
 
 // Every token is stored as (id, log-probability it was sampled with, version of the policy).
@@ -34,5 +38,21 @@ struct SampledSequence {
   std::vector<std::int64_t> versions;
   FinishReason finish = FinishReason::kStop;
 };
+
+// What a request is checked against.
+struct RequestLimits {
+  std::int64_t vocab_size = 0;
+  std::int64_t max_model_len = 0;
+  bool has_token_bytes = false;  // stop strings can be matched
+};
+
+// Throws bad_input with the group, the field, the value and the range if a field of the request is out of
+// range.
+void check_request(const GroupRequest& request, const RequestLimits& limits);
+
+// A training run samples from softmax(logits / temperature) and nothing else, since that is the probability
+// that the trainer computes. Throws bad_input naming the first setting that changes the distribution.
+void require_trainable(const ops::SamplingParams& sampling);
+void require_trainable(const GroupRequest& request);  // min_tokens too
 
 }  // namespace rlcpp::rollout

@@ -1,0 +1,99 @@
+#include "rollout/prefix_index.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/error.h"
+#include "base/rng.h"
+
+namespace rlcpp::rollout {
+
+PrefixIndex::PrefixIndex(std::int32_t num_pages, std::int32_t page_size)
+    : page_size_(page_size),
+      sentinel_(num_pages),
+      entries_(static_cast<std::size_t>(num_pages) + 1),
+      tokens_(static_cast<std::size_t>(num_pages) * static_cast<std::size_t>(page_size)),
+      buckets_(std::bit_ceil(static_cast<std::size_t>(num_pages) * 2 + 1), kNone) {
+  at(sentinel_).earlier = kNone;
+  at(sentinel_).later = kNone;
+}
+
+std::uint64_t PrefixIndex::hash(std::uint64_t generation, std::uint64_t parent,
+                                std::span<const std::int32_t> tokens) {
+  std::uint64_t value = mix64(generation, parent);
+  for (const std::int32_t token : tokens) value = mix64(value ^ static_cast<std::uint32_t>(token));
+  return value;
+}
+
+std::span<const std::int32_t> PrefixIndex::tokens_of(std::int32_t page) const {
+  const auto size = static_cast<std::size_t>(page_size_);
+  return {tokens_.data() + static_cast<std::size_t>(page) * size, size};
+}
+
+std::int32_t PrefixIndex::find(std::uint64_t generation, std::uint64_t parent,
+                               std::span<const std::int32_t> tokens) const {
+  RLCPP_CHECK(tokens.size() == static_cast<std::size_t>(page_size_));
+  const std::uint64_t wanted = hash(generation, parent, tokens);
+  std::int32_t page = buckets_[wanted & (buckets_.size() - 1)];
+  while (page != kNone) {
+    const Entry& entry = entries_[static_cast<std::size_t>(page)];
+    if (entry.hash == wanted && entry.generation == generation && entry.parent == parent &&
+        std::ranges::equal(tokens_of(page), tokens)) {
+      return page;
+    }
+    page = entry.next;
+  }
+  return kNone;
+}
+
+void PrefixIndex::insert(std::int32_t page, std::uint64_t generation, std::uint64_t parent,
+                         std::span<const std::int32_t> tokens) {
+  RLCPP_CHECK(page >= 0 && page < sentinel_ && !contains(page));
+  RLCPP_CHECK(tokens.size() == static_cast<std::size_t>(page_size_));
+  Entry& entry = at(page);
+  entry.serial = next_serial_++;
+  entry.generation = generation;
+  entry.parent = parent;
+  entry.hash = hash(generation, parent, tokens);
+  entry.parked = false;
+  std::int32_t& bucket = buckets_[entry.hash & (buckets_.size() - 1)];
+  entry.next = bucket;
+  bucket = page;
+  std::ranges::copy(tokens, tokens_.begin() + static_cast<std::ptrdiff_t>(page) * page_size_);
+  ++size_;
+}
+
+void PrefixIndex::erase(std::int32_t page) {
+  RLCPP_CHECK(contains(page));
+  if (at(page).parked) unpark(page);
+  std::int32_t* link = &buckets_[at(page).hash & (buckets_.size() - 1)];
+  while (*link != page) link = &at(*link).next;
+  *link = at(page).next;
+  at(page).serial = 0;
+  --size_;
+}
+
+// The ring: sentinel.later is the oldest, sentinel.earlier the newest; kNone stands for the sentinel at both
+// ends.
+void PrefixIndex::park(std::int32_t page) {
+  Entry& entry = at(page);
+  RLCPP_CHECK(contains(page) && !entry.parked);
+  Entry& sentinel = at(sentinel_);
+  entry.earlier = sentinel.earlier;
+  entry.later = kNone;
+  (entry.earlier == kNone ? sentinel : at(entry.earlier)).later = page;
+  sentinel.earlier = page;
+  entry.parked = true;
+  ++parked_;
+}
+
+void PrefixIndex::unpark(std::int32_t page) {
+  Entry& entry = at(page);
+  RLCPP_CHECK(entry.parked);
+  (entry.earlier == kNone ? at(sentinel_) : at(entry.earlier)).later = entry.later;
+  (entry.later == kNone ? at(sentinel_) : at(entry.later)).earlier = entry.earlier;
+  entry.parked = false;
+  --parked_;
+}
+
+}  // namespace rlcpp::rollout

@@ -1,0 +1,167 @@
+// Who computes what in the next forward. There are no prefill and decode phases: a sequence has known tokens
+// (prompt and what was sampled) and computed ones (keys and values in pages), and each step hands out a
+// budget of tokens until the second number catches up with the first; then the sequence samples one more.
+// Chunked prefill, prefix hits, shared prompts, preemption and new weights are all this one rule. Knows
+// nothing of models, tensors or sampling.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "rollout/block_pool.h"
+
+namespace rlcpp::rollout {
+
+struct SchedulerConfig {
+  std::int32_t max_sequences = 256;      // running at once
+  std::int32_t max_batch_tokens = 2048;  // of one forward
+  std::int32_t page_size = 16;           // tokens
+  std::int32_t num_pages = 0;            // at least enough for one sequence of max_model_len
+  std::int32_t max_model_len = 2048;     // prompt and output
+};
+
+// Throws bad_input if a number is out of range or num_pages cannot hold one sequence of max_model_len.
+void check_config(const SchedulerConfig& config);
+
+using SequenceHandle = std::int32_t;  // names a sequence from add_group() until it is finished or aborted
+
+enum class SequenceStatus : std::uint8_t { kAbsent, kWaiting, kRunning };
+
+struct Sequence {
+  SequenceStatus status = SequenceStatus::kAbsent;
+  std::int64_t group = 0;
+  std::int32_t sample = 0;
+  std::int64_t arrival = 0;          // order of submission: who comes first
+  std::vector<std::int32_t> tokens;  // prompt, then output
+  std::int32_t prompt_tokens = 0;
+  std::int32_t computed = 0;        // tokens whose keys and values are in `pages`
+  std::vector<std::int32_t> pages;  // page i holds positions [i * page_size, (i + 1) * page_size)
+  std::int32_t published = 0;       // leading full pages known to the prefix index
+  std::int32_t known() const { return static_cast<std::int32_t>(tokens.size()); }
+  std::int32_t outputs() const { return known() - prompt_tokens; }
+};
+
+// What one forward computes. Valid until the next call of schedule().
+struct StepPlan {
+  struct Chunk {
+    SequenceHandle sequence;
+    std::int32_t start, count;  // positions [start, start + count)
+    std::int32_t row;           // of the batch: its first token
+  };
+  struct Sample {
+    SequenceHandle sequence;
+    std::int32_t row;  // of the batch: the hidden state from which its next token is drawn
+  };
+  struct Copy {
+    std::int32_t from, to;  // pages; in this order, before the forward writes
+  };
+  std::vector<Chunk> chunks;
+  std::vector<Sample> samples;  // rows ascending; siblings of one prompt share a row
+  std::vector<Copy> copies;
+  std::int32_t tokens = 0;
+};
+
+struct SchedulerStats {
+  std::int64_t prefill_tokens =
+      0;  // computed prompt tokens, and all tokens computed again after a preemption or new weights
+  std::int64_t decode_tokens = 0;         // computed one at a time
+  std::int64_t cached_tokens = 0;         // not computed: found in the prefix index or shared with a sibling
+  std::int64_t preemptions = 0;           // for want of pages
+  std::int64_t recomputed_sequences = 0;  // running when the weights changed
+  std::int32_t pages_peak = 0;            // held at once
+};
+
+// First come, first served: running sequences get budget and pages in order of arrival, waiting ones are
+// admitted in that order. When pages run out, the youngest running sequence gives back its pages and waits
+// again at its place in the queue (a younger one may then pass it by a step); the oldest is never asked, and
+// the pool is large enough for any one sequence, so every sequence ends after a bounded number of steps. Not
+// thread-safe.
+class Scheduler {
+ public:
+  // Throws what check_config() throws.
+  explicit Scheduler(const SchedulerConfig& config);
+
+  // n sequences of one prompt; the prompt is computed once and its pages are shared. Appends n handles to
+  // `handles`. `group` must not be in use; 0 < prompt < max_model_len. output_hint: memory reserved for
+  // output tokens.
+  void add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
+                 std::int32_t output_hint, std::vector<SequenceHandle>& handles);
+  bool has_group(std::int64_t group) const { return groups_.contains(group); }
+  std::vector<SequenceHandle> members(std::int64_t group) const;  // that are still there
+
+  // The next forward; no tokens if nothing is left. Each call must be followed by commit().
+  const StepPlan& schedule();
+  // The forward is done: tokens[i] was drawn for plan.samples[i].
+  void commit(std::span<const std::int32_t> tokens);
+
+  // Forgets a sequence and lets its pages go; at any moment between commit() and schedule().
+  void remove(SequenceHandle sequence);
+
+  // The weights have changed: no page computed so far is ever used again. Running sequences keep their tokens
+  // and compute all of them again.
+  void new_weights();
+
+  const Sequence& sequence(SequenceHandle handle) const { return slots_[static_cast<std::size_t>(handle)]; }
+  bool idle() const { return running_.empty() && waiting_.empty(); }
+  std::int32_t running() const { return static_cast<std::int32_t>(running_.size()); }
+  std::int64_t waiting() const { return static_cast<std::int64_t>(waiting_.size()); }
+  const SchedulerConfig& config() const { return config_; }
+  const SchedulerStats& stats() const { return stats_; }
+  const BlockPool& pool() const { return pool_; }
+
+  // Throws internal_error unless references equal holders, no page is lost, and nothing is shared that
+  // differs. For tests.
+  void check_invariants() const;
+
+ private:
+  static constexpr SequenceHandle kNobody = -1;
+
+  struct Group {
+    std::vector<SequenceHandle> members;  // that are not removed
+    std::int32_t waiting = 0;             // members that wait
+    SequenceHandle leader = kNobody;      // the member that computes the prompt: the others wait for it
+  };
+
+  Sequence& at(SequenceHandle handle) { return slots_[static_cast<std::size_t>(handle)]; }
+  Group& group_of(SequenceHandle handle) { return groups_.at(at(handle).group); }
+  std::int32_t pages_for(std::int32_t tokens) const {
+    return (tokens + config_.page_size - 1) / config_.page_size;
+  }
+
+  bool acquire(Sequence& sequence, std::int32_t count);
+  bool make_room(SequenceHandle handle, std::int32_t count);
+  void add_chunk(SequenceHandle handle, std::int32_t count);
+  void admit();
+  std::int32_t reserve() const;
+  bool try_admit(SequenceHandle handle);
+  void fork_siblings(SequenceHandle leader, std::int32_t row);
+  void find_prefix(Sequence& sequence);
+  void publish_pages(Sequence& sequence);
+  void release_pages(Sequence& sequence);
+  // Every change of place goes through these, which keep `waiting`, `leader` and `reserved_` true.
+  void set_leader(Group& group, SequenceHandle leader);
+  void start_waiting(SequenceHandle handle);
+  void stop_waiting(SequenceHandle handle);
+  void start_running(SequenceHandle handle);
+  void stop_running(SequenceHandle handle);
+
+  SchedulerConfig config_;
+  BlockPool pool_;
+  std::uint64_t generation_ = 1;
+  std::int64_t next_arrival_ = 0;
+  std::vector<Sequence> slots_;
+  std::vector<SequenceHandle> free_slots_;
+  std::unordered_map<std::int64_t, Group> groups_;
+  std::vector<SequenceHandle> running_;  // by arrival
+  std::deque<SequenceHandle> waiting_;   // by arrival
+  std::int32_t reserved_ = 0;            // waiting members of groups whose prompt is being computed
+  std::int32_t budget_ = 0;
+  StepPlan plan_;
+  SchedulerStats stats_;
+  bool open_ = false;  // between schedule() and commit()
+};
+
+}  // namespace rlcpp::rollout
