@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# From a fresh machine to a model that learns: builds rlcpp, makes data from real English text, trains a Qwen3-architecture
+# model of a million parameters from scratch with SFT, then with RL on reverse-text, and shows the curves.
+#   ./run.sh [--short] [--seed N] [--out DIR] [--no-install]
+# --short       fewer steps, for CI: fails unless the reward rises by 0.15
+# --seed N      seed of weights, data order and sampling (0)
+# --out DIR     where everything goes (outputs/reverse-text); an earlier run there is replaced
+# --no-install  do not install missing Debian packages: say which, and stop
+# On 2 cores: about 4 minutes to build, 6 to train.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+short=no
+seed=0
+out=outputs/reverse-text
+install=()
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --short) short=yes ;;
+    --seed) seed=${2:?--seed needs a number}; shift ;;
+    --out) out=${2:?--out needs a directory}; shift ;;
+    --no-install) install=(--no-install) ;;
+    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+  esac
+  shift
+done
+case "$seed" in
+  *[!0-9]* | '') echo "error: --seed needs a whole number, not \"$seed\"" >&2; exit 2 ;;
+esac
+
+began=$SECONDS
+say() { printf '\n== %s (%d:%02d)\n' "$1" $(((SECONDS - began) / 60)) $(((SECONDS - began) % 60)) >&2; }
+
+say "packages"
+tools/install_deps.sh "${install[@]}"
+say "building rlcpp"
+tools/build.sh cpu rlcpp
+rlcpp=build/cpu/bin/rlcpp
+"$rlcpp" --version >&2
+
+say "data: phrases from the definitions of WordNet"
+mkdir -p "$out"
+tools/make_reverse_text.sh "$out/data"
+"$rlcpp" tokenize train --data "$out/data/sft.jsonl" --characters --vocab-size 64 \
+  --added-tokens "<reversed_text>,</reversed_text>" --out "$out/tokenizer"
+
+sft_steps=() rl_steps=()
+if [ "$short" = yes ]; then rl_steps=(--max-steps 12 --orchestrator.eval.num-examples 64); fi
+say "SFT: a random model learns the task's form"
+"$rlcpp" sft @ configs/sft/reverse-text.toml --model.name configs/models/qwen3-1m --tokenizer.name "$out/tokenizer" \
+  --data.name "$out/data/sft.jsonl" --val.data.name "$out/data/val.jsonl" --seed "$seed" --output-dir "$out/sft" --clean \
+  "${sft_steps[@]}"
+weights=$(ls -d "$out"/sft/weights/step_* | sort -V | tail -1)
+
+say "RL: it learns to do it well, from its own answers"
+"$rlcpp" rl @ configs/rl/reverse-text.toml --model.name "$weights" --orchestrator.env.0.args.data "$out/data/rl.jsonl" \
+  --orchestrator.eval.env.0.args.data "$out/data/eval.jsonl" --seed "$seed" --output-dir "$out/rl" --clean "${rl_steps[@]}"
+
+say "curves"
+"$rlcpp" curves --runs "$out/sft,$out/rl" --out "$out/curves.svg"
+if [ "$short" = yes ]; then
+  # The check of CI: the mean of the last five steps against the first five.
+  change=$("$rlcpp" curves --runs "$out/rl" --keys reward/mean --json | awk -F'[:,]' '/"first"/ {f = $2} /"last"/ {l = $2} END {print l - f}')
+  if ! awk -v c="$change" 'BEGIN {exit !(c >= 0.15)}'; then
+    echo "error: the reward changed by $change; it must rise by 0.15" >&2
+    exit 4
+  fi
+  echo "the reward rose by $change"
+fi
+cat <<EOF
+
+Open $out/curves.svg for the curves. What next:
+  $rlcpp rl @ configs/rl/reverse-text.toml --help     every key, with its default
+  ./run.sh --seed 1                                   the same from other random numbers
+  less $out/rl/metrics.jsonl                          every figure of every step
+EOF
