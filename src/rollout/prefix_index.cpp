@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <unordered_set>
 
 #include "base/error.h"
 #include "base/rng.h"
@@ -94,6 +95,27 @@ void PrefixIndex::unpark(std::int32_t page) {
   (entry.later == kNone ? at(sentinel_) : at(entry.later)).earlier = entry.earlier;
   entry.parked = false;
   --parked_;
+}
+
+void PrefixIndex::check_invariants() const {
+  std::unordered_set<std::uint64_t> serials{kRoot};
+  for (const Entry& entry : entries_) serials.insert(entry.serial);
+  std::int32_t entered = 0;
+  for (std::int32_t page = 0; page < sentinel_; ++page) {
+    if (!contains(page)) continue;
+    const Entry& entry = entries_[static_cast<std::size_t>(page)];
+    ++entered;
+    RLCPP_CHECK(serials.contains(entry.parent));
+    RLCPP_CHECK(find(entry.generation, entry.parent, tokens_of(page)) == page);
+  }
+  RLCPP_CHECK(entered == size_);
+  std::int32_t in_ring = 0;
+  for (std::int32_t page = oldest_parked(); page != kNone;
+       page = entries_[static_cast<std::size_t>(page)].later) {
+    RLCPP_CHECK(contains(page) && entries_[static_cast<std::size_t>(page)].parked);
+    ++in_ring;
+  }
+  RLCPP_CHECK(in_ring == parked_);
 }
 
 }  // namespace rlcpp::rollout

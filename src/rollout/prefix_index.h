@@ -47,6 +47,10 @@ class PrefixIndex {
   // The page parked for the longest time, or kNone.
   std::int32_t oldest_parked() const { return entries_[static_cast<std::size_t>(sentinel_)].later; }
 
+  // Throws internal_error unless every page can be found from its parent, and lists and counts agree. For
+  // tests.
+  void check_invariants() const;
+
  private:
   struct Entry {
     std::uint64_t serial = 0;  // 0: not in the index

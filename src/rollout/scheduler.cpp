@@ -74,12 +74,6 @@ std::vector<SequenceHandle> Scheduler::members(std::int64_t group) const {
   return place == groups_.end() ? std::vector<SequenceHandle>{} : place->second.members;
 }
 
-void Scheduler::set_leader(Group& group, SequenceHandle leader) {
-  if (group.leader != kNobody) reserved_ -= group.waiting;
-  group.leader = leader;
-  if (group.leader != kNobody) reserved_ += group.waiting;
-}
-
 void Scheduler::start_waiting(SequenceHandle handle) {
   Sequence& sequence = at(handle);
   sequence.status = SequenceStatus::kWaiting;
@@ -91,18 +85,14 @@ void Scheduler::start_waiting(SequenceHandle handle) {
     while (at(*place).arrival < sequence.arrival) ++place;
     waiting_.insert(place, handle);
   }
-  Group& group = group_of(handle);
-  ++group.waiting;
-  if (group.leader != kNobody) ++reserved_;
+  ++group_of(handle).waiting;
 }
 
 void Scheduler::stop_waiting(SequenceHandle handle) {
   const auto place = std::ranges::find(waiting_, handle);
   RLCPP_CHECK(place != waiting_.end());
   waiting_.erase(place);
-  Group& group = group_of(handle);
-  --group.waiting;
-  if (group.leader != kNobody) --reserved_;
+  --group_of(handle).waiting;
 }
 
 void Scheduler::start_running(SequenceHandle handle) {
@@ -114,7 +104,7 @@ void Scheduler::start_running(SequenceHandle handle) {
   Group& group = group_of(handle);
   if (sequence.computed < sequence.prompt_tokens) {
     RLCPP_CHECK(group.leader == kNobody);
-    set_leader(group, handle);
+    group.leader = handle;
   }
 }
 
@@ -124,7 +114,7 @@ void Scheduler::stop_running(SequenceHandle handle) {
   running_.erase(std::next(place).base());
   release_pages(at(handle));
   Group& group = group_of(handle);
-  if (group.leader == handle) set_leader(group, kNobody);
+  if (group.leader == handle) group.leader = kNobody;
 }
 
 void Scheduler::release_pages(Sequence& sequence) {
@@ -232,15 +222,13 @@ void Scheduler::fork_siblings(SequenceHandle leader, std::int32_t row) {
   }
 }
 
+// In order of arrival; nobody overtakes. A sibling waits until its prompt is computed, and so do those behind
+// it: the prompt takes the whole budget until then, except in a step where the sibling found no room beside
+// its leader.
 void Scheduler::admit() {
-  std::size_t i = 0;
-  while (i < waiting_.size() && budget_ > 0 && running() + reserved_ < config_.max_sequences) {
-    const SequenceHandle handle = waiting_[i];
-    if (group_of(handle).leader != kNobody) {
-      ++i;  // its prompt is being computed
-    } else if (!try_admit(handle)) {
-      break;  // those behind it may not overtake
-    }
+  while (!waiting_.empty() && budget_ > 0 && running() < config_.max_sequences) {
+    const SequenceHandle handle = waiting_.front();
+    if (group_of(handle).leader != kNobody || !try_admit(handle)) break;
   }
 }
 
@@ -311,8 +299,7 @@ void Scheduler::commit(std::span<const std::int32_t> tokens) {
     sequence.computed += chunk.count;
     publish_pages(sequence);
     Group& group = group_of(chunk.sequence);
-    if (group.leader == chunk.sequence && sequence.computed >= sequence.prompt_tokens)
-      set_leader(group, kNobody);
+    if (group.leader == chunk.sequence && sequence.computed >= sequence.prompt_tokens) group.leader = kNobody;
   }
   for (std::size_t i = 0; i < tokens.size(); ++i) {
     Sequence& sequence = at(plan_.samples[i].sequence);

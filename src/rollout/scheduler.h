@@ -141,8 +141,7 @@ class Scheduler {
   void find_prefix(Sequence& sequence);
   void publish_pages(Sequence& sequence);
   void release_pages(Sequence& sequence);
-  // Every change of place goes through these, which keep `waiting`, `leader` and `reserved_` true.
-  void set_leader(Group& group, SequenceHandle leader);
+  // Every change of place goes through these, which keep `waiting` and `leader` true.
   void start_waiting(SequenceHandle handle);
   void stop_waiting(SequenceHandle handle);
   void start_running(SequenceHandle handle);
@@ -157,7 +156,6 @@ class Scheduler {
   std::unordered_map<std::int64_t, Group> groups_;
   std::vector<SequenceHandle> running_;  // by arrival
   std::deque<SequenceHandle> waiting_;   // by arrival
-  std::int32_t reserved_ = 0;            // waiting members of groups whose prompt is being computed
   std::int32_t budget_ = 0;
   StepPlan plan_;
   SchedulerStats stats_;

@@ -55,11 +55,10 @@ void Scheduler::check_invariants() const {
     for (std::size_t i = 1; i < of_page.size(); ++i) check_shared(of_page[0], of_page[i], config_.page_size);
   }
   RLCPP_CHECK(held == pool_.held_pages());
-  RLCPP_CHECK(pool_.index().size() >= pool_.cached_pages());
+  pool_.index().check_invariants();
 
-  // Groups count their members, and the slots kept for siblings are those that will be asked for.
+  // Groups count their members and know who computes the prompt.
   std::size_t members = 0;
-  std::int32_t reserved = 0;
   for (const auto& [id, group] : groups_) {
     std::int32_t group_waiting = 0;
     for (const SequenceHandle handle : group.members) {
@@ -70,11 +69,9 @@ void Scheduler::check_invariants() const {
       RLCPP_CHECK(leads == (group.leader == handle));
     }
     RLCPP_CHECK(group_waiting == group.waiting);
-    if (group.leader != kNobody) reserved += group_waiting;
     members += group.members.size();
   }
   RLCPP_CHECK(members == running_.size() + waiting_.size());
-  RLCPP_CHECK(reserved == reserved_);
 }
 
 }  // namespace rlcpp::rollout
