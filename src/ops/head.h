@@ -8,20 +8,13 @@
 
 namespace rlcpp::ops {
 
-// In place over a row of logits z [V] (already divided by temperature): returns log sum exp, its maximum and
-// the entropy H = lse - sum p z. The engine and the trainer both call this.
-struct RowStatistics {
-  float max = 0;
-  float lse = 0;
-  float entropy = 0;
-};
-
 // logits [R, V] f32 = hidden [R, H] w^T / temperature, w [V, H] with its packed form (may be empty);
 // temperatures [R] f32. The engine calls this with the rows it samples from, the trainer with each chunk.
 void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
                  const Tensor& packed, const Tensor& temperatures);
 
-// lse, entropy [R] f32 of each row of logits [R, V]; entropy may be empty.
+// lse [R] f32 = log sum exp of each row of logits [R, V], and its entropy [R] = lse - sum p z; entropy may be
+// empty.
 void head_statistics(const Context& ctx, const Tensor& lse, const Tensor& entropy, const Tensor& logits);
 
 // The chunked head. M rows in all, processed chunk_rows = logits.dim(0) at a time.

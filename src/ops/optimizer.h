@@ -15,12 +15,13 @@ void scale(const Context& ctx, const Tensor& g, float factor);
 // True if every element is finite.
 bool all_finite(const Context& ctx, const Tensor& g);
 
+// Constants are doubles, as in torch: 1 - beta2 of a float beta2 would be off by 1e-5 of itself.
 struct AdamWStep {
-  float lr = 0;
-  float beta1 = 0.9F;
-  float beta2 = 0.999F;
-  float eps = 1e-8F;
-  float weight_decay = 0;
+  double lr = 0;
+  double beta1 = 0.9;
+  double beta2 = 0.999;
+  double eps = 1e-8;
+  double weight_decay = 0;
   std::int64_t step = 1;     // 1 for the first update: bias corrections 1 - beta^step
   float gradient_scale = 1;  // clip factor, applied to g on the fly
 };

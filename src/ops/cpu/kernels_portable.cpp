@@ -10,14 +10,8 @@ namespace rlcpp::ops::cpu {
 namespace {
 
 #include "ops/cpu/simd/portable.inl"
-// The operations on top of the logical vector.
-#include "ops/cpu/simd/attention.inl"
-#include "ops/cpu/simd/attention_backward.inl"
-#include "ops/cpu/simd/math.inl"
-#include "ops/cpu/simd/optimizer.inl"
-#include "ops/cpu/simd/product.inl"
-#include "ops/cpu/simd/rope.inl"
-#include "ops/cpu/simd/rows.inl"
+
+#include "ops/cpu/simd/all.inl"
 
 constexpr Kernels kTable =
 #include "ops/cpu/simd/table.inl"

@@ -1,0 +1,14 @@
+// CPU form of ops/optimizer.h; shapes are checked there.
+#pragma once
+
+#include "ops/optimizer.h"
+
+namespace rlcpp::ops::cpu {
+
+double sum_of_squares(const Context& ctx, const Tensor& g);
+void scale(const Context& ctx, const Tensor& g, float factor);
+bool all_finite(const Context& ctx, const Tensor& g);
+void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
+           const AdamWStep& step);
+
+}  // namespace rlcpp::ops::cpu

@@ -1,0 +1,12 @@
+// CPU form of ops/sampling.h, with the table of kernels as an argument.
+#pragma once
+
+#include "ops/cpu/kernels.h"
+#include "ops/sampling.h"
+
+namespace rlcpp::ops::cpu {
+
+SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float lse,
+                        const SamplingParams& params, std::span<const std::int32_t> seen, float uniform);
+
+}  // namespace rlcpp::ops::cpu
