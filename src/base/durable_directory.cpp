@@ -60,7 +60,8 @@ struct AtomicDirectory::Writer::State {
     ++directory->open_writers;
   }
   ~State() {
-    if (!finished) fail();
+    if (finished) return;
+    fail();
     --directory->open_writers;
   }
   State(const State&) = delete;
@@ -125,6 +126,7 @@ void AtomicDirectory::Writer::finish() {
     throw;
   }
   s.finished = true;
+  --s.directory->open_writers;
   s.directory->entries.push_back(s.entry);
 }
 

@@ -44,12 +44,17 @@ std::uint64_t Rng::next_u64() {
   return low | (std::uint64_t{next_u32()} << 32);
 }
 
-float Rng::uniform() { return static_cast<float>(next_u32() >> 8) * 0x1p-24F; }
+float Rng::uniform() {
+  return static_cast<float>(next_u32() >> 8) * 0x1p-24F;
+}
 
-double Rng::uniform_double() { return static_cast<double>(next_u64() >> 11) * 0x1p-53; }
+double Rng::uniform_double() {
+  return static_cast<double>(next_u64() >> 11) * 0x1p-53;
+}
 
 std::uint64_t Rng::below(std::uint64_t bound) {
-  // Rejection keeps every value equally likely; at most one extra draw in two on average, for the worst bound.
+  // Rejection keeps every value equally likely; at most one extra draw in two on average, for the worst
+  // bound.
   const std::uint64_t limit = bound * (UINT64_MAX / bound);
   std::uint64_t value = next_u64();
   while (value >= limit) value = next_u64();

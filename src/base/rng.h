@@ -1,10 +1,13 @@
-// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011).
-// A number is a pure function of (seed, stream, counter), so results do not depend on threads, batch composition or
-// on how far another consumer has read. There is no hidden state to save: a checkpoint stores the counter.
+// Counter-based random numbers: Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3",
+// SC 2011). A number is a pure function of (seed, stream, counter), so results do not depend on threads,
+// batch composition or on how far another consumer has read. There is no hidden state to save: a checkpoint
+// stores the counter.
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
+#include <utility>
 
 namespace rlcpp {
 
@@ -15,7 +18,9 @@ PhiloxBlock philox4x32(std::uint64_t counter_lo, std::uint64_t counter_hi, std::
 
 // SplitMix64's finaliser: turns related integers (seed, epoch, index) into unrelated keys.
 std::uint64_t mix64(std::uint64_t value);
-inline std::uint64_t mix64(std::uint64_t a, std::uint64_t b) { return mix64(mix64(a) ^ (b + 0x9e3779b97f4a7c15ULL)); }
+inline std::uint64_t mix64(std::uint64_t a, std::uint64_t b) {
+  return mix64(mix64(a) ^ (b + 0x9e3779b97f4a7c15ULL));
+}
 
 // A reading head on one stream of numbers; copyable, and exactly its three words long when saved.
 class Rng {

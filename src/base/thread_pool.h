@@ -1,11 +1,12 @@
-// A fixed set of threads for data-parallel loops. Work is split into tasks whose boundaries never depend on the number
-// of threads, so results do not either: a task owns its outputs, and reductions go through per-task partial results
-// that are added in task order.
+// A fixed set of threads for data-parallel loops. Work is split into tasks whose boundaries never depend on
+// the number of threads, so results do not either: a task owns its outputs, and reductions go through
+// per-task partial results that are added in task order.
 #pragma once
 
 #include <atomic>
 #include <condition_variable>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <mutex>
 #include <thread>
@@ -23,14 +24,16 @@ class ThreadPool {
 
   int size() const { return static_cast<int>(workers_.size()) + 1; }
 
-  // Runs task(i) for i in [0, count) on all threads and returns when all are done. Tasks are taken in index order,
-  // whichever thread is free. The first exception thrown by a task is thrown again here, after the others ended.
-  // Not reentrant: a task must not call parallel_for on the same pool.
+  // Runs task(i) for i in [0, count) on all threads and returns when all are done. Tasks are taken in index
+  // order, whichever thread is free. All of them run even if one throws; then the exception of the lowest
+  // index is thrown again here. Not reentrant: a task that calls parallel_for on the same pool gets an Error
+  // (another pool is fine).
   void parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& task);
 
  private:
   void work();
   void run_tasks();
+  void run_one(std::int64_t index);
 
   std::vector<std::thread> workers_;
   std::mutex mutex_;
@@ -42,6 +45,8 @@ class ThreadPool {
   std::atomic<std::uint64_t> generation_{0};
   std::atomic<int> busy_{0};
   std::exception_ptr failure_;
+  std::int64_t failed_index_ = 0;
+  std::atomic<bool> in_use_{false};
   bool stop_ = false;
 };
 

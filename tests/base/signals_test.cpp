@@ -1,0 +1,81 @@
+#include "base/signals.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "support.h"
+
+namespace rlcpp {
+namespace {
+
+template <class Body>
+int status_of(Body body) {
+  const pid_t child = fork();
+  if (child == 0) {
+    install_signal_handlers();
+    body();
+    _exit(99);
+  }
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+TEST(Signals, TheFirstOnlyAsks) {
+  for (const int signal : {SIGINT, SIGTERM}) {
+    EXPECT_EQ(status_of([&] {
+                if (stop_signal() != 0) _exit(1);
+                raise(signal);
+                _exit(stop_signal() == signal ? 0 : 2);
+              }),
+              0);
+  }
+}
+
+TEST(Signals, TheSecondEndsTheProcessAtOnce) {
+  EXPECT_EQ(status_of([] {
+              raise(SIGINT);
+              raise(SIGINT);
+            }),
+            130);
+  EXPECT_EQ(status_of([] {
+              raise(SIGINT);
+              raise(SIGTERM);
+            }),
+            143);
+}
+
+TEST(Signals, ARequestActsLikeASignalAndCanBeTakenBack) {
+  EXPECT_EQ(stop_signal(), 0);
+  request_stop(SIGTERM);
+  EXPECT_EQ(stop_signal(), SIGTERM);
+  clear_stop();
+  EXPECT_EQ(stop_signal(), 0);
+}
+
+TEST(Signals, ASaveInProgressIsNotCutShort) {
+  // A read that is under way when the signal arrives goes on afterwards instead of failing with EINTR.
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const pid_t child = fork();
+  if (child == 0) {
+    install_signal_handlers();
+    close(ends[1]);
+    char byte = 0;
+    const ssize_t got = read(ends[0], &byte, 1);
+    _exit(got == 1 && byte == 'x' && stop_signal() == SIGINT ? 0 : 1);
+  }
+  usleep(100000);
+  kill(child, SIGINT);
+  usleep(50000);
+  ASSERT_EQ(write(ends[1], "x", 1), 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  close(ends[0]);
+  close(ends[1]);
+  EXPECT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+}  // namespace
+}  // namespace rlcpp
