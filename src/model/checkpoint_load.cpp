@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "model/checkpoint.h"
+#include "model/config_json.h"
 #include "model/model_files.h"
 
 namespace rlcpp::model {
@@ -92,14 +93,12 @@ ModelConfig load_config(const std::string& dir) {
   }
   const auto eos = root.find("eos_token_id");
   if (eos == root.end() || eos->is_null()) return config;
-  config.eos_token_ids.clear();
-  for (const nlohmann::json& id : eos->is_array() ? *eos : nlohmann::json::array({*eos})) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX) {
-      throw bad_input(generation + ": eos_token_id is " + eos->dump(-1, ' ', true).substr(0, 80),
-                      "it must be a token id or a list of them", "download the file again, or remove it");
-    }
-    config.eos_token_ids.push_back(id.get<std::int64_t>());
+  const auto ids = token_ids_of(*eos);
+  if (!ids) {
+    throw bad_input(generation + ": eos_token_id is " + eos->dump(-1, ' ', true).substr(0, 80),
+                    "it must be a token id or a list of them", "download the file again, or remove it");
   }
+  config.eos_token_ids = *ids;
   return config;
 }
 

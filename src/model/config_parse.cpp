@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "model/config.h"
+#include "model/config_json.h"
 
 namespace rlcpp::model {
 namespace {
@@ -233,15 +234,23 @@ void read_special_tokens(const Reader& reader, ModelConfig& config) {
   config.bos_token_id = reader.integer_or("bos_token_id", -1, INT32_MAX, -1);
   const json* eos = reader.find("eos_token_id");
   if (eos == nullptr) return;
-  for (const json& id : eos->is_array() ? *eos : json::array({*eos})) {
-    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX) {
-      reader.wrong("eos_token_id", *eos, "a token id or a list of them");
-    }
-    config.eos_token_ids.push_back(id.get<std::int64_t>());
-  }
+  const auto ids = token_ids_of(*eos);
+  if (!ids) reader.wrong("eos_token_id", *eos, "a token id or a list of them");
+  config.eos_token_ids = *ids;
 }
 
 }  // namespace
+
+std::optional<std::vector<std::int64_t>> token_ids_of(const json& value) {
+  std::vector<std::int64_t> ids;
+  for (const json& id : value.is_array() ? value : json::array({value})) {
+    // An unsigned number above 2^63 comes out negative here.
+    if (!id.is_number_integer() || id.get<std::int64_t>() < 0 || id.get<std::int64_t>() > INT32_MAX)
+      return std::nullopt;
+    ids.push_back(id.get<std::int64_t>());
+  }
+  return ids;
+}
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
   const json root = json::parse(json_text, nullptr, false);
