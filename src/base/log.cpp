@@ -50,13 +50,6 @@ std::string clock_text(std::time_t seconds) {
   return fmt::format("{:02}:{:02}:{:02}", local.tm_hour, local.tm_min, local.tm_sec);
 }
 
-std::string iso_text(std::time_t seconds, int milliseconds) {
-  std::tm utc{};
-  gmtime_r(&seconds, &utc);
-  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1,
-                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, milliseconds);
-}
-
 void put(std::FILE* stream, const std::string& line) {
   std::fwrite(line.data(), 1, line.size(), stream);
   std::fflush(stream);
@@ -109,6 +102,16 @@ std::string json_string(std::string_view text) {
   return out + '"';
 }
 
+std::string utc_timestamp() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch();
+  const auto milliseconds = std::chrono::duration_cast<std::chrono::milliseconds>(now).count();
+  const auto seconds = static_cast<std::time_t>(milliseconds / 1000);
+  std::tm utc{};
+  gmtime_r(&seconds, &utc);
+  return fmt::format("{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z", utc.tm_year + 1900, utc.tm_mon + 1,
+                     utc.tm_mday, utc.tm_hour, utc.tm_min, utc.tm_sec, milliseconds % 1000);
+}
+
 Logger::Logger(LogOptions options) : options_(std::move(options)) {
   if (!options_.file.empty()) open_file(options_.file);
 }
@@ -131,20 +134,15 @@ void Logger::open_file(const std::string& path) {
 
 void Logger::write(LogLevel level, std::string_view message) {
   if (level < options_.level) return;
-  const auto now = std::chrono::system_clock::now();
-  const auto since_epoch =
-      std::chrono::duration_cast<std::chrono::milliseconds>(now.time_since_epoch()).count();
-  const auto seconds = static_cast<std::time_t>(since_epoch / 1000);
   const LevelName name = name_of(level);
 
   std::string plain;
   std::string coloured;
   if (options_.format == LogFormat::kJson) {
-    plain =
-        fmt::format("{{\"time\": \"{}\", \"level\": \"{}\", \"message\": {}}}\n",
-                    iso_text(seconds, static_cast<int>(since_epoch % 1000)), name.json, json_string(message));
+    plain = fmt::format("{{\"time\": \"{}\", \"level\": \"{}\", \"message\": {}}}\n", utc_timestamp(),
+                        name.json, json_string(message));
   } else {
-    const std::string time = clock_text(seconds);
+    const std::string time = clock_text(std::time(nullptr));
     const std::string text = printable(message);
     plain = fmt::format("{} {:<7} {}\n", time, name.text, text);
     if (options_.colour) {

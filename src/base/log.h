@@ -60,4 +60,7 @@ std::string printable(std::string_view text);
 // \xNN.
 std::string json_string(std::string_view text);
 
+// Now as "2026-01-31T12:03:11.042Z", the time of JSON log lines.
+std::string utc_timestamp();
+
 }  // namespace rlcpp

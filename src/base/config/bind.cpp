@@ -120,7 +120,7 @@ void Binder::bind_file(const Node& table, const std::vector<std::string>& path, 
       throw_problems({unknown(key, asked_at, "")});
     if (probe.kind == Target::Kind::kRefused) throw_problems({refusal(asked_at, probe.key, *probe.field)});
     if (probe.kind == Target::Kind::kFree) {
-      bind_free(*probe.free, table, probe.rest, probe.key);
+      bind_free(*walk(schema, path, true).free, table, probe.rest, probe.key);
     } else if (probe.kind == Target::Kind::kSection) {
       const Target target = walk(schema, path, true);
       bind_table(*target.inside, table, target.key);

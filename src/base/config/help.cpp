@@ -94,6 +94,12 @@ std::string placeholder(const KeyInfo& info) {
   return " " + upper;
 }
 
+// A switch that is on by default is shown with what switches it off.
+std::string flag_of(const KeyInfo& info) {
+  const bool on = info.type == "bool" && info.default_value == "true";
+  return (on ? "--[no-]" : "--") + info.key + placeholder(info);
+}
+
 // The default as a person would type it as a flag.
 std::string plain_default(const KeyInfo& info) {
   std::string text = info.default_value;
@@ -105,7 +111,7 @@ std::string plain_default(const KeyInfo& info) {
   return text;
 }
 
-// "Default 1e-06, tokens; an integer of at least 1." Bounds that say nothing beyond the type are left out.
+// "[Default 128 tokens; at least 1]". Bounds that say nothing beyond the type are left out.
 std::string facts(const KeyInfo& info) {
   std::string text = "Default " + plain_default(info);
   if (!info.unit.empty()) text += " " + info.unit;
@@ -114,10 +120,16 @@ std::string facts(const KeyInfo& info) {
       "any keys",      "a list of strings", "a list of integers", "a list of numbers"};
   std::string allowed = info.allowed;
   for (const std::string& plain : trivial) {
-    if (allowed == plain) allowed.clear();
-    if (allowed == plain + ", or None") allowed = "may be None";
+    if (allowed == plain) return "[" + text + "]";
+    if (allowed == plain + ", or None") return "[" + text + "; may be None]";
   }
-  return "[" + text + (allowed.empty() ? "" : "; " + allowed) + "]";
+  // The type stands beside the flag already: "an integer of at least 1" is "at least 1".
+  for (const std::string_view type :
+       {"an integer ", "a number ", "a list of integers ", "a list of numbers "}) {
+    if (allowed.starts_with(type)) allowed.erase(0, type.size());
+  }
+  if (allowed.starts_with("of at ")) allowed.erase(0, 3);
+  return "[" + text + "; " + allowed + "]";
 }
 
 std::string sentence(const KeyInfo& info) {
@@ -162,7 +174,7 @@ std::string help_text(const std::function<void(Schema&)>& describe) {
   constexpr std::size_t kLongest = 38;
   for (const Group& group : groups) {
     for (const KeyInfo& info : group.keys) {
-      const std::size_t size = info.key.size() + 2 + placeholder(info).size();
+      const std::size_t size = flag_of(info).size();
       if (size <= kLongest) column = std::max(column, size);
     }
   }
@@ -178,7 +190,7 @@ std::string help_text(const std::function<void(Schema&)>& describe) {
       for (std::size_t i = 0; i < lines.size(); ++i) text += (i == 0 ? "" : "    ") + lines[i] + '\n';
     }
     for (const KeyInfo& info : group.keys) {
-      const std::string flag = "--" + info.key + placeholder(info);
+      const std::string flag = flag_of(info);
       const std::vector<std::string> lines = wrap(sentence(info), kWidth - indent);
       std::size_t first = 0;
       if (flag.size() <= column) {

@@ -30,6 +30,9 @@ constexpr Foreign kForeign[] = {
     {"max_seq_len", {"data.seq_len", "seq_len", "model.seq_len"}},
     {"max_length", {"data.seq_len", "seq_len", "model.seq_len"}},
     {"model_max_length", {"data.seq_len", "seq_len", "model.seq_len"}},
+    {"sequence_length", {"data.seq_len", "seq_len", "model.seq_len"}},
+    {"sequence_len", {"data.seq_len", "seq_len", "model.seq_len"}},
+    {"seq_length", {"data.seq_len", "seq_len", "model.seq_len"}},
     {"block_size", {"data.seq_len", "seq_len", "model.seq_len"}},
     {"max_model_len", {"max_model_len", "seq_len"}},
     {"num_train_epochs", {"data.epochs", "epochs", "max_steps"}},
@@ -111,6 +114,16 @@ constexpr Foreign kForeign[] = {
     {"gpu_memory_utilization", {"gpu_memory_utilization", "memory"}},
 };
 
+// Sections under other names; only those before the last component are looked up here.
+constexpr std::pair<std::string_view, std::string_view> kSections[] = {
+    {"checkpoint", "ckpt"}, {"checkpointing", "ckpt"},
+    {"optimizer", "optim"}, {"lr_scheduler", "scheduler"},
+    {"dataset", "data"},    {"validation", "val"},
+    {"logging", "log"},     {"peft", "model.lora"},
+    {"lora", "model.lora"}, {"sampling_params", "sampling"},
+    {"environment", "env"},
+};
+
 std::string last_part(const std::string& key) {
   return key.substr(key.rfind('.') + 1);
 }
@@ -185,6 +198,10 @@ std::string nearest(const std::string& asked, const std::vector<std::string>& kn
                  [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
   if (std::find(known.begin(), known.end(), key) != known.end()) return key;
   if (std::string answer = foreign(key, known); !answer.empty()) return answer;
+  for (const auto& [theirs, ours] : kSections) {
+    if (!key.starts_with(std::string(theirs) + ".")) continue;
+    return nearest(std::string(ours) + key.substr(theirs.size()), known);
+  }
 
   const std::string last = last_part(key);
   const auto words = sorted_words(last);

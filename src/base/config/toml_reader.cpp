@@ -2,14 +2,28 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <toml++/toml.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <sstream>
+#include <stdexcept>
+#include <string_view>
 #include <tuple>
+
+// toml++ 3.3 asserts that a key begins like one before it has looked ("[=]" breaks it), and would assume it
+// in a build with NDEBUG; the code behind that assertion reports the mistake properly. So that one is let
+// through, and any other failed assertion becomes an exception: text from a user must never end the process.
+namespace {
+void toml_assertion_failed(std::string_view expression) {
+  if (expression.find("is_bare_key_character") != std::string_view::npos) return;
+  throw std::logic_error("toml++: " + std::string(expression));
+}
+}  // namespace
+#undef NDEBUG
+#define TOML_ASSERT(expression) ((expression) ? static_cast<void>(0) : toml_assertion_failed(#expression))
+#include <toml++/toml.h>
 
 #include "base/config/load.h"
 #include "base/error.h"
@@ -102,6 +116,9 @@ Node read_toml(const std::string& path, const Place& asked_at) {
     throw bad_input(place.long_text() + ": this is not valid TOML" + place.excerpt(),
                     printable(std::string_view(error.description())),
                     "strings need quotes, true and false are small, a table begins with [name]");
+  } catch (const std::logic_error& error) {
+    throw bad_input(printable(path) + ":1:1: this is not valid TOML", error.what(),
+                    "the parser could not say where; halve the file to find the line");
   }
 }
 

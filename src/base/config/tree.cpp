@@ -75,8 +75,8 @@ void throw_problems(std::vector<Problem> problems) {
   constexpr std::size_t kShown = 8;
   for (std::size_t i = 1; i < problems.size() && i <= kShown; ++i) {
     const Problem& p = problems[i];
-    help += fmt::format("{}also {}: {}{}", help.empty() ? "" : "\n  ", p.place.long_text(), p.what,
-                        p.help.empty() ? "" : "; " + p.help);
+    help += fmt::format("{}also {}: {}{}{}", help.empty() ? "" : "\n  ", p.place.long_text(), p.what,
+                        p.because.empty() ? "" : ", " + p.because, p.help.empty() ? "" : "; " + p.help);
   }
   if (problems.size() > kShown + 1) help += fmt::format("\n  and {} more", problems.size() - kShown - 1);
   throw bad_input(first.place.long_text() + ": " + first.what + first.place.excerpt(), first.because, help);
