@@ -1,48 +1,70 @@
-// Losses of one document: small functions from log-probabilities and streams to a coefficient a token and metrics.
-// The head turns coefficients into gradients: d loss / d logprob_t = coefficient_t.
+// Losses of one document: small functions from log-probabilities and streams to a coefficient a token and
+// metrics. The head turns coefficients into gradients: d loss / d logprob_t = coefficient_t.
+//
+// A new kind of loss is one file with a LossFunction, one line in kinds.h and registry.cpp, and one test.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/config/schema.h"
-#include "monitor/metrics.h"
 
 namespace rlcpp::train {
 
-// The reference's January loss section (trainer/rl/config.py), `grpo` being ratio_type token with its defaults.
+// The reference's January 2026 loss section (prime-rl trainer/rl/config.py), and what the other kinds read.
 struct LossConfig {
-  std::string type = "default";        // default | grpo | cross_entropy
-  std::string ratio_type = "token";    // token | sequence
+  std::string type = "default";      // default | grpo | cross_entropy
+  std::string ratio_type = "token";  // token | sequence
   double token_mask_low = 0.125, token_mask_high = 8.0;
   double sequence_clip_high = 10.0;
   double geo_mask_low = 0.1, geo_mask_high = 10.0;
   double sequence_mask_low = 0.0, sequence_mask_high = 100.0;
   double adv_tau = 1.0, teacher_tau = 0.0, kl_tau = 0.0;
+  double clip_low = 0.2, clip_high = 0.2;  // grpo
   void describe(config::Schema& s);
+  // Throws bad_input for an unknown type, a low bound not under its high bound, and options that the type
+  // does not read.
   void validate() const;
+  // What policy_loss divides by: the step's loss tokens, or its documents with loss tokens for ratio_type
+  // sequence.
+  bool divides_by_sequences() const { return type == "default" && ratio_type == "sequence"; }
 };
 
+// One document; index t of every stream is about token t itself. All of one length; teacher_logprobs and
+// entropies may be empty.
 struct DocumentStreams {
   std::span<const float> trainer_logprobs, inference_logprobs, advantages, teacher_logprobs;
   std::span<const float> entropies;
   std::span<const std::uint8_t> mask;
 };
 
-// Values gathered over documents of a step; distributions are logged under the reference's names.
-struct LossMetrics {
-  double loss = 0;  // sum over documents, already divided by `scale`
-  std::vector<double> entropy, trainer_probs, inference_probs, mismatch_kl, masked_mismatch_kl, unmasked_mismatch_kl, is_masked,
-      is_masked_low, is_masked_high, sequence_masked_low, sequence_masked_high, geo_masked_low, geo_masked_high, geo_seq_ratio,
-      teacher_kl;
-  double max_abs_mismatch = 0;  // largest |logp_trainer - logp_inference| of a loss token: 0 in exact mode
+struct Mismatch {
+  std::int64_t document = 0, token = 0;  // place in the step's documents, and in that document
+  float trainer = 0, inference = 0;      // the two log-probabilities
 };
 
-// coefficients[t] = d loss / d trainer_logprob[t], 0 where mask is 0. `scale` is the global divisor (loss tokens for
-// ratio_type token, sequences for ratio_type sequence).
-void policy_loss(const LossConfig& config, const DocumentStreams& doc, double scale, std::span<float> coefficients,
-                 LossMetrics& metrics);
+// Values gathered over documents of a step; distributions are logged under the reference's names. Per token
+// of the mask: entropy, trainer_probs, inference_probs, is_masked and its low and high. Per document that has
+// loss tokens: the others. (The reference also counts padding sequences as 0, which dilutes them; here there
+// is no padding.)
+struct LossMetrics {
+  double loss = 0;  // sum over documents, already divided by `scale`
+  std::vector<double> entropy, trainer_probs, inference_probs, mismatch_kl, masked_mismatch_kl,
+      unmasked_mismatch_kl, is_masked, is_masked_low, is_masked_high, sequence_masked_low,
+      sequence_masked_high, geo_masked_low, geo_masked_high, geo_seq_ratio, teacher_kl;
+  // Largest |logp_trainer - logp_inference| of a loss token: 0 in exact mode. And the first such token, its
+  // document counted in the order of the calls, so that a run can name it.
+  double max_abs_mismatch = 0;
+  std::optional<Mismatch> first_mismatch;
+  std::int64_t documents = 0;  // calls so far
+};
+
+// coefficients[t] = d loss / d trainer_logprob[t], 0 where mask is 0; overwritten. `scale` is the global
+// divisor (see LossConfig::divides_by_sequences). Everything is computed in f64 from the f32 streams.
+void policy_loss(const LossConfig& config, const DocumentStreams& doc, double scale,
+                 std::span<float> coefficients, LossMetrics& metrics);
 
 }  // namespace rlcpp::train
