@@ -61,14 +61,7 @@ Command bench_command() {
   c.usage = "rlcpp bench @ benchmarks/matrix.toml [--only TEXT] [--fresh]";
   c.examples = {"rlcpp bench @ benchmarks/matrix.toml --dry-run",
                 "rlcpp bench @ benchmarks/matrix.toml --only sft"};
-  c.options = [] {
-    bench::Matrix matrix;
-    return config::help_text(config::describer(matrix));
-  };
-  c.markdown = [] {
-    bench::Matrix matrix;
-    return config::markdown(config::describer(matrix));
-  };
+  describe_options<bench::Matrix>(c);
   c.run = run;
   return c;
 }

@@ -106,14 +106,7 @@ Command curves_command() {
   c.usage = "rlcpp curves --runs DIR[,DIR...] [--keys NAME,...] [--out FILE.svg]";
   c.examples = {"rlcpp curves --runs outputs/sft,outputs/rl --out curves.svg",
                 "rlcpp curves --runs outputs/rl --keys optim/grad_norm,entropy/mean"};
-  c.options = [] {
-    CurvesConfig config;
-    return config::help_text(config::describer(config));
-  };
-  c.markdown = [] {
-    CurvesConfig config;
-    return config::markdown(config::describer(config));
-  };
+  describe_options<CurvesConfig>(c);
   c.run = run;
   return c;
 }

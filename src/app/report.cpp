@@ -101,14 +101,7 @@ Command report_command() {
   c.summary = "Write the benchmark page, compare with baselines, keep the history.";
   c.usage = "rlcpp report [--check] [--update-baselines] [--key value ...]";
   c.examples = {"rlcpp report", "rlcpp report --check"};
-  c.options = [] {
-    ReportConfig config;
-    return config::help_text(config::describer(config));
-  };
-  c.markdown = [] {
-    ReportConfig config;
-    return config::markdown(config::describer(config));
-  };
+  describe_options<ReportConfig>(c);
   c.run = run;
   return c;
 }

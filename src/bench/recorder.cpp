@@ -40,6 +40,11 @@ void Recorder::step(const StepSample& sample) {
   steps_.push_back(sample);
 }
 
+void Recorder::set_peak(double flops, std::string source) {
+  facts_.peak_flops = flops;
+  facts_.peak_source = std::move(source);
+}
+
 Result Recorder::result() const {
   if (steps_.size() < 2) {
     throw runtime_failure("the benchmark ran fewer than two steps",

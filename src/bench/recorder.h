@@ -36,6 +36,9 @@ class Recorder {
  public:
   explicit Recorder(RecorderFacts facts);
   void step(const StepSample& sample);
+  // The rate that MFU divides by, where it is measured after the run rather than known before: a measurement
+  // at the start would count as time to the first step.
+  void set_peak(double flops, std::string source);
 
   // Throws runtime_failure unless at least two steps ran and the work was real: finite losses, gradient norms
   // above zero.

@@ -1,0 +1,79 @@
+#include "app/run_bench.h"
+
+#include <fmt/format.h>
+
+#include <thread>
+
+#include "app/version.h"
+#include "base/durable.h"
+#include "ops/context.h"
+
+namespace rlcpp::app {
+namespace {
+
+bench::ModelShape shape_of(const model::ModelConfig& config) {
+  bench::ModelShape shape;
+  shape.layers = config.num_layers;
+  shape.hidden = config.hidden_size;
+  shape.heads = config.num_heads;
+  shape.head_dim = config.head_dim;
+  shape.matmul_parameters = config.matmul_parameters();
+  return shape;
+}
+
+// The reference's words for what is kept between forward and backward.
+std::string ac_text(const std::optional<AcSection>& ac) {
+  if (!ac) return "None";
+  return ac->mode == "full" ? "Recompute" : "Selective";
+}
+
+}  // namespace
+
+BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
+    : section_(std::move(section)), identity_(std::move(identity)) {}
+
+void BenchRun::start(const RunModel& model, Device device, std::size_t planned_bytes) {
+  device_ = device;
+  bench::RecorderFacts facts;
+  facts.config.model_name = identity_.model_name;
+  facts.config.type = identity_.type;
+  facts.config.num_gpus = 1;
+  facts.config.device_name = device_label(device.kind == DeviceKind::kCpu ? "cpu" : "cuda");
+  facts.config.seq_len = identity_.seq_len;
+  facts.config.ac = ac_text(identity_.ac);
+  facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
+  facts.config.memory_limit = identity_.memory_limit;
+  facts.config.micro_batches = identity_.micro_batches;
+  facts.config.commit_sha = commit_sha();
+  facts.shape = shape_of(model.config);
+  facts.planned_bytes = planned_bytes;
+  facts.device_bytes = host_memory_bytes();
+  facts.versions = {
+      {"rlcpp", version() + " " + commit_text()}, {"cuda", cuda::version()}, {"cpu", cpu_name()}};
+  recorder_ = std::make_unique<bench::Recorder>(std::move(facts));
+}
+
+void BenchRun::step(const bench::StepSample& sample) {
+  recorder_->step(sample);
+}
+
+void BenchRun::finish(bool json) {
+  const int cores = static_cast<int>(std::thread::hardware_concurrency());
+  recorder_->set_peak(bench::measure_cpu_peak_flops(cores), fmt::format("measured, {} cores, f32", cores));
+  const bench::Result result = recorder_->result();
+  if (section_.output_json) {
+    durable::write_file(durable::system_files(), *section_.output_json, bench::to_json(result));
+  }
+  if (json) {
+    fmt::print("{}", bench::to_json(result));
+    return;
+  }
+  const bench::Extension& more = *result.extension;
+  fmt::print(
+      "{}\ntrue MFU {:.2f}% of {:.2f} TFLOP/s ({}); planned {:.2f} GiB; first step done {:.2f} s after the "
+      "start; mode {}\n",
+      recorder_->table(), more.true_mfu.mean, more.peak_tflops, more.peak_source, more.planned_memory_gib,
+      more.first_step_seconds, result.config.numeric_mode);
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,43 @@
+// --bench of a training command: hands its steps to the recorder, prints the table, writes the result file.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/run_config.h"
+#include "app/run_model.h"
+#include "bench/recorder.h"
+
+namespace rlcpp::app {
+
+// What identifies the row besides the model, which start() gets.
+struct BenchIdentity {
+  std::string type;  // "sft" | "rl"
+  std::string model_name;
+  std::int64_t seq_len = 0;
+  std::int64_t micro_batches = 0;  // rows a step
+  std::optional<AcSection> ac;
+  std::string memory_limit;  // empty: none
+};
+
+class BenchRun {
+ public:
+  BenchRun(BenchSection section, BenchIdentity identity);
+
+  void start(const RunModel& model, Device device, std::size_t planned_bytes);
+  void step(const bench::StepSample& sample);
+  // Prints the table (or, with `json`, the result) on stdout and writes bench.output_json. Throws
+  // runtime_failure if the steps did no real work.
+  void finish(bool json);
+
+ private:
+  BenchSection section_;
+  BenchIdentity identity_;
+  Device device_;
+  std::unique_ptr<bench::Recorder> recorder_;
+};
+
+}  // namespace rlcpp::app
