@@ -8,7 +8,7 @@
 Each model directory is what save_pretrained writes (config.json, generation_config.json, weights) and golden.safetensors:
 packed ids with cu_seqlens, targets and weights of the loss, logits, loss and the gradient of every parameter in f32. A
 packed row is computed as its documents are, each on its own, and their losses are added: no packing code is trusted.
-rope.json holds inverse frequencies and attention factors of every rope kind. Versions are in the files' metadata.
+rope.json holds inverse frequencies, attention factors, cos and sin of every rope kind. Versions are in the files' metadata.
 
 The committed files were made with torch 2.15, transformers 5.23 and safetensors on a CPU.
 """
@@ -23,10 +23,10 @@ import safetensors.torch
 import torch
 import transformers
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
 DOCUMENTS = (11, 1, 23)  # lengths; a document of one token has no loss
+POSITIONS = [0, 5, 3001, 30011]  # far ones show how angles are rounded
 
 VERSIONS = {
     "torch": torch.__version__,
@@ -166,10 +166,12 @@ def make_rope(path):
         config = LlamaConfig(hidden_size=4 * head_dim, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4,
                              vocab_size=32, max_position_embeddings=131072, rope_parameters=dict(rope))
         config.architectures = ["LlamaForCausalLM"]
-        function = ROPE_INIT_FUNCTIONS.get(rope["rope_type"], LlamaRotaryEmbedding.compute_default_rope_parameters)
-        frequencies, factor = function(config)
-        out["cases"].append({"name": name, "config": json.loads(config.to_json_string()),
-                             "inv_freq": frequencies.tolist(), "attention_factor": float(factor)})
+        rotary = LlamaRotaryEmbedding(config)
+        cos, sin = rotary(torch.zeros(1), torch.tensor([POSITIONS]))
+        out["cases"].append({
+            "name": name, "config": json.loads(config.to_json_string()), "inv_freq": rotary.inv_freq.tolist(),
+            "attention_factor": float(rotary.attention_scaling), "positions": POSITIONS,
+            "cos_every_4th": cos[0, :, :head_dim // 2:4].tolist(), "sin_every_4th": sin[0, :, :head_dim // 2:4].tolist()})
     path.write_text(json.dumps(out) + "\n")
 
 

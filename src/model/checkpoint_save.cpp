@@ -107,7 +107,6 @@ std::string generation_json(const ModelConfig& config) {
   if (config.bos_token_id >= 0) out["bos_token_id"] = config.bos_token_id;
   if (config.eos_token_ids.size() == 1) out["eos_token_id"] = config.eos_token_ids.front();
   if (config.eos_token_ids.size() > 1) out["eos_token_id"] = config.eos_token_ids;
-  out["_from_model_config"] = true;
   return out.dump(2) + "\n";
 }
 

@@ -50,14 +50,15 @@ inline void turn(float u, float& cosine, float& sine) {
   const float s0 =
       a * (1.0F + s * (-0.16666667F + s * (0.0083333338F + s * (-0.00019841270F + s * 2.7557319e-6F))));
   // The angle is a + (quarter + 1/2) quarter turns: first the half turn of a quarter, then whole quarters.
-  const float c1 = (c0 - s0) * 0.70710678F;
-  const float s1 = (c0 + s0) * 0.70710678F;
-  const bool odd = (quarter & 1) != 0;
-  const float c2 = odd ? -s1 : c1;
-  const float s2 = odd ? c1 : s1;
-  const bool half = (quarter & 2) != 0;
-  cosine = half ? -c2 : c2;
-  sine = half ? -s2 : s2;
+  const auto c1 = std::bit_cast<std::uint32_t>((c0 - s0) * 0.70710678F);
+  const auto s1 = std::bit_cast<std::uint32_t>((c0 + s0) * 0.70710678F);
+  // A quarter turn is (c, s) -> (-s, c), a half turn (-c, -s): by masks, since a branch would keep the loop
+  // scalar.
+  const auto q = static_cast<std::uint32_t>(quarter);
+  const std::uint32_t swap = (c1 ^ s1) & (0U - (q & 1U));
+  const std::uint32_t half = (q & 2U) << 30;
+  cosine = std::bit_cast<float>((c1 ^ swap) ^ ((q & 1U) << 31) ^ half);
+  sine = std::bit_cast<float>((s1 ^ swap) ^ half);
 }
 
 // Philox4x32-10 of kLanes consecutive counters: the same words as philox4x32.
@@ -91,17 +92,21 @@ void philox_lanes(std::uint64_t first, std::uint64_t stream, std::uint64_t seed,
 void normal_batch(std::uint64_t first, std::uint64_t stream, std::uint64_t seed, std::array<Lanes, 4>& out) {
   std::array<Words, 4> words;
   philox_lanes(first, stream, seed, words);
+  // Three loops, since the call of sqrt (it may set errno) would keep a single one scalar.
   for (std::size_t pair = 0; pair < 4; pair += 2) {
+    Lanes radius;
     for (std::size_t i = 0; i < kLanes; ++i) {
-      // In (0, 1]: the logarithm stays finite. Both uniforms have 24 bits; the largest value is sqrt(48 ln 2)
-      // = 5.8.
-      const float u1 = (static_cast<float>(static_cast<std::int32_t>(words[pair][i] >> 8)) + 1.0F) * 0x1p-24F;
-      const float u2 = static_cast<float>(static_cast<std::int32_t>(words[pair + 1][i] >> 8)) * 0x1p-24F;
-      const float radius = std::sqrt(-2.0F * log_positive(u1));
+      // Both uniforms have 24 bits; this one is in (0, 1], so that the logarithm stays finite: the largest
+      // value is 5.8.
+      const float u = (static_cast<float>(static_cast<std::int32_t>(words[pair][i] >> 8)) + 1.0F) * 0x1p-24F;
+      radius[i] = -2.0F * log_positive(u);
+    }
+    for (float& value : radius) value = std::sqrt(value);
+    for (std::size_t i = 0; i < kLanes; ++i) {
       float cosine = 0, sine = 0;
-      turn(u2, cosine, sine);
-      out[pair][i] = radius * cosine;
-      out[pair + 1][i] = radius * sine;
+      turn(static_cast<float>(static_cast<std::int32_t>(words[pair + 1][i] >> 8)) * 0x1p-24F, cosine, sine);
+      out[pair][i] = radius[i] * cosine;
+      out[pair + 1][i] = radius[i] * sine;
     }
   }
 }

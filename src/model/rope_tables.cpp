@@ -28,9 +28,10 @@ float llama3_frequency(const RopeConfig& rope, float frequency) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
-// The ramp of YaRN (Peng et al. 2023): first and last dimension between extrapolation and interpolation.
+// The ramp of YaRN (Peng et al. 2023): where it starts and how many dimensions it spans, between extrapolation and
+// interpolation.
 struct YarnRamp {
-  float low, high;
+  float low, width;
 };
 YarnRamp yarn_ramp(const ModelConfig& config) {
   const RopeConfig& rope = config.rope;
@@ -47,7 +48,7 @@ YarnRamp yarn_ramp(const ModelConfig& config) {
   low = std::max(low, 0.0);
   high = std::min(high, static_cast<double>(config.head_dim - 1));
   if (low == high) high += 0.001;  // as there: prevents a division by zero
-  return {static_cast<float>(low), static_cast<float>(high)};
+  return {static_cast<float>(low), static_cast<float>(high - low)};
 }
 
 }  // namespace
@@ -72,7 +73,7 @@ std::vector<float> inverse_frequencies(const ModelConfig& config) {
         break;
       case RopeKind::kYarn: {
         const float share =
-            std::clamp((static_cast<float>(i) - ramp.low) / (ramp.high - ramp.low), 0.0F, 1.0F);
+            std::clamp((static_cast<float>(i) - ramp.low) / ramp.width, 0.0F, 1.0F);
         const float extrapolated = 1.0F - share;
         frequencies[i] = (1.0F / (factor * wave)) * (1.0F - extrapolated) + plain * extrapolated;
         break;

@@ -251,23 +251,5 @@ TEST(Config, SurvivesWritingAndReading) {
   }
 }
 
-// Every rope kind against transformers (tools/oracle_models.py), for shapes of real models.
-TEST(Config, InverseFrequenciesAgreeWithTransformers) {
-  std::ifstream file(RLCPP_TEST_DATA "/model/rope.json");
-  const json golden = json::parse(file);
-  ASSERT_EQ(golden["cases"].size(), 7U);
-  for (const json& entry : golden["cases"]) {
-    SCOPED_TRACE(entry["name"].get<std::string>());
-    const ModelConfig config = parse_config(entry["config"].dump(), "m");
-    const std::vector<float> mine = inverse_frequencies(config);
-    ASSERT_EQ(mine.size(), entry["inv_freq"].size());
-    for (std::size_t i = 0; i < mine.size(); ++i) {
-      const double wanted = entry["inv_freq"][i];
-      EXPECT_NEAR(mine[i], wanted, 4e-7 * wanted) << i;  // a few units in the last place of f32
-    }
-    EXPECT_NEAR(attention_factor(config.rope), entry["attention_factor"].get<double>(), 1e-7);
-  }
-}
-
 }  // namespace
 }  // namespace rlcpp::model
