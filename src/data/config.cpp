@@ -48,7 +48,7 @@ void DataConfig::describe(config::Schema& s) {
           "How samples become rows: cat puts whole samples one after the other.")
       .one_of({"cat", "stack"});
   s.field("shuffle", shuffle, "Read the rows in another order in each epoch.");
-  s.field("seed", seed, "Seed of the order and of fake tokens.");
+  s.field("seed", seed, "Seed of the order and of fake tokens, on top of the run's seed.");
   s.section("loss_mask", loss_mask, "Roles whose tokens are trained.");
   s.field("length", length, "type fake: every sample seq_len long, or of random length.")
       .one_of({"fixed", "variable"});

@@ -1,0 +1,285 @@
+#include "data/packer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <random>
+#include <set>
+
+#include "base/error.h"
+#include "data/loader.h"
+#include "support.h"
+
+namespace rlcpp::data {
+namespace {
+
+// Documents of given lengths; the ids say which document and which place they are, so that a packed row can
+// be read back.
+class LengthSource : public SampleSource {
+ public:
+  explicit LengthSource(std::vector<std::int64_t> lengths, std::int64_t parts = 1)
+      : lengths_(std::move(lengths)), parts_(parts) {}
+  std::vector<Sample> at(std::int64_t position) override {
+    std::vector<Sample> out;
+    for (std::int64_t part = 0; part < parts_; ++part) {
+      Sample s;
+      const auto length =
+          static_cast<std::size_t>(lengths_[static_cast<std::size_t>((position + part) % rows())]);
+      for (std::size_t t = 0; t < length; ++t)
+        s.ids.push_back(static_cast<std::int32_t>(position * 8 + part));
+      s.mask.assign(length, 1);
+      s.mask[0] = 0;
+      s.index = position * 8 + part;
+      out.push_back(std::move(s));
+    }
+    return out;
+  }
+  std::int64_t rows() const override { return static_cast<std::int64_t>(lengths_.size()); }
+  std::string fingerprint() const override { return "lengths " + std::to_string(lengths_.size()); }
+
+ private:
+  std::vector<std::int64_t> lengths_;
+  std::int64_t parts_;
+};
+
+// The best sum that contains item 0 and is at most capacity, by trying all subsets.
+std::int64_t best_sum(const std::vector<std::int64_t>& lengths, std::int64_t capacity) {
+  std::int64_t best = 0;
+  for (std::uint32_t subset = 1; subset < (1U << lengths.size()); subset += 2) {
+    std::int64_t sum = 0;
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      if ((subset >> i & 1U) != 0) sum += lengths[i];
+    }
+    if (sum <= capacity) best = std::max(best, sum);
+  }
+  return best;
+}
+
+TEST(ChooseRow, IsTheBestSubsetThatContainsTheFirst) {
+  std::mt19937_64 rng(test::fresh_seed());
+  for (int round = 0; round < 400; ++round) {
+    const std::int64_t capacity = 1 + static_cast<std::int64_t>(rng() % 60);
+    std::vector<std::int64_t> lengths(1 + rng() % 10);
+    for (auto& l : lengths) l = 1 + static_cast<std::int64_t>(rng() % static_cast<std::uint64_t>(capacity));
+    const auto chosen = choose_row(lengths, capacity);
+    ASSERT_FALSE(chosen.empty());
+    EXPECT_EQ(chosen.front(), 0U);
+    EXPECT_TRUE(std::is_sorted(chosen.begin(), chosen.end()));
+    EXPECT_EQ(std::set<std::size_t>(chosen.begin(), chosen.end()).size(), chosen.size());
+    std::int64_t sum = 0;
+    for (const auto i : chosen) sum += lengths.at(i);
+    EXPECT_EQ(sum, best_sum(lengths, capacity));
+  }
+}
+
+TEST(ChooseRow, FullRowNeedsNoOthers) {
+  EXPECT_EQ(choose_row(std::vector<std::int64_t>{7, 1, 2}, 7), (std::vector<std::size_t>{0}));
+  EXPECT_EQ(choose_row(std::vector<std::int64_t>{3, 5, 4}, 7), (std::vector<std::size_t>{0, 2}));
+}
+
+TEST(Packer, EveryTokenOnceAndNoRowTooLong) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::vector<std::int64_t> lengths(500);
+  for (auto& l : lengths) l = 2 + static_cast<std::int64_t>(rng() % 90);  // some longer than a row of 64
+  LengthSource source(lengths, 2);
+  Packer packer(source, 64, 16);
+  std::map<std::int64_t, std::int64_t> seen;
+  std::int64_t tokens = 0, rows = 0;
+  while (auto row = packer.next_row_until(source.rows())) {
+    std::int64_t sum = 0;
+    for (const Sample& s : *row) {
+      const auto length = static_cast<std::int64_t>(s.ids.size());
+      EXPECT_EQ(s.mask.size(), s.ids.size());
+      EXPECT_TRUE(seen.emplace(s.index, length).second) << "document twice";
+      for (const auto id : s.ids) ASSERT_EQ(id, s.index);
+      sum += length;
+    }
+    EXPECT_LE(sum, 64);
+    tokens += sum;
+    ++rows;
+  }
+  EXPECT_EQ(seen.size(), 1000U);
+  std::int64_t cut = 0, expected = 0;
+  for (std::int64_t p = 0; p < 500; ++p) {
+    for (std::int64_t part = 0; part < 2; ++part) {
+      const std::int64_t length = lengths[static_cast<std::size_t>((p + part) % 500)];
+      cut += length > 64 ? 1 : 0;
+      expected += std::min<std::int64_t>(length, 64);
+      EXPECT_EQ(seen.at(p * 8 + part), std::min<std::int64_t>(length, 64));
+    }
+  }
+  EXPECT_EQ(packer.statistics().cut, cut);
+  EXPECT_EQ(packer.statistics().tokens, expected);
+  EXPECT_EQ(tokens, expected);
+  EXPECT_EQ(packer.statistics().rows, rows);
+  EXPECT_EQ(packer.statistics().samples, 1000);
+}
+
+TEST(Packer, NothingWaitsLongerThanTheLookAhead) {
+  // One document of 60 among many of 8: it never fills a gap, and still comes out when it is the oldest.
+  std::vector<std::int64_t> lengths(200, 8);
+  lengths[3] = 60;
+  LengthSource source(lengths);
+  Packer packer(source, 64, 16);
+  for (int row = 0; row < 4; ++row) {
+    for (const Sample& s : packer.next_row()) {
+      if (s.index == 3 * 8) return;
+    }
+  }
+  FAIL() << "the long document was overtaken for more than its turn";
+}
+
+double padding_of(const std::function<double()>& draw, std::int64_t seq_len, std::size_t count) {
+  std::vector<std::int64_t> lengths(count);
+  for (auto& l : lengths) l = std::clamp<std::int64_t>(std::llround(draw()), 2, seq_len);
+  LengthSource source(lengths);
+  Packer packer(source, seq_len);
+  // An unfinished epoch: the tail of a data set is not padding, the next epoch fills it.
+  const auto rows = static_cast<std::int64_t>(count * 100 / static_cast<std::size_t>(seq_len));
+  for (std::int64_t i = 0; i < std::max<std::int64_t>(rows, 50); ++i) packer.next_row();
+  return packer.padding();
+}
+
+TEST(Packer, PaddingStaysUnderTwoPercentOnRealisticLengths) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::lognormal_distribution<double> chats(std::log(350), 0.8), reasoning(std::log(2500), 0.7),
+      short_rows(std::log(40), 0.35);
+  std::uniform_real_distribution<double> uniform(20, 1000);
+  EXPECT_LT(padding_of([&] { return chats(rng); }, 2048, 4000), 0.02);
+  EXPECT_LT(padding_of([&] { return chats(rng); }, 4096, 4000), 0.02);
+  EXPECT_LT(padding_of([&] { return reasoning(rng); }, 16384, 4000), 0.02);
+  EXPECT_LT(padding_of([&] { return short_rows(rng); }, 512, 4000), 0.02);
+  EXPECT_LT(padding_of([&] { return uniform(rng); }, 2048, 4000), 0.02);
+}
+
+TEST(Packer, RestoresFromAnyRow) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::vector<std::int64_t> lengths(37);
+  for (auto& l : lengths) l = 2 + static_cast<std::int64_t>(rng() % 50);
+  LengthSource source(lengths, 2);
+  Packer whole(source, 48, 8);
+  std::vector<std::string> states = {whole.state()};
+  std::vector<std::vector<std::int64_t>> rows;
+  for (int i = 0; i < 60; ++i) {
+    std::vector<std::int64_t> row;
+    for (const Sample& s : whole.next_row()) row.push_back(s.index);
+    rows.push_back(row);
+    states.push_back(whole.state());
+  }
+  for (std::size_t from = 0; from < 60; from += 7) {
+    Packer resumed(source, 48, 8);
+    resumed.restore(states[from]);
+    EXPECT_EQ(resumed.state(), states[from]);
+    for (std::size_t i = from; i < 60; ++i) {
+      std::vector<std::int64_t> row;
+      for (const Sample& s : resumed.next_row()) row.push_back(s.index);
+      ASSERT_EQ(row, rows[i]) << "from " << from << " row " << i;
+      ASSERT_EQ(resumed.state(), states[i + 1]);
+    }
+  }
+}
+
+TEST(Packer, RefusesTheCursorOfOtherData) {
+  LengthSource first({5, 6, 7}), second({5, 6, 7, 8});
+  Packer a(first, 16), b(second, 16);
+  a.next_row();
+  try {
+    b.restore(a.state());
+    FAIL() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::kBadInput);
+    EXPECT_NE(std::string(e.because()).find("lengths 3"), std::string::npos);
+  }
+  EXPECT_THROW(a.restore("{\"data\": 3}"), Error);
+  EXPECT_THROW(a.restore("nonsense"), Error);
+}
+
+TEST(Packer, RefusesDataWithNothingToTrainInARow) {
+  class Late : public LengthSource {
+   public:
+    Late() : LengthSource({20, 20}) {}
+    std::vector<Sample> at(std::int64_t position) override {
+      auto samples = LengthSource::at(position);
+      for (auto& s : samples) std::fill(s.mask.begin(), s.mask.begin() + 16, 0);
+      return samples;
+    }
+  } source;
+  Packer packer(source, 16);
+  EXPECT_THROW(packer.next_row(), Error);
+}
+
+TEST(MicroBatches, GroupRowsWithoutMixingDocuments) {
+  LengthSource source({3, 5, 4, 6, 2, 7});
+  Packer packer(source, 9, 6);
+  std::vector<std::vector<Sample>> rows;
+  for (int i = 0; i < 4; ++i) rows.push_back(packer.next_row());
+  const auto singles = make_micro_batches(rows, 1), pairs = make_micro_batches(rows, 2);
+  ASSERT_EQ(singles.size(), 4U);
+  ASSERT_EQ(pairs.size(), 2U);
+  for (std::size_t i = 0; i < 2; ++i) {
+    std::vector<std::int32_t> ids = singles[2 * i].ids;
+    ids.insert(ids.end(), singles[2 * i + 1].ids.begin(), singles[2 * i + 1].ids.end());
+    EXPECT_EQ(pairs[i].ids, ids);
+    EXPECT_EQ(pairs[i].documents(), singles[2 * i].documents() + singles[2 * i + 1].documents());
+    EXPECT_EQ(pairs[i].loss_tokens(), singles[2 * i].loss_tokens() + singles[2 * i + 1].loss_tokens());
+    EXPECT_EQ(pairs[i].cu_seqlens.back(), pairs[i].tokens());
+    for (std::size_t d = 0; d + 1 < pairs[i].cu_seqlens.size(); ++d) {
+      const auto begin = static_cast<std::size_t>(pairs[i].cu_seqlens[d]);
+      EXPECT_EQ(pairs[i].positions[begin], 0);
+      EXPECT_EQ(pairs[i].mask[begin], 0);
+      for (auto t = begin; t < static_cast<std::size_t>(pairs[i].cu_seqlens[d + 1]); ++t) {
+        EXPECT_EQ(pairs[i].ids[t], pairs[i].ids[begin]);
+        EXPECT_EQ(pairs[i].positions[t], static_cast<std::int32_t>(t - begin));
+      }
+    }
+  }
+}
+
+TEST(BatchLoader, ResumesBehindAnyBatchWhateverWasPrepared) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::vector<std::int64_t> lengths(23);
+  for (auto& l : lengths) l = 2 + static_cast<std::int64_t>(rng() % 30);
+  auto source = std::make_shared<LengthSource>(lengths);
+  LoaderOptions options;
+  options.batch_size = 4;
+  options.micro_batch_size = 2;
+  options.seq_len = 32;
+  options.look_ahead = 8;
+  std::vector<StepBatch> batches;
+  {
+    BatchLoader loader(source, options);
+    for (int i = 0; i < 12; ++i) batches.push_back(loader.next());
+  }
+  for (std::size_t from = 0; from + 1 < batches.size(); from += 3) {
+    BatchLoader loader(source, options);
+    loader.next();  // anything that was prepared before the restore is thrown away
+    loader.restore(batches[from].cursor);
+    for (std::size_t i = from + 1; i < batches.size(); ++i) {
+      const StepBatch again = loader.next();
+      ASSERT_EQ(again.micro_batches.size(), 2U);
+      for (std::size_t m = 0; m < 2; ++m) {
+        ASSERT_EQ(again.micro_batches[m].ids, batches[i].micro_batches[m].ids);
+        ASSERT_EQ(again.micro_batches[m].cu_seqlens, batches[i].micro_batches[m].cu_seqlens);
+      }
+      ASSERT_EQ(again.cursor, batches[i].cursor);
+      ASSERT_EQ(again.statistics.samples, batches[i].statistics.samples);
+      ASSERT_EQ(again.epoch, batches[i].epoch);
+    }
+  }
+}
+
+TEST(OnePass, HasEveryDocumentOnceAndEnds) {
+  LengthSource source({9, 3, 30, 4, 11, 5, 2});
+  std::multiset<std::int64_t> seen;
+  for (const auto& batch : one_pass(source, 16, 2)) {
+    EXPECT_LE(batch.tokens(), 32);
+    seen.insert(batch.sample_index.begin(), batch.sample_index.end());
+  }
+  EXPECT_EQ(seen, (std::multiset<std::int64_t>{0, 8, 16, 24, 32, 40, 48}));
+  std::int64_t some = 0;
+  for (const auto& batch : one_pass(source, 16, 2, 3)) some += batch.documents();
+  EXPECT_EQ(some, 3);
+}
+
+}  // namespace
+}  // namespace rlcpp::data
