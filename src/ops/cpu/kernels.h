@@ -36,8 +36,9 @@ struct ProductTile {
   float* a_scratch = nullptr;   // product_scratch(m) floats
   float* partial = nullptr;     // m * round_up(n, 32) floats if add_old
 };
+// Rows of A are kept in blocks whose rows may be padded by up to a third (avx2: 6 rows in 8 places).
 inline constexpr std::int64_t product_scratch(std::int64_t m) {
-  return (m + 15) / 16 * 16 * kStride;
+  return (m + m / 3 + 16) * kStride;
 }
 
 struct RowStats {

@@ -1,6 +1,7 @@
-// Softmax attention of rows of queries over the keys of one sequence. For one row: each score is one chain over
-// head_dim; the maximum has no order; key j's exponential goes to lane j mod 16 of partial sum (j / 16) mod 4; each
-// element of the output is one chain over the keys. None of it depends on which rows are computed together.
+// Softmax attention of rows of queries over the keys of one sequence. For one row: each score is one chain
+// over head_dim; the maximum has no order; key j's exponential goes to lane j mod 16 of partial sum (j / 16)
+// mod 4; each element of the output is one chain over the keys. None of it depends on which rows are computed
+// together.
 
 inline float dot(const float* a, const float* b, std::int64_t n) {
   Sum64 sum;
@@ -11,10 +12,10 @@ inline float dot(const float* a, const float* b, std::int64_t n) {
 }
 
 struct AttendBuffers {
-  float* q;           // [rows][kStride]: queries, later the exponentials of one step of keys
-  float* out;         // [rows][kStride]: unnormalised outputs
-  float* scores;      // [rows][score_stride]
-  float* max;         // [rows]
+  float* q;       // [rows][kStride]: queries, later the exponentials of one step of keys
+  float* out;     // [rows][kStride]: unnormalised outputs
+  float* scores;  // [rows][score_stride]
+  float* max;     // [rows]
   std::int64_t score_stride;
 };
 
@@ -27,23 +28,25 @@ inline void attend_scores(const AttendArgs& args, const AttendBuffers& buf) {
       if (keys > 0) {
         const std::int64_t columns = keys > kTile ? 2 * kTile : kTile;
         block_row<ByRows>(rows, columns,
-                          {buf.q + i * kStride, args.k_tiles[t], columns > kTile ? args.k_tiles[t + 1] : nullptr,
-                           args.k_stride, args.head_dim, buf.scores + i * buf.score_stride + t * kTile,
-                           buf.score_stride, false, 0});
+                          {buf.q + i * kStride, args.k_tiles[t],
+                           columns > kTile ? args.k_tiles[t + 1] : nullptr, args.k_stride, args.head_dim,
+                           buf.scores + i * buf.score_stride + t * kTile, buf.score_stride, false, 0});
       }
       i += rows;
     }
   }
 }
 
-// out[i .. i + rows) += exponentials of keys [begin, end) times their values; `first` is the key in column 0 of buf.q.
+// out[i .. i + rows) += exponentials of keys [begin, end) times their values; `first` is the key in column 0
+// of buf.q.
 inline void attend_values(const AttendArgs& args, const AttendBuffers& buf, std::int64_t i, std::int64_t rows,
                           std::int64_t first, std::int64_t begin, std::int64_t end) {
   while (begin < end) {
     // One call takes as many keys as lie at one stride: all of a packed document, one page or a run of them.
     const std::int64_t tile = begin / kTile;
     std::int64_t limit = (tile + 1) * kTile;
-    for (std::int64_t t = tile; limit < end && args.v_tiles[t + 1] == args.v_tiles[t] + kTile * args.v_stride; ++t) {
+    for (std::int64_t t = tile; limit < end && args.v_tiles[t + 1] == args.v_tiles[t] + kTile * args.v_stride;
+         ++t) {
       limit += kTile;
     }
     if (limit > end) limit = end;
@@ -95,7 +98,8 @@ void attend(const AttendArgs& args) {
     }
     for (std::int64_t i = 0; i < args.rows;) {
       const std::int64_t rows = next_rows(args.rows - i);
-      // Keys that all rows see, then those that only the later rows see, so that no row reads a key of its future.
+      // Keys that all rows see, then those that only the later rows see, so that no row reads a key of its
+      // future.
       std::int64_t done = first;
       for (std::int64_t r = i; r < i + rows; ++r) {
         const std::int64_t end = args.counts[r] < first + kStep ? args.counts[r] : first + kStep;

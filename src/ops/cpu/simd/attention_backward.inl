@@ -1,6 +1,6 @@
-// Gradient of causal attention for one document and one kv head, in blocks of 64 queries by 64 keys (the recomputation
-// of Dao et al. 2022): P = exp(S - lse), dS = P (dP - delta) scale, dV = P^T dO, dK = dS^T Q, dQ = dS K. One task does
-// it alone, so every sum has one order.
+// Gradient of causal attention for one document and one kv head, in blocks of 64 queries by 64 keys (the
+// recomputation of Dao et al. 2022): P = exp(S - lse), dS = P (dP - delta) scale, dV = P^T dO, dK = dS^T Q,
+// dQ = dS K. One task does it alone, so every sum has one order.
 
 struct BackwardBuffers {
   float* k_tiles;  // [tile][head_dim][16]
@@ -60,8 +60,10 @@ void attend_backward(const AttendBackwardArgs& args) {
   buf.ds = buf.p + kBackwardBlock * kStride;
   for (std::int64_t t = 0; t < tiles; ++t) {
     const std::int64_t count = n - t * kTile < kTile ? n - t * kTile : kTile;
-    transpose_rows(buf.k_tiles + t * kTile * dim, kTile, args.k + t * kTile * args.width, args.width, count, dim);
-    transpose_rows(buf.v_tiles + t * kTile * dim, kTile, args.v + t * kTile * args.width, args.width, count, dim);
+    transpose_rows(buf.k_tiles + t * kTile * dim, kTile, args.k + t * kTile * args.width, args.width, count,
+                   dim);
+    transpose_rows(buf.v_tiles + t * kTile * dim, kTile, args.v + t * kTile * args.width, args.width, count,
+                   dim);
   }
   for (std::int64_t head = 0; head < args.group; ++head) {
     const float* q = args.q + head * dim;
@@ -84,9 +86,10 @@ void attend_backward(const AttendBackwardArgs& args) {
           for (std::int64_t d = 0; d < dim; d += 32) {
             const std::int64_t columns = dim - d < 32 ? dim - d : 32;
             const float* gradient = dout + (q0 + from) * args.out_width + d;
-            block_row<ByColumns>(rows, columns,
-                                 {buf.p + from * kStride + i, gradient, gradient + 16, args.out_width, nq - from,
-                                  args.dv + (k0 + i) * args.width + d, args.width, resume_keys, 0});
+            block_row<ByColumns>(
+                rows, columns,
+                {buf.p + from * kStride + i, gradient, gradient + 16, args.out_width, nq - from,
+                 args.dv + (k0 + i) * args.width + d, args.width, resume_keys, 0});
             const float* query = q + (q0 + from) * args.width + d;
             block_row<ByColumns>(rows, columns,
                                  {buf.ds + from * kStride + i, query, query + 16, args.width, nq - from,

@@ -1,9 +1,9 @@
-// Elementary functions on the logical vector: the same sequence of operations for every instruction set, so the same
-// bits. Included after one of the sets.
+// Elementary functions on the logical vector: the same sequence of operations for every instruction set, so
+// the same bits. Included after one of the sets.
 
-// e^x. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial of e^r is that of Cephes' expf (S. Moshier). The scaling by
-// 2^n is done in two steps, so that subnormal results and overflow to infinity come out right. Error below 1 ulp
-// (tests/ops/math_test.cpp); NaN stays NaN.
+// e^x. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial of e^r is that of Cephes' expf (S. Moshier). The
+// scaling by 2^n is done in two steps, so that subnormal results and overflow to infinity come out right.
+// Error below 1 ulp (tests/ops/math_test.cpp); NaN stays NaN.
 inline F16 vexp(F16 x) {
   const F16 clamped = vmax(set1(-104.0F), vmin(set1(89.0F), x));
   const F16 shifter = set1(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
@@ -28,13 +28,17 @@ inline F16 vexp(F16 x) {
 }
 
 // 1 / (1 + e^-x).
-inline F16 vsigmoid(F16 x) { return div(set1(1.0F), add(set1(1.0F), vexp(sub(zero(), x)))); }
+inline F16 vsigmoid(F16 x) {
+  return div(set1(1.0F), add(set1(1.0F), vexp(sub(zero(), x))));
+}
 
 // log in double, then one rounding: called once a row.
-inline float log_of(float x) { return static_cast<float>(__builtin_log(static_cast<double>(x))); }
+inline float log_of(float x) {
+  return static_cast<float>(__builtin_log(static_cast<double>(x)));
+}
 
-// Four lanes-wide partial sums over a row: element i goes to partial (i / 16) mod 4, lane i mod 16. The order depends on
-// the length alone.
+// Four lanes-wide partial sums over a row: element i goes to partial (i / 16) mod 4, lane i mod 16. The order
+// depends on the length alone.
 struct Sum64 {
   F16 part[4] = {zero(), zero(), zero(), zero()};
   float total() const { return reduce_add(add(add(part[0], part[1]), add(part[2], part[3]))); }
@@ -53,7 +57,9 @@ inline void for_lanes(std::int64_t n, Step step) {
   for (int part = 0; i < n; i += 16, ++part) step(part, i, n - i < 16 ? n - i : std::int64_t{16});
 }
 
-inline F16 load_upto(const float* p, std::int64_t n) { return n == 16 ? load(p) : load_first(p, n); }
+inline F16 load_upto(const float* p, std::int64_t n) {
+  return n == 16 ? load(p) : load_first(p, n);
+}
 inline void store_upto(float* p, F16 a, std::int64_t n) {
   if (n == 16) {
     store(p, a);

@@ -1,6 +1,7 @@
 // Flat parameters.
 
-// Products of two floats are exact in double, so only the order of the additions matters: 16 lanes, then a tree.
+// Products of two floats are exact in double, so only the order of the additions matters: 16 lanes, then a
+// tree.
 double sum_of_squares(const float* g, std::int64_t n) {
   double lane[16] = {};
   std::int64_t i = 0;

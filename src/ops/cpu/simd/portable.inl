@@ -1,5 +1,6 @@
-// A logical vector of 16 floats in plain C++: the meaning that the AVX2 and AVX-512 forms keep to the last bit. Included
-// inside the unnamed namespace of kernels_portable.cpp. It runs on any processor and defines the results.
+// A logical vector of 16 floats in plain C++: the meaning that the AVX2 and AVX-512 forms keep to the last
+// bit. Included inside the unnamed namespace of kernels_portable.cpp. It runs on any processor and defines
+// the results.
 
 struct F16 {
   float v[16];
@@ -10,6 +11,7 @@ struct I16 {
 
 inline constexpr const char* kSetName = "portable";
 inline constexpr int kMaxRows = 4;
+inline constexpr int kInterleave = 4;  // places of one step of a block of transposed A
 inline constexpr int kVectorsWide = 1;
 
 template <class Function>
@@ -28,7 +30,9 @@ inline I16 each_int(Function f) {
 inline F16 set1(float x) {
   return each([&](int) { return x; });
 }
-inline F16 zero() { return set1(0.0F); }
+inline F16 zero() {
+  return set1(0.0F);
+}
 inline F16 load(const float* p) {
   return each([&](int i) { return p[i]; });
 }
@@ -80,8 +84,12 @@ inline F16 vsqrt(F16 a) {
   return each([&](int i) { return __builtin_sqrtf(a.v[i]); });
 }
 
-inline I16 bits_of(F16 a) { return __builtin_bit_cast(I16, a); }
-inline F16 float_of(I16 a) { return __builtin_bit_cast(F16, a); }
+inline I16 bits_of(F16 a) {
+  return __builtin_bit_cast(I16, a);
+}
+inline F16 float_of(I16 a) {
+  return __builtin_bit_cast(F16, a);
+}
 inline I16 set1_int(std::int32_t x) {
   return each_int([&](int) { return x; });
 }
@@ -98,7 +106,8 @@ inline I16 shift_right_1(I16 a) {
   return each_int([&](int i) { return a.v[i] >> 1; });
 }
 
-// Halves are added to each other until one lane is left: ((0 + 8) + (4 + 12)) + ((2 + 10) + (6 + 14)) and so on.
+// Halves are added to each other until one lane is left: ((0 + 8) + (4 + 12)) + ((2 + 10) + (6 + 14)) and so
+// on.
 inline float reduce_add(F16 a) {
   for (int half = 8; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) a.v[i] = a.v[i] + a.v[i + half];

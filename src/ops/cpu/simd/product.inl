@@ -1,7 +1,7 @@
-// The matrix-product kernel. One element of C is one chain of fused multiply-adds over k = 0, 1, ..., so neither the
-// shape of the register block nor the splitting of m, n and k changes a bit of it: between two pieces of k the chain
-// rests in memory, where a float loses nothing. After Goto and van de Geijn 2008 and BLIS (Van Zee and van de Geijn
-// 2015), vectorised over n.
+// The matrix-product kernel. One element of C is one chain of fused multiply-adds over k = 0, 1, ..., so
+// neither the shape of the register block nor the splitting of m, n and k changes a bit of it: between two
+// pieces of k the chain rests in memory, where a float loses nothing. After Goto and van de Geijn 2008 and
+// BLIS (Van Zee and van de Geijn 2015), vectorised over n.
 
 struct BlockArgs {
   const float* a;
@@ -23,7 +23,7 @@ struct Layout {
 };
 using ByRows = Layout<kStride, 1>;
 using ByColumns = Layout<1, kStride>;
-using Interleaved = Layout<1, 16>;
+using Interleaved = Layout<1, kInterleave>;
 
 // kRows rows of C times kVectors vectors of columns; the masked form has one vector, of `last` columns.
 template <class A, int kRows, int kVectors, bool kMasked>
@@ -88,8 +88,8 @@ inline Block block_for(std::int64_t rows) {
   return block_for<A, kVectors, kMasked>(rows, std::make_integer_sequence<int, kMaxRows>());
 }
 
-// rows <= kMaxRows rows of C times n <= 32 columns. b1 are columns 16..31. `padded`: B may be read (not C written) to
-// the full width of a vector.
+// rows <= kMaxRows rows of C times n <= 32 columns. b1 are columns 16..31. `padded`: B may be read (not C
+// written) to the full width of a vector.
 template <class A>
 inline void block_row(std::int64_t rows, std::int64_t n, BlockArgs args) {
   if constexpr (kVectorsWide == 2) {
@@ -108,7 +108,8 @@ inline void block_row(std::int64_t rows, std::int64_t n, BlockArgs args) {
   (args.last == 16 ? block_for<A, 1, false>(rows) : block_for<A, 1, true>(rows))(args);
 }
 
-// Rows of the next block when `left` remain: blocks of nearly one size waste less than full ones and a small rest.
+// Rows of the next block when `left` remain: blocks of nearly one size waste less than full ones and a small
+// rest.
 inline std::int64_t next_rows(std::int64_t left) {
   if (left <= kMaxRows) return left;
   const std::int64_t blocks = (left + kMaxRows - 1) / kMaxRows;
@@ -121,13 +122,14 @@ inline void copy_floats(float* to, const float* from, std::int64_t n) {
   if (i < n) store_first(to + i, load_first(from + i, n - i), n - i);
 }
 
-// A transposed: block after block of rows, [k][16] each.
+// A transposed: block after block of rows, [k][kInterleave] each.
 inline void interleave_a(float* to, const ProductTile& t, std::int64_t k0, std::int64_t steps) {
   for (std::int64_t i = 0; i < t.m;) {
     const std::int64_t rows = next_rows(t.m - i);
     const float* from = t.a + k0 * t.lda + i;
-    for (std::int64_t k = 0; k < steps; ++k) store(to + k * 16, load_first(from + k * t.lda, rows));
-    to += steps * 16;
+    for (std::int64_t k = 0; k < steps; ++k)
+      store_first(to + k * kInterleave, load_first(from + k * t.lda, rows), rows);
+    to += steps * kInterleave;
     i += rows;
   }
 }
@@ -140,7 +142,8 @@ void product_tile(const ProductTile& t) {
     if (t.a_transposed) {
       interleave_a(t.a_scratch, t, k0, steps);
     } else {
-      for (std::int64_t i = 0; i < t.m; ++i) copy_floats(t.a_scratch + i * kStride, t.a + i * t.lda + k0, steps);
+      for (std::int64_t i = 0; i < t.m; ++i)
+        copy_floats(t.a_scratch + i * kStride, t.a + i * t.lda + k0, steps);
     }
     for (std::int64_t j = 0; j < t.n; j += kPanel) {
       const float* panel = t.b + j / kPanel * t.panel_stride + k0 * t.ldb;
@@ -148,11 +151,11 @@ void product_tile(const ProductTile& t) {
       const float* a = t.a_scratch;
       for (std::int64_t i = 0; i < t.m;) {
         const std::int64_t rows = next_rows(t.m - i);
-        const BlockArgs args = {a,     panel, panel + 16, t.ldb, steps, chain + i * ld_chain + j, ld_chain,
-                                t.resume || k0 > 0, 0};
+        const BlockArgs args = {
+            a, panel, panel + 16, t.ldb, steps, chain + i * ld_chain + j, ld_chain, t.resume || k0 > 0, 0};
         if (t.a_transposed) {
           block_row<Interleaved>(rows, columns, args);
-          a += steps * 16;
+          a += steps * kInterleave;
         } else {
           block_row<ByRows>(rows, columns, args);
           a += rows * kStride;
@@ -181,11 +184,13 @@ inline void transpose_rows(float* to, std::int64_t to_stride, const float* from,
     for (; d + 16 <= n; d += 16) transpose_16x16(to + d * to_stride, to_stride, from + d, from_stride);
   }
   for (; d < n; ++d) {
-    for (std::int64_t j = 0; j < 16; ++j) to[d * to_stride + j] = j < count ? from[j * from_stride + d] : 0.0F;
+    for (std::int64_t j = 0; j < 16; ++j)
+      to[d * to_stride + j] = j < count ? from[j * from_stride + d] : 0.0F;
   }
 }
 
-void pack_transposed_panel(float* panel, const float* w, std::int64_t ldw, std::int64_t count, std::int64_t k) {
+void pack_transposed_panel(float* panel, const float* w, std::int64_t ldw, std::int64_t count,
+                           std::int64_t k) {
   const std::int64_t first = count < 16 ? count : 16;
   transpose_rows(panel, kPanel, w, ldw, first, k);
   transpose_rows(panel + 16, kPanel, w + first * ldw, ldw, count - first, k);
@@ -195,7 +200,8 @@ void pack_panel(float* panel, const float* b, std::int64_t ldb, std::int64_t cou
   const std::int64_t first = count < 16 ? count : 16;
   for (std::int64_t i = 0; i < k; ++i) {
     store(panel + i * kPanel, load_upto(b + i * ldb, first));
-    store(panel + i * kPanel + 16, count == 32 ? load(b + i * ldb + 16) : load_first(b + i * ldb + first, count - first));
+    store(panel + i * kPanel + 16,
+          count == 32 ? load(b + i * ldb + 16) : load_first(b + i * ldb + first, count - first));
   }
 }
 

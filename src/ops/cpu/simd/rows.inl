@@ -1,5 +1,5 @@
-// Operations on rows: norm, SwiGLU, softmax statistics. A row's sums go through Sum64, whose order depends on the
-// length of the row alone.
+// Operations on rows: norm, SwiGLU, softmax statistics. A row's sums go through Sum64, whose order depends on
+// the length of the row alone.
 
 inline float sum_of_row_squares(const float* x, std::int64_t n) {
   Sum64 sum;

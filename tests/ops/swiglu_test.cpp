@@ -1,0 +1,77 @@
+#include "ops/swiglu.h"
+
+#include "ops/ops_support.h"
+#include "ops/reference/swiglu.h"
+
+namespace rlcpp::test {
+namespace {
+
+Floats forward(const ops::Context& ctx, Floats& gate_up, std::int64_t m, std::int64_t inner) {
+  Floats y = poisoned(m * inner);
+  ops::swiglu_forward(ctx, view(y, {m, inner}), view(gate_up, {m, 2 * inner}));
+  return y;
+}
+
+Floats backward(const ops::Context& ctx, Floats& dy, Floats& gate_up, std::int64_t m, std::int64_t inner) {
+  Floats d = poisoned(m * 2 * inner);
+  ops::swiglu_backward(ctx, view(d, {m, 2 * inner}), view(dy, {m, inner}), view(gate_up, {m, 2 * inner}));
+  return d;
+}
+
+TEST(Swiglu, AgreesWithTheReference) {
+  Random random;
+  const ops::Context ctx = cpu_context();
+  for (const auto& [m, inner] : {std::pair<std::int64_t, std::int64_t>{1, 1},
+                                 {5, 17},
+                                 {33, 64},
+                                 {random.between(1, 90), random.between(1, 200)}}) {
+    Floats gate_up = random.normal(m * 2 * inner, 4.0F);
+    Floats dy = random.normal(m * inner);
+    expect_close(forward(ctx, gate_up, m, inner),
+                 ops::reference::swiglu_forward(to_double(gate_up), m, inner), 1e-6, "y");
+    const Floats d = backward(ctx, dy, gate_up, m, inner);
+    expect_close(d, ops::reference::swiglu_backward(to_double(dy), to_double(gate_up), m, inner), 1e-6,
+                 "gradient");
+    // In place over gate_up.
+    Floats in_place = gate_up;
+    ops::swiglu_backward(ctx, view(in_place, {m, 2 * inner}), view(dy, {m, inner}),
+                         view(in_place, {m, 2 * inner}));
+    expect_same_bits(in_place, d, "in place");
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Swiglu, LargeGatesStayFinite) {
+  const ops::Context ctx = cpu_context();
+  Floats gate_up = {-200.0F, -90.0F, 90.0F, 200.0F, 1.0F, 1.0F, 1.0F, 1.0F};
+  const Floats y = forward(ctx, gate_up, 1, 4);
+  expect_close(y, {0, 0, 90, 200}, 1e-7, "y");
+  Floats dy(4, 1.0F);
+  expect_close(backward(ctx, dy, gate_up, 1, 4), {0, 0, 1, 1, 0, 0, 90, 200}, 1e-7, "gradient");
+}
+
+TEST(Swiglu, ReferenceBackwardAgreesWithFiniteDifferences) {
+  Random random;
+  const Doubles x = to_double(random.normal(4 * 10));
+  const Doubles dy = to_double(random.normal(4 * 5));
+  expect_gradient([&](const Doubles& v) { return weighted_sum(ops::reference::swiglu_forward(v, 4, 5), dy); },
+                  x, ops::reference::swiglu_backward(dy, x, 4, 5), random, "gate_up");
+}
+
+TEST(Swiglu, SameBitsWithAllSetsAndThreads) {
+  Random random;
+  const std::int64_t m = 61;
+  const std::int64_t inner = 301;
+  Floats gate_up = random.normal(m * 2 * inner, 10.0F);
+  Floats dy = random.normal(m * inner);
+  same_bits_everywhere(
+      [&](const ops::Context& ctx) {
+        Floats all = forward(ctx, gate_up, m, inner);
+        append(all, backward(ctx, dy, gate_up, m, inner));
+        return all;
+      },
+      "swiglu");
+}
+
+}  // namespace
+}  // namespace rlcpp::test
