@@ -17,6 +17,7 @@ class ChatTemplate {
   explicit ChatTemplate(const std::string& source);
   ~ChatTemplate();
   ChatTemplate(ChatTemplate&&) noexcept;
+  ChatTemplate& operator=(ChatTemplate&&) noexcept;
 
   // messages: [{"role", "content", "tool_calls"?, ...}]; variables: further names (tools, enable_thinking,
   // bos_token, ...).
