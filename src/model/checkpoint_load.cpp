@@ -65,6 +65,12 @@ void check_tied_head(const ModelConfig& config, const ModelFiles& files, const W
   if (!config.tied || !files.tensors().contains(kHeadName)) return;
   const std::vector<std::int64_t> shape = {config.vocab_size, config.hidden_size};
   const ModelFiles::Entry& entry = require(files, kHeadName, shape);
+  // The usual case is the same bytes twice, and needs no memory.
+  const ModelFiles::Entry& stored = files.tensors().at("model.embed_tokens.weight");
+  if (entry.tensor->dtype == stored.tensor->dtype &&
+      std::ranges::equal(entry.file->bytes(*entry.tensor), stored.file->bytes(*stored.tensor))) {
+    return;
+  }
   std::vector<float> head(static_cast<std::size_t>(config.vocab_size * config.hidden_size));
   entry.file->read_f32(*entry.tensor, head);
   const std::span<const float> embedding = weights.embedding.f32_span();

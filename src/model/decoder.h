@@ -43,11 +43,11 @@ class Activations {
   struct Layer {
     Tensor input;         // [M, H] residual stream before the block (full: the only one kept)
     Tensor norm1, rstd1;  // [M, H], [M]
-    Tensor qkv_raw,
-        qkv;           // [M, width] before and after norm and rope; one memory when the model has no QK-norm
-    Tensor qk_rstd;    // [M, heads of q and k]; empty without QK-norm
-    Tensor attn, lse;  // [M, num_heads * head_dim], [M, num_heads]
-    Tensor mid;        // [M, H] residual stream after attention
+    // [M, width] before and after norm and rope; one memory when the model has no QK-norm.
+    Tensor qkv_raw, qkv;
+    Tensor qk_rstd;          // [M, heads of q and k]; empty without QK-norm
+    Tensor attn, lse;        // [M, num_heads * head_dim], [M, num_heads]
+    Tensor mid;              // [M, H] residual stream after attention
     Tensor norm2, rstd2;     // [M, H], [M]
     Tensor gate_up, swiglu;  // [M, 2 I], [M, I]
 
