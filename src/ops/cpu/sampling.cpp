@@ -134,11 +134,15 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
   kernels.exp_minus(e, logits.data(), n, max);
   thread_local std::vector<std::int32_t> ids;
   ids.clear();
-  for (std::int32_t id = 0; id < static_cast<std::int32_t>(n); ++id) ids.push_back(id);
+  double all = 0;
+  for (std::int32_t id = 0; id < static_cast<std::int32_t>(n); ++id) {
+    ids.push_back(id);
+    all += static_cast<double>(e[id]);
+  }
+  require_finite(all);  // before anything is ordered by value
   truncate(ids, logits, e, params);
   double total = 0;
   for (const std::int32_t id : ids) total += static_cast<double>(e[id]);
-  require_finite(total);
   const double goal = static_cast<double>(uniform) * total;
   double cumulative = 0;
   std::int32_t chosen = ids.front();

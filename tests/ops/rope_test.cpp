@@ -1,0 +1,182 @@
+#include "ops/rope.h"
+
+#include "ops/ops_support.h"
+#include "ops/reference/rope.h"
+
+namespace rlcpp::test {
+namespace {
+
+constexpr float kEps = 1e-6F;
+constexpr std::int64_t kPositions = 50;
+
+// One case with its buffers in f32.
+struct Case {
+  ops::QkvShape shape;
+  std::int64_t rows = 0;
+  bool norms = false;
+  Floats qkv, q_norm, k_norm, cos, sin;
+  Ints positions;
+
+  std::int64_t rotated() const { return shape.num_heads + shape.num_kv_heads; }
+  Tensor norm_view(Floats& w) { return norms ? view(w, {shape.head_dim}) : Tensor(); }
+  ops::reference::RopeCase reference() const {
+    return {shape,
+            rows,
+            norms ? to_double(q_norm) : Doubles(),
+            norms ? to_double(k_norm) : Doubles(),
+            to_double(cos),
+            to_double(sin),
+            positions,
+            kEps};
+  }
+};
+
+Case make_case(Random& random, const ops::QkvShape& shape, std::int64_t rows, bool norms) {
+  Case c = {shape,
+            rows,
+            norms,
+            random.normal(rows * shape.width(), 2.0F),
+            random.gains(shape.head_dim),
+            random.gains(shape.head_dim),
+            {},
+            {},
+            random.below(rows, kPositions)};
+  for (std::int64_t i = 0; i < kPositions * shape.head_dim / 2; ++i) {
+    const float angle = 6.3F * random.uniform();
+    c.cos.push_back(std::cos(angle));
+    c.sin.push_back(std::sin(angle));
+  }
+  return c;
+}
+
+std::vector<Case> cases(Random& random) {
+  std::vector<Case> list;
+  for (const bool norms : {true, false}) {
+    list.push_back(make_case(random, {1, 1, 2}, 1, norms));
+    list.push_back(make_case(random, {4, 2, 8}, 13, norms));
+    list.push_back(make_case(random, {6, 1, 40}, 65, norms));
+    list.push_back(make_case(random, {3, 3, 64}, 7, norms));
+    list.push_back(make_case(random, {4, 1, 128}, random.between(1, 130), norms));
+  }
+  return list;
+}
+
+struct Forward {
+  Floats out, rstd;
+};
+Forward forward(const ops::Context& ctx, Case& c) {
+  Forward f = {poisoned(c.rows * c.shape.width()), c.norms ? poisoned(c.rows * c.rotated()) : Floats()};
+  ops::qk_norm_rope_forward(
+      ctx, view(f.out, {c.rows, c.shape.width()}), c.norms ? view(f.rstd, {c.rows, c.rotated()}) : Tensor(),
+      view(c.qkv, {c.rows, c.shape.width()}), c.norm_view(c.q_norm), c.norm_view(c.k_norm),
+      view(c.cos, {kPositions, c.shape.head_dim / 2}), view(c.sin, {kPositions, c.shape.head_dim / 2}),
+      view(c.positions, {c.rows}), c.shape, kEps);
+  return f;
+}
+
+struct Backward {
+  Floats dqkv, dq_norm, dk_norm;
+};
+Backward backward(const ops::Context& ctx, Case& c, Floats& dout, Floats& rstd, bool in_place = false) {
+  Backward b = {in_place ? dout : poisoned(c.rows * c.shape.width()), Floats(c.shape.head_dim, 0.25F),
+                Floats(c.shape.head_dim, -0.5F)};
+  const Tensor from = view(in_place ? b.dqkv : dout, {c.rows, c.shape.width()});
+  ops::qk_norm_rope_backward(
+      ctx, view(b.dqkv, {c.rows, c.shape.width()}), c.norm_view(b.dq_norm), c.norm_view(b.dk_norm), from,
+      view(c.qkv, {c.rows, c.shape.width()}), c.norms ? view(rstd, {c.rows, c.rotated()}) : Tensor(),
+      c.norm_view(c.q_norm), c.norm_view(c.k_norm), view(c.cos, {kPositions, c.shape.head_dim / 2}),
+      view(c.sin, {kPositions, c.shape.head_dim / 2}), view(c.positions, {c.rows}), c.shape, kEps);
+  return b;
+}
+
+TEST(Rope, ForwardAgreesWithTheReference) {
+  Random random;
+  const ops::Context ctx = cpu_context();
+  for (Case& c : cases(random)) {
+    const Forward f = forward(ctx, c);
+    expect_close(f.out, ops::reference::qk_norm_rope_forward(c.reference(), to_double(c.qkv)), 1e-6, "out");
+    // In place.
+    Case copy = c;
+    Floats rstd = poisoned(c.rows * c.rotated());
+    const Tensor same = view(copy.qkv, {c.rows, c.shape.width()});
+    ops::qk_norm_rope_forward(ctx, same, view(rstd, {c.rows, c.rotated()}), same, copy.norm_view(copy.q_norm),
+                              copy.norm_view(copy.k_norm), view(copy.cos, {kPositions, c.shape.head_dim / 2}),
+                              view(copy.sin, {kPositions, c.shape.head_dim / 2}),
+                              view(copy.positions, {c.rows}), c.shape, kEps);
+    expect_same_bits(copy.qkv, f.out, "in place");
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Rope, ReferenceBackwardAgreesWithFiniteDifferences) {
+  Random random;
+  Case c = make_case(random, {4, 2, 6}, 3, true);
+  const auto r = c.reference();
+  const Doubles qkv = to_double(c.qkv);
+  const Doubles dout = to_double(random.normal(static_cast<std::int64_t>(qkv.size())));
+  const auto g = ops::reference::qk_norm_rope_backward(r, dout, qkv);
+  expect_gradient(
+      [&](const Doubles& v) { return weighted_sum(ops::reference::qk_norm_rope_forward(r, v), dout); }, qkv,
+      g.dqkv, random, "qkv");
+  const auto with_q = [&](const Doubles& v) {
+    auto changed = r;
+    changed.q_norm = v;
+    return weighted_sum(ops::reference::qk_norm_rope_forward(changed, qkv), dout);
+  };
+  expect_gradient(with_q, r.q_norm, g.dq_norm, random, "q_norm");
+  const auto with_k = [&](const Doubles& v) {
+    auto changed = r;
+    changed.k_norm = v;
+    return weighted_sum(ops::reference::qk_norm_rope_forward(changed, qkv), dout);
+  };
+  expect_gradient(with_k, r.k_norm, g.dk_norm, random, "k_norm");
+}
+
+TEST(Rope, BackwardAgreesWithTheReference) {
+  Random random;
+  const ops::Context ctx = cpu_context();
+  for (Case& c : cases(random)) {
+    Forward f = forward(ctx, c);
+    Floats dout = random.normal(c.rows * c.shape.width());
+    const Backward b = backward(ctx, c, dout, f.rstd);
+    auto expected = ops::reference::qk_norm_rope_backward(c.reference(), to_double(dout), to_double(c.qkv));
+    expect_close(b.dqkv, expected.dqkv, 2e-6, "dqkv");
+    for (double& value : expected.dq_norm) value += 0.25;
+    for (double& value : expected.dk_norm) value += -0.5;
+    expect_close(b.dq_norm, expected.dq_norm, 4e-6, "dq_norm");
+    expect_close(b.dk_norm, expected.dk_norm, 4e-6, "dk_norm");
+    expect_same_bits(backward(ctx, c, dout, f.rstd, true).dqkv, b.dqkv, "in place");
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Rope, SameBitsWithAllSetsAndThreads) {
+  Random random;
+  for (const bool norms : {true, false}) {
+    Case c = make_case(random, {6, 2, 80}, 333, norms);
+    Floats dout = random.normal(c.rows * c.shape.width());
+    same_bits_everywhere(
+        [&](const ops::Context& ctx) {
+          Forward f = forward(ctx, c);
+          const Backward b = backward(ctx, c, dout, f.rstd);
+          Floats all = f.out;
+          append(all, f.rstd);
+          append(all, b.dqkv);
+          append(all, b.dq_norm);
+          append(all, b.dk_norm);
+          return all;
+        },
+        "rope");
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(Rope, RefusesPositionsOutsideTheTable) {
+  Random random;
+  Case c = make_case(random, {2, 1, 4}, 2, false);
+  c.positions[1] = kPositions;
+  EXPECT_THROW(forward(cpu_context(), c), Error);
+}
+
+}  // namespace
+}  // namespace rlcpp::test
