@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "config_sample.h"
 
 namespace rlcpp::test {
@@ -184,6 +186,22 @@ TEST(ConfigLoad, FreeTablesMergeKeyByKey) {
             R"({"a":1,"b":{"c":4,"d":3},"e":[1,"x"],"f":null,"some_key":5,"when":"2026-01-31"})");
   load_into(sample, {"--rollouts", R"({"a": {"n": 1}})"});
   EXPECT_NE(sample.rollouts.find(R"("a":{"n":1})"), std::string::npos);
+}
+
+// Every form of TOML, against Python's tomllib (tools/make_base_config_golden.py).
+TEST(ConfigLoad, ReadsTomlAsAnotherParserDoes) {
+  const std::string folder = RLCPP_TEST_DATA "/base/";
+  Sample sample;
+  load_into(sample, {"--rollouts", "@", folder + "free_table.toml"});
+  std::ifstream golden(folder + "free_table.json");
+  ASSERT_TRUE(golden.is_open());
+  EXPECT_EQ(nlohmann::json::parse(sample.rollouts), nlohmann::json::parse(golden));
+  // And once more through our own writer.
+  TemporaryDirectory dir;
+  write_text(dir / "resolved.toml", config::to_toml(config::describer(sample)));
+  Sample back;
+  load_into(back, {"@", dir / "resolved.toml"});
+  EXPECT_EQ(nlohmann::json::parse(back.rollouts), nlohmann::json::parse(sample.rollouts));
 }
 
 TEST(ConfigLoad, Inheritance) {
