@@ -1,0 +1,264 @@
+#include "orchestrator/config.h"
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+
+namespace rlcpp::orchestrator {
+
+void EnvSection::describe(config::Schema& s) {
+  s.field("id", id, "Environment: reverse-text or arithmetic.");
+  s.field("name", name, "Name in metrics and logs; None: the id.");
+  s.free_table("args", args,
+               "Arguments of the environment, e.g. data, split, holdout, seed (see its documentation).");
+}
+
+void SamplingSection::describe(config::Schema& s) {
+  s.field("temperature", temperature, "Logits are divided by this, in the engine and in the trainer.")
+      .above(0);
+  s.field("max_tokens", max_tokens, "Longest completion; None: what seq_len leaves.")
+      .at_least(1)
+      .in("tokens")
+      .alias("max_completion_length")
+      .alias("max_new_tokens");
+  s.field("min_tokens", min_tokens, "Shortest completion; training refuses any but 0.")
+      .at_least(0)
+      .in("tokens");
+  s.field("repetition_penalty", repetition_penalty, "Training refuses any but 1.").above(0);
+  s.field("top_k", top_k, "Sample from the k likeliest tokens, -1: all; training refuses any but -1.")
+      .at_least(-1);
+  s.field("top_p", top_p, "Sample from the likeliest tokens of this mass; training refuses any but 1.")
+      .above(0)
+      .at_most(1);
+  s.field("min_p", min_p, "Leave out tokens below this share of the likeliest; training refuses any but 0.")
+      .at_least(0)
+      .at_most(1);
+  s.field("seed", seed, "Seed of the draws; None: orchestrator.seed.");
+  s.refused("extra_body",
+            "sampling.extra_body belongs to an HTTP server, which `rlcpp rl` does not ask: set top_k, top_p "
+            "or min_p");
+}
+
+rollout::GroupRequest SamplingSection::request(std::int64_t otherwise) const {
+  rollout::GroupRequest out;
+  out.max_tokens = static_cast<std::int32_t>(max_tokens.value_or(otherwise));
+  out.min_tokens = static_cast<std::int32_t>(min_tokens);
+  out.sampling.temperature = static_cast<float>(temperature);
+  out.sampling.repetition_penalty = static_cast<float>(repetition_penalty);
+  out.sampling.top_k = static_cast<std::int32_t>(top_k);
+  out.sampling.top_p = static_cast<float>(top_p);
+  out.sampling.min_p = static_cast<float>(min_p);
+  return out;
+}
+
+void EvalSamplingSection::describe(config::Schema& s) {
+  s.field("temperature", temperature, "0: greedy; None: as in training.").at_least(0);
+  s.field("max_tokens", max_tokens, "Longest completion; None: as in training.").at_least(1).in("tokens");
+  s.field("min_tokens", min_tokens, "Shortest completion; None: as in training.").at_least(0).in("tokens");
+  s.field("repetition_penalty", repetition_penalty, "None: as in training.").above(0);
+  s.field("top_k", top_k, "None: as in training.").at_least(-1);
+  s.field("top_p", top_p, "None: as in training.").above(0).at_most(1);
+  s.field("min_p", min_p, "None: as in training.").at_least(0).at_most(1);
+  s.field("seed", seed, "None: as in training. The same at every evaluation, so that steps compare.");
+  s.refused("reasoning_effort",
+            "sampling.reasoning_effort belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
+  s.refused("extra_body",
+            "sampling.extra_body belongs to an HTTP server, which `rlcpp rl` does not ask: set top_k, top_p "
+            "or min_p");
+}
+
+SamplingSection EvalSamplingSection::over(const SamplingSection& training) const {
+  SamplingSection out = training;
+  out.temperature = temperature.value_or(out.temperature);
+  if (max_tokens.has_value()) out.max_tokens = max_tokens;
+  out.min_tokens = min_tokens.value_or(out.min_tokens);
+  out.repetition_penalty = repetition_penalty.value_or(out.repetition_penalty);
+  out.top_k = top_k.value_or(out.top_k);
+  out.top_p = top_p.value_or(out.top_p);
+  out.min_p = min_p.value_or(out.min_p);
+  if (seed.has_value()) out.seed = seed;
+  return out;
+}
+
+void ValSection::describe(config::Schema& s) {
+  s.field("num_examples", num_examples, "Prompts, the first of each environment in turn.").at_least(1);
+  s.field("rollouts_per_example", rollouts_per_example, "Completions of each prompt.").at_least(1);
+  s.field("interval", interval, "Validate before every step that this divides.").at_least(1).in("steps");
+  s.field("at_start", at_start, "Validate the policy that the run starts with.");
+  s.field("at_end", at_end, "Validate the policy that the run ends with.");
+  s.section("sampling", sampling, "How validation samples.");
+  s.list("env", env,
+         "Environments to validate on; none: the held-out part (args.holdout) of the training environments.");
+}
+
+void EvalEnvSection::describe(config::Schema& s) {
+  EnvSection::describe(s);
+  s.field("num_examples", num_examples, "Prompts of this environment; None: eval.num_examples.").at_least(-1);
+  s.field("rollouts_per_example", rollouts_per_example,
+          "Completions of each prompt; None: eval.rollouts_per_example.")
+      .at_least(1);
+  s.field("skip_first", skip_first, "Leave out the first prompts.").at_least(0);
+}
+
+void EvalSection::describe(config::Schema& s) {
+  s.list("env", env, "Environments to evaluate on.");
+  s.section("sampling", sampling, "How the evaluation samples.");
+  s.field("num_examples", num_examples, "Prompts of each environment; -1: all.").at_least(-1);
+  s.field("rollouts_per_example", rollouts_per_example, "Completions of each prompt: k of avg@k.")
+      .at_least(1);
+  s.field("interval", interval, "Evaluate before every step that this divides, and at the end.")
+      .at_least(1)
+      .in("steps");
+  s.field("eval_base_model", eval_base_model, "Evaluate the policy that the run starts with.");
+  s.field("skip_eval_on_resume", skip_eval_on_resume,
+          "A resumed run does not evaluate the policy it starts with again.");
+  s.refused("save", "eval.save does not exist yet: results are in metrics.jsonl and rollouts/");
+  s.refused("retry", "eval.retry belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
+  s.refused("reasoning_field",
+            "eval.reasoning_field belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
+  s.refused("per_rollout", "eval.per_rollout does not exist yet: remove it");
+}
+
+void BufferSection::describe(config::Schema& s) {
+  s.field("seed", seed, "Seed of the choice of examples; None: orchestrator.seed.");
+  s.field("env_ratios", env_ratios,
+          "Share of each environment in the choice; empty: by the number of its examples.");
+  s.field("easy_threshold", easy_threshold,
+          "Examples with this mean reward or more are not sampled again; None: off.");
+  s.field("hard_threshold", hard_threshold,
+          "Examples with this mean reward or less are not sampled again; None: off.");
+  s.field("easy_fraction", easy_fraction, "Share of the easy examples that a resumed run samples again.")
+      .at_least(0)
+      .at_most(1);
+  s.field("hard_fraction", hard_fraction, "Share of the hard examples that a resumed run samples again.")
+      .at_least(0)
+      .at_most(1);
+  s.field("online_difficulty_filtering", online_difficulty_filtering,
+          "Drop groups whose mean reward is exactly 0 or 1, and sample others in their place.");
+  s.field("skip_verification", skip_verification, "Score nothing: all rewards are 0.");
+  s.refused("hash_keys", "buffer.hash_keys does not exist: examples are matched by environment and prompt");
+}
+
+void AdvantageSection::describe(config::Schema& s) {
+  s.field("length_weighted_mean", length_weighted_mean,
+          "Subtract the mean weighted by completion length instead of the plain mean.");
+}
+
+void SaveRolloutsSection::describe(config::Schema& s) {
+  s.field("interval", interval, "Write the rollouts of every step that this divides.")
+      .at_least(1)
+      .in("steps");
+  s.field("groups", groups, "Groups written of a step; None: all.").at_least(0);
+  s.field("tokens", tokens, "Write token ids and log-probabilities too.");
+}
+
+void OrchestratorSection::describe(config::Schema& s) {
+  s.field("batch_size", batch_size, "Rollouts of a step.").at_least(1).in("rollouts");
+  s.field("rollouts_per_example", rollouts_per_example,
+          "Completions of each prompt: the group that shares a baseline.")
+      .at_least(1)
+      .alias("num_generations")
+      .alias("group_size");
+  s.field("seq_len", seq_len, "Longest prompt and completion together.").at_least(2).in("tokens");
+  s.field("oversampling_factor", oversampling_factor,
+          "Groups in flight against groups still needed; more than 1 helps when groups are filtered out.")
+      .at_least(1);
+  s.field("max_async_level", max_async_level,
+          "Steps that the sampling policy may lag. Training and sampling take turns: 0 and 1 mean the same, "
+          "no lag.")
+      .at_least(0)
+      .at_most(1);
+  s.field("max_off_policy_steps", max_off_policy_steps, "Has no effect: no rollout outlives its policy.")
+      .at_least(0);
+  s.field("strict_async_level", strict_async_level, "Has no effect: the policy is always the newest.");
+  s.field("mask_env_responses", mask_env_responses, "Has no effect: environments have one turn.");
+  s.field("trajectory_strategy", trajectory_strategy, "One training sample a rollout.")
+      .one_of({"interleaved"});
+  s.field("seed", seed, "Seed of everything drawn here.").at_least(0);
+  s.section("sampling", sampling, "How rollouts are sampled.");
+  s.list("env", env, "Environments to train on.");
+  s.section("eval", eval, "Evaluation on environments of its own; None: off.");
+  s.section("val", val, "Validation during training; None: off.");
+  s.section("buffer", buffer, "Choice and difficulty of examples.");
+  s.section("advantage", advantage,
+            "Advantage of a rollout: its reward less the mean of its group; None: the reward itself.");
+  s.section("save_rollouts", save_rollouts, "Rollouts as JSON lines in rollouts/step_N.jsonl; None: off.");
+  const char* one_process = "belongs to processes apart, and `rlcpp rl` is one process: remove it";
+  s.refused("client", std::string("orchestrator.client ") + one_process);
+  s.refused("workers_per_env", std::string("orchestrator.workers_per_env ") + one_process);
+  s.refused("max_concurrent", "orchestrator.max_concurrent does not exist: set inference.max_sequences");
+  s.refused("weight_broadcast", std::string("orchestrator.weight_broadcast ") + one_process);
+  s.refused("rollout_transport", std::string("orchestrator.rollout_transport ") + one_process);
+  s.refused("num_train_workers", std::string("orchestrator.num_train_workers ") + one_process);
+  s.refused("teacher_model", "a teacher does not exist yet: remove orchestrator.teacher_model");
+  s.refused("wandb", "Weights & Biases is not supported: metrics are in metrics.jsonl and tensorboard/");
+  s.refused("prime_monitor",
+            "the Prime monitor is not supported: metrics are in metrics.jsonl and tensorboard/");
+  s.refused("heartbeat", "orchestrator.heartbeat does not exist yet: remove it");
+}
+
+namespace {
+
+void require_positive_ratios(const BufferSection& buffer, std::size_t envs) {
+  if (buffer.env_ratios.empty()) return;
+  if (buffer.env_ratios.size() != envs) {
+    throw bad_input("orchestrator.buffer.env_ratios does not fit orchestrator.env",
+                    fmt::format("{} ratios for {} environments", buffer.env_ratios.size(), envs),
+                    "give one ratio for each");
+  }
+  for (const double ratio : buffer.env_ratios) {
+    if (ratio > 0) continue;
+    throw bad_input("orchestrator.buffer.env_ratios must be above 0", fmt::format("one is {}", ratio),
+                    "remove the environment instead");
+  }
+}
+
+template <class Env>
+void require_different_names(const std::vector<Env>& envs, const char* key) {
+  for (std::size_t i = 0; i < envs.size(); ++i) {
+    for (std::size_t j = 0; j < i; ++j) {
+      if (envs[i].shown() != envs[j].shown()) continue;
+      throw bad_input(fmt::format("two environments of {} are called '{}'", key, envs[i].shown()), "",
+                      "give each a name of its own");
+    }
+  }
+}
+
+}  // namespace
+
+void OrchestratorSection::validate() const {
+  if (batch_size % rollouts_per_example != 0) {
+    throw bad_input("orchestrator.batch_size is not a multiple of orchestrator.rollouts_per_example",
+                    fmt::format("{} and {}", batch_size, rollouts_per_example),
+                    "groups are kept whole: change one of them");
+  }
+  if (env.empty())
+    throw bad_input("orchestrator.env is empty", "", "name at least one environment: [[orchestrator.env]]");
+  require_different_names(env, "orchestrator.env");
+  require_positive_ratios(buffer, env.size());
+  const bool uses_rewards = buffer.easy_threshold.has_value() || buffer.hard_threshold.has_value() ||
+                            buffer.online_difficulty_filtering;
+  if (buffer.skip_verification && uses_rewards) {
+    throw bad_input("orchestrator.buffer.skip_verification cannot be used with thresholds or filtering",
+                    "without scores all rewards are 0", "remove one of them");
+  }
+  if (buffer.easy_threshold.has_value() && buffer.hard_threshold.has_value() &&
+      *buffer.hard_threshold >= *buffer.easy_threshold) {
+    throw bad_input("orchestrator.buffer.hard_threshold is not below easy_threshold",
+                    fmt::format("{} and {}", *buffer.hard_threshold, *buffer.easy_threshold), "lower it");
+  }
+  // The trainer divides logits by the temperature and knows no other transform.
+  rollout::require_trainable(sampling.request(1));
+  if (sampling.max_tokens.has_value() && *sampling.max_tokens >= seq_len) {
+    throw bad_input("orchestrator.sampling.max_tokens leaves no room for a prompt",
+                    fmt::format("{} of seq_len {}", *sampling.max_tokens, seq_len),
+                    "lower it or raise orchestrator.seq_len");
+  }
+  if (eval.has_value() && eval->env.empty()) {
+    throw bad_input("orchestrator.eval has no environment", "", "name one: [[orchestrator.eval.env]]");
+  }
+  if (eval.has_value()) require_different_names(eval->env, "orchestrator.eval.env");
+  if (val.has_value()) require_different_names(val->env, "orchestrator.val.env");
+}
+
+}  // namespace rlcpp::orchestrator

@@ -1,0 +1,139 @@
+#include "orchestrator/evaluation.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <map>
+#include <thread>
+#include <utility>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/wait.h"
+#include "orchestrator/metrics.h"
+#include "orchestrator/scheduler.h"
+
+namespace rlcpp::orchestrator {
+namespace {
+
+// Keeps the draws of an evaluation apart from those of training groups.
+constexpr std::uint64_t kEvaluationStream = 0xE7A1;
+// Ids of evaluation groups: no training group reaches them.
+constexpr std::int64_t kFirstGroup = std::int64_t{1} << 40;
+
+}  // namespace
+
+EvaluationResult evaluate(client::PolicyClient& client, const Environments& environments, std::int64_t env,
+                          const EvaluationOptions& options,
+                          const std::function<void(std::int64_t, std::int64_t)>& progress) {
+  RLCPP_CHECK(client.outstanding() == 0 && options.groups_in_flight > 0);
+  const auto start = std::chrono::steady_clock::now();
+  EvaluationResult result;
+  const std::int64_t available = std::max<std::int64_t>(0, environments.at(env).size() - options.skip_first);
+  const std::int64_t count = options.num_examples < 0 ? available : std::min(available, options.num_examples);
+  const auto n = static_cast<std::int32_t>(options.rollouts_per_example);
+  const std::uint64_t seed = mix64(
+      options.sampling.seed.has_value() ? static_cast<std::uint64_t>(*options.sampling.seed) : options.seed,
+      kEvaluationStream);
+
+  client::GroupCollector collector;
+  std::map<std::int64_t, Group> done;  // by id, so by example
+  std::map<std::int64_t, Group> in_flight;
+  std::int64_t next = 0;
+  Wait wait(client.name(), fmt::format("{} evaluation groups of '{}'", count, environments.name(env)),
+            options.wait.soft, options.wait.hard);
+  while (next < count || !in_flight.empty()) {
+    while (next < count && static_cast<std::int64_t>(in_flight.size()) < options.groups_in_flight) {
+      const std::int64_t index = options.skip_first + next++;
+      Group group = environments.open({env, index});
+      const std::int64_t room = options.seq_len - group.prompt_length();
+      if (room < 1) {
+        result.too_long += 1;
+        continue;
+      }
+      group.id = kFirstGroup + index;
+      rollout::GroupRequest request = options.sampling.request(options.seq_len);
+      request.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(request.max_tokens, room));
+      request.id = group.id;
+      request.prompt = group.prompt_ids;
+      request.n = n;
+      request.stop_ids = options.stop_ids;
+      for (std::int32_t sample = 0; sample < n; ++sample)
+        request.seeds.push_back(rollout_seed(seed, index, sample));
+      client.submit(std::move(request));
+      collector.expect(group.id, n);
+      in_flight.emplace(group.id, std::move(group));
+    }
+    if (in_flight.empty()) break;
+    client::PolicyClient::Poll poll = client.poll();
+    for (rollout::SampledSequence& sequence : poll.finished) collector.add(std::move(sequence));
+    for (client::FinishedGroup& finished : collector.take_complete()) {
+      Group group = std::move(in_flight.at(finished.id));
+      in_flight.erase(finished.id);
+      for (rollout::SampledSequence& sequence : finished.samples) {
+        group.rollouts.push_back(make_rollout(std::move(sequence), n));
+        environments.score(group, group.rollouts.back());
+      }
+      done.emplace(group.id, std::move(group));
+    }
+    if (progress) progress(static_cast<std::int64_t>(done.size()) * n, count * n);
+    if (poll.progressed) {
+      wait.progress();
+    } else if (!in_flight.empty()) {
+      wait.check();
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+  for (auto& [id, group] : done) result.groups.push_back(std::move(group));
+  result.reward = summarise(result.groups).reward;
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+double pass_at(std::int64_t n, std::int64_t correct, std::int64_t j) {
+  if (n - correct < j) return 1.0;
+  double all_wrong = 1.0;  // C(n - c, j) / C(n, j) as a product: no overflow
+  for (std::int64_t i = n - correct + 1; i <= n; ++i)
+    all_wrong *= 1.0 - static_cast<double>(j) / static_cast<double>(i);
+  return 1.0 - all_wrong;
+}
+
+monitor::Metrics evaluation_metrics(const EvaluationResult& result, const std::string& env_name) {
+  monitor::Metrics out;
+  const std::string prefix = "eval/" + env_name + "/";
+  if (result.groups.empty()) return out;
+  const auto k = static_cast<std::int64_t>(result.groups.front().rollouts.size());
+  out.set(fmt::format("{}avg@{}", prefix, k), result.reward);
+  bool binary = true;
+  double longest = 0, total = 0, truncated = 0, count = 0;
+  double shortest = static_cast<double>(result.groups.front().rollouts.front().length());
+  for (const Group& group : result.groups) {
+    for (const Rollout& rollout : group.rollouts) {
+      const auto length = static_cast<double>(rollout.length());
+      binary = binary && (rollout.reward == 0.0 || rollout.reward == 1.0);
+      longest = std::max(longest, length);
+      shortest = std::min(shortest, length);
+      total += length;
+      truncated += rollout.truncated() ? 1 : 0;
+      count += 1;
+    }
+  }
+  for (std::int64_t j = 1; binary && j <= k; j *= 2) {
+    double sum = 0;
+    for (const Group& group : result.groups) {
+      const auto correct = std::count_if(group.rollouts.begin(), group.rollouts.end(),
+                                         [](const Rollout& r) { return r.reward == 1.0; });
+      sum += pass_at(k, correct, j);
+    }
+    out.set(fmt::format("{}pass@{}", prefix, j), sum / static_cast<double>(result.groups.size()));
+  }
+  out.set(prefix + "completion_len/avg", total / count);
+  out.set(prefix + "completion_len/max", longest);
+  out.set(prefix + "completion_len/min", shortest);
+  out.set(prefix + "is_truncated/mean", truncated / count);
+  out.set(prefix + "time", result.seconds);
+  return out;
+}
+
+}  // namespace rlcpp::orchestrator

@@ -1,0 +1,235 @@
+#include "orchestrator/orchestrator.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <iterator>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "orchestrator/batch.h"
+
+namespace rlcpp::orchestrator {
+namespace {
+
+constexpr int kStateFormat = 1;
+
+AdvantageFunction advantage_function(const OrchestratorSection& section) {
+  if (!section.advantage.has_value()) return raw_reward;
+  return section.advantage->length_weighted_mean ? length_weighted_mean : grpo;
+}
+
+std::vector<Buffer::Source> sources(const Environments& environments) {
+  std::vector<Buffer::Source> out;
+  for (std::int64_t env = 0; env < environments.count(); ++env) {
+    out.push_back(
+        {environments.name(env), environments.at(env).size(), [&environments, env](std::int64_t index) {
+           return environments.fingerprint({env, index});
+         }});
+  }
+  return out;
+}
+
+SchedulerOptions scheduler_options(const OrchestratorSection& section, const Orchestrator::Parts& parts) {
+  SchedulerOptions out;
+  out.batch_size = section.batch_size;
+  out.rollouts_per_example = section.rollouts_per_example;
+  out.oversampling_factor = section.oversampling_factor;
+  out.seq_len = section.seq_len;
+  out.sampling = section.sampling;
+  out.stop_ids = parts.stop_ids;
+  out.skip_verification = section.buffer.skip_verification;
+  out.seed = static_cast<std::uint64_t>(section.seed);
+  out.wait = parts.wait;
+  return out;
+}
+
+std::optional<Environments> validation_environments_of(const OrchestratorSection& section,
+                                                       const TextCodec& codec) {
+  if (!section.val.has_value()) return std::nullopt;
+  return Environments(section.val->env.empty() ? held_out(section.env) : section.val->env, codec);
+}
+
+std::optional<Environments> evaluation_environments_of(const OrchestratorSection& section,
+                                                       const TextCodec& codec) {
+  if (!section.eval.has_value()) return std::nullopt;
+  return Environments({section.eval->env.begin(), section.eval->env.end()}, codec);
+}
+
+const OrchestratorSection& checked(const OrchestratorSection& section) {
+  section.validate();
+  return section;
+}
+
+}  // namespace
+
+Orchestrator::Orchestrator(const OrchestratorSection& section, client::PolicyClient& client, Parts parts)
+    : section_(checked(section)),
+      client_(client),
+      parts_(std::move(parts)),
+      environments_(section_.env, parts_.codec),
+      val_(validation_environments_of(section_, parts_.codec)),
+      eval_(evaluation_environments_of(section_, parts_.codec)),
+      advantages_(advantage_function(section_)),
+      buffer_(section_.buffer, sources(environments_), static_cast<std::uint64_t>(section_.seed)),
+      scheduler_(client_, environments_, buffer_, scheduler_options(section_, parts_)) {
+  RLCPP_CHECK(parts_.row_tokens >= section_.seq_len);
+}
+
+TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
+  const auto start = std::chrono::steady_clock::now();
+  TrainingBatch out;
+  out.step = progress_.step;
+  out.version = client_.version();
+  Scheduler::Batch collected = scheduler_.collect(progress);
+  out.score_seconds = collected.score_seconds;
+  out.groups = std::move(collected.groups);
+  set_advantages(out.groups, advantages_);
+  std::vector<data::Sample> samples;
+  for (const Group& group : out.groups) {
+    for (const Rollout& rollout : group.rollouts) {
+      const bool current = std::all_of(rollout.versions.begin(), rollout.versions.end(),
+                                       [&](std::int64_t version) { return version == out.version; });
+      RLCPP_CHECK(current);
+      samples.push_back(make_sample(group, rollout, section_.sampling.temperature, section_.seq_len,
+                                    static_cast<std::int64_t>(samples.size())));
+    }
+  }
+  out.micro_batches = pack_rows(samples, parts_.row_tokens);
+  out.summary = summarise(out.groups);
+  out.generate_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+
+  progress_.step += 1;
+  progress_.total_tokens += out.summary.tokens();
+  progress_.total_samples += out.summary.rollouts;
+  progress_.total_problems += out.summary.groups;
+  monitor::Metrics& m = out.metrics;
+  m = batch_metrics(out.groups, environments_);
+  m.set("batch/async_level", 0);
+  m.set("batch/off_policy_level/mean", 0);
+  m.set("batch/off_policy_level/max", 0);
+  m.set("batch/off_policy_level/min", 0);
+  m.set("batch/cancelled_rollouts", static_cast<double>(collected.cancelled_rollouts));
+  m.set("batch/dropped_groups", static_cast<double>(collected.dropped_groups));
+  m.set("error/prompt_too_long", static_cast<double>(collected.too_long));
+  m.merge(buffer_.metrics());
+  m.set("progress/tokens", static_cast<double>(out.summary.tokens()));
+  m.set("progress/samples", static_cast<double>(out.summary.rollouts));
+  m.set("progress/problems", static_cast<double>(out.summary.groups));
+  m.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
+  m.set("progress/total_samples", static_cast<double>(progress_.total_samples));
+  m.set("progress/total_problems", static_cast<double>(progress_.total_problems));
+  m.set("progress/ckpt_step", static_cast<double>(out.version));
+  m.set("time/generate_completions", out.generate_seconds);
+  m.set("time/score", out.score_seconds);
+  return out;
+}
+
+EvaluationOptions Orchestrator::evaluation_options(const EvalSamplingSection& sampling) const {
+  EvaluationOptions out;
+  out.seq_len = section_.seq_len;
+  out.groups_in_flight = parts_.eval_groups_in_flight;
+  out.sampling = sampling.over(section_.sampling);
+  out.stop_ids = parts_.stop_ids;
+  out.seed = static_cast<std::uint64_t>(section_.seed);
+  out.wait = parts_.wait;
+  return out;
+}
+
+Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress) {
+  RLCPP_CHECK(val_.has_value());
+  EvaluationOptions options = evaluation_options(section_.val->sampling);
+  options.rollouts_per_example = section_.val->rollouts_per_example;
+  Validation out;
+  const std::int64_t envs = val_->count();
+  for (std::int64_t env = 0; env < envs; ++env) {
+    // Shares that differ by one at most and add up to num_examples.
+    options.num_examples = (section_.val->num_examples + envs - 1 - env) / envs;
+    EvaluationResult result = evaluate(client_, *val_, env, options, progress);
+    out.seconds += result.seconds;
+    out.metrics.set("val_reward/" + val_->name(env), result.reward);
+    std::move(result.groups.begin(), result.groups.end(), std::back_inserter(out.groups));
+  }
+  out.reward = summarise(out.groups).reward;
+  out.metrics.set("val_reward/mean", out.reward);
+  out.metrics.set("time/validation", out.seconds);
+  return out;
+}
+
+monitor::Metrics Orchestrator::evaluate_all(const ProgressFunction& progress) {
+  RLCPP_CHECK(eval_.has_value());
+  monitor::Metrics out;
+  EvaluationOptions options = evaluation_options(section_.eval->sampling);
+  for (std::int64_t env = 0; env < eval_->count(); ++env) {
+    const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
+    options.num_examples = own.num_examples.value_or(section_.eval->num_examples);
+    options.rollouts_per_example = own.rollouts_per_example.value_or(section_.eval->rollouts_per_example);
+    options.skip_first = own.skip_first;
+    out.merge(evaluation_metrics(evaluate(client_, *eval_, env, options, progress), eval_->name(env)));
+  }
+  return out;
+}
+
+nlohmann::json Orchestrator::state() const {
+  return {{"format", kStateFormat},
+          {"step", progress_.step},
+          {"total_tokens", progress_.total_tokens},
+          {"total_samples", progress_.total_samples},
+          {"total_problems", progress_.total_problems},
+          {"next_group", scheduler_.next_group()},
+          {"buffer", buffer_.state()}};
+}
+
+std::vector<std::string> Orchestrator::restore(const nlohmann::json& state) {
+  try {
+    if (state.at("format").get<int>() != kStateFormat) {
+      throw bad_input("the checkpoint's orchestrator state has another format", "",
+                      "resume with the version that wrote it");
+    }
+    progress_.step = state.at("step").get<std::int64_t>();
+    progress_.total_tokens = state.at("total_tokens").get<std::int64_t>();
+    progress_.total_samples = state.at("total_samples").get<std::int64_t>();
+    progress_.total_problems = state.at("total_problems").get<std::int64_t>();
+    scheduler_.set_next_group(state.at("next_group").get<std::int64_t>());
+    return buffer_.restore(state.at("buffer"));
+  } catch (const nlohmann::json::exception& e) {
+    throw bad_input("the checkpoint's orchestrator state cannot be read", e.what(),
+                    "resume from an earlier step");
+  }
+}
+
+std::optional<std::string> describe_mismatch(const TrainingBatch& batch,
+                                             const std::optional<train::Mismatch>& first) {
+  if (!first.has_value()) return std::nullopt;
+  // Documents are counted through the micro-batches in their order.
+  std::int64_t document = first->document;
+  for (const data::MicroBatch& row : batch.micro_batches) {
+    if (document >= row.documents()) {
+      document -= row.documents();
+      continue;
+    }
+    std::int64_t rollout = row.sample_index[static_cast<std::size_t>(document)];
+    for (const Group& group : batch.groups) {
+      if (rollout >= static_cast<std::int64_t>(group.rollouts.size())) {
+        rollout -= static_cast<std::int64_t>(group.rollouts.size());
+        continue;
+      }
+      const Rollout& found = group.rollouts[static_cast<std::size_t>(rollout)];
+      const std::int64_t token = first->token - group.prompt_length();
+      return fmt::format(
+          "step {}, rollout {} (group {}, sample {}), completion token {} (id {}): sampled with "
+          "log-probability {:.9g}, "
+          "trained with {:.9g}",
+          batch.step, found.id, group.id, found.sample, token, found.ids.at(static_cast<std::size_t>(token)),
+          first->inference, first->trainer);
+    }
+  }
+  return fmt::format(
+      "step {}, document {}, token {}: sampled with log-probability {:.9g}, trained with {:.9g}", batch.step,
+      first->document, first->token, first->inference, first->trainer);
+}
+
+}  // namespace rlcpp::orchestrator

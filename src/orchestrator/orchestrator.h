@@ -1,0 +1,102 @@
+// One step of reinforcement learning up to the trainer's door: sample, score, advantages, pack, measure.
+// Whoever owns policy and trainer calls next_batch(), trains, and sets the client's version.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "client/policy_client.h"
+#include "data/batch.h"
+#include "monitor/metrics.h"
+#include "orchestrator/algo/advantage.h"
+#include "orchestrator/buffer.h"
+#include "orchestrator/config.h"
+#include "orchestrator/environments.h"
+#include "orchestrator/evaluation.h"
+#include "orchestrator/metrics.h"
+#include "orchestrator/scheduler.h"
+#include "train/loss/loss.h"
+
+namespace rlcpp::orchestrator {
+
+// What is counted over a whole run.
+struct Progress {
+  std::int64_t step = 0;  // batches given
+  std::int64_t total_tokens = 0, total_samples = 0, total_problems = 0;
+};
+
+struct TrainingBatch {
+  std::int64_t step = 0;
+  std::int64_t version = 0;  // of the policy that every token was sampled from
+  std::vector<Group> groups;
+  std::vector<data::MicroBatch> micro_batches;
+  BatchSummary summary;
+  monitor::Metrics metrics;
+  double generate_seconds = 0, score_seconds = 0;
+};
+
+using ProgressFunction = std::function<void(std::int64_t done, std::int64_t of)>;
+
+class Orchestrator {
+ public:
+  struct Parts {
+    TextCodec codec;
+    std::vector<std::int32_t> stop_ids;
+    std::int64_t row_tokens = 0;  // of a micro-batch
+    std::int64_t eval_groups_in_flight = 64;
+    client::WaitLimits wait;
+  };
+  // The client outlives the orchestrator. Throws bad_input for what the section gets wrong.
+  Orchestrator(const OrchestratorSection& section, client::PolicyClient& client, Parts parts);
+
+  TrainingBatch next_batch(const ProgressFunction& progress = {});
+
+  // val_reward/mean and val_reward/<env>. Only with a val section.
+  struct Validation {
+    std::vector<Group> groups;
+    double reward = 0, seconds = 0;
+    monitor::Metrics metrics;
+  };
+  Validation validate(const ProgressFunction& progress = {});
+  // All environments of the eval section.
+  monitor::Metrics evaluate_all(const ProgressFunction& progress = {});
+
+  const Environments& environments() const { return environments_; }
+  // Of the val section; null without one.
+  const Environments* validation_environments() const { return val_.has_value() ? &*val_ : nullptr; }
+  const OrchestratorSection& section() const { return section_; }
+  const Progress& progress() const { return progress_; }
+
+  // Everything a bit-equal continuation needs, between two batches: progress, buffer, the next group's
+  // number.
+  nlohmann::json state() const;
+  // Returns sentences worth a warning. Throws bad_input if `state` is not one of these.
+  std::vector<std::string> restore(const nlohmann::json& state);
+
+ private:
+  EvaluationOptions evaluation_options(const EvalSamplingSection& sampling) const;
+
+  OrchestratorSection section_;
+  client::PolicyClient& client_;
+  Parts parts_;
+  Environments environments_;
+  std::optional<Environments> val_, eval_;
+  AdvantageFunction advantages_;
+  Buffer buffer_;
+  Scheduler scheduler_;
+  Progress progress_;
+};
+
+// Says which sampled token the trainer sees with another probability, if `first` holds one: a sentence with
+// step, rollout, token and both values. Every token of the batch was sampled by the policy that is trained,
+// so in exact mode there is none.
+std::optional<std::string> describe_mismatch(const TrainingBatch& batch,
+                                             const std::optional<train::Mismatch>& first);
+
+}  // namespace rlcpp::orchestrator

@@ -1,0 +1,72 @@
+#include "orchestrator/rollout_log.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include <nlohmann/json.hpp>
+
+namespace rlcpp::orchestrator {
+
+std::string escape_controls(const std::string& json_text) {
+  std::string out;
+  out.reserve(json_text.size());
+  for (std::size_t i = 0; i < json_text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(json_text[i]);
+    const auto next = i + 1 < json_text.size() ? static_cast<unsigned char>(json_text[i + 1]) : 0;
+    if (byte == 0x7F) {
+      out += "\\u007f";
+    } else if (byte == 0xC2 && next >= 0x80 && next <= 0x9F) {
+      out += fmt::format("\\u{:04x}", next);
+      ++i;
+    } else {
+      out.push_back(json_text[i]);
+    }
+  }
+  return out;
+}
+
+std::string rollout_lines(const std::vector<Group>& groups, const Environments& environments,
+                          const RolloutLogOptions& options) {
+  std::string out;
+  std::int64_t written = 0;
+  for (const Group& group : groups) {
+    if (options.groups >= 0 && written++ >= options.groups) break;
+    nlohmann::ordered_json prompt = nlohmann::ordered_json::array();
+    for (const env::Message& message : group.task.prompt)
+      prompt.push_back({{"role", message.role}, {"content", message.content}});
+    for (const Rollout& rollout : group.rollouts) {
+      nlohmann::ordered_json line = {
+          {"id", rollout.id},
+          {"step", options.step},
+          {"group", group.id},
+          {"sample", rollout.sample},
+          {"env", environments.name(group.example.env)},
+          {"example_id", group.task.example_id},
+          {"prompt", prompt},
+          {"answer", group.task.answer},
+          {"completion", rollout.text},
+          {"reward", rollout.reward},
+          {"advantage", rollout.advantage},
+          {"parts", rollout.parts},
+          {"finish", rollout::name_of(rollout.finish)},
+          {"truncated", rollout.truncated()},
+          {"prompt_len", group.prompt_length()},
+          {"completion_len", rollout.length()},
+          {"version", nlohmann::ordered_json::array()},
+      };
+      if (!rollout.versions.empty()) line["version"] = {rollout.versions.front(), rollout.versions.back()};
+      if (!rollout.error.empty()) line["error"] = rollout.error;
+      if (options.tokens) {
+        line["prompt_ids"] = group.prompt_ids;
+        line["completion_ids"] = rollout.ids;
+        line["logprobs"] = rollout.logprobs;
+      }
+      out += escape_controls(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
+      out.push_back('\n');
+    }
+  }
+  return out;
+}
+
+}  // namespace rlcpp::orchestrator
