@@ -13,11 +13,11 @@
 namespace rlcpp::monitor {
 
 struct ProgressOptions {
-  std::FILE* stream = nullptr;                 // nullptr: stderr
-  std::optional<bool> terminal;                // unset: asks isatty() and TERM
-  bool quiet = false;                          // prints nothing at all
-  std::function<void(std::string_view)> line;  // takes whole lines, e.g. to a Logger; unset: the stream
-  double (*clock)() = nullptr;                 // seconds, monotonic; for tests
+  std::FILE* stream = nullptr;                   // nullptr: stderr
+  std::optional<bool> terminal{};                // unset: asks isatty() and TERM
+  bool quiet = false;                            // prints nothing at all
+  std::function<void(std::string_view)> line{};  // takes whole lines, e.g. to a Logger; unset: the stream
+  double (*clock)() = nullptr;                   // seconds, monotonic; for tests
 };
 
 // "tokenising  1200/5000 rows  24%  1.2k rows/s  eta 0:03", with an unknown total "tokenising  1200

@@ -3,13 +3,17 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <cstddef>
 
 #include "monitor/console.h"
 
 namespace rlcpp::monitor {
 namespace {
 
-// `text` of a finite value, "-" otherwise; right-aligned so that columns stand still.
+// Of 160, what the log's "12:03:11 INFO " leaves.
+constexpr std::size_t kMaxColumns = 145;
+
+// The text of a finite value, "-" otherwise; right-aligned so that columns stand still.
 std::string cell(const char* form, double value, int width = 0) {
   return fmt::format("{:>{}}", std::isfinite(value) ? fmt::format(fmt::runtime(form), value) : "-", width);
 }
@@ -38,7 +42,7 @@ std::string step_of(std::int64_t step, std::int64_t max_steps) {
 std::string seconds_of(double seconds) {
   if (!std::isfinite(seconds)) return "- s";
   if (seconds >= 1000) return duration(seconds);
-  return seconds < 10 ? fmt::format("{:.2f} s", seconds) : fmt::format("{:.1f} s", seconds);
+  return seconds < 1 ? fmt::format("{:.2f} s", seconds) : fmt::format("{:.1f} s", seconds);
 }
 
 }  // namespace
@@ -52,15 +56,29 @@ std::string step_line(const TrainLine& line) {
 }
 
 std::string step_line(const RolloutLine& line) {
-  return fmt::format(
-      "{}  reward {} ({})  kl {}  ent {}  len {}  trunc {}%  groups {}: {} all, {} none  gen {}% train {}% "
-      "wait {}%  "
-      "{}  eta {}",
-      step_of(line.step, line.max_steps), number(line.reward, 3, 5), cell("{:+.3f}", line.reward_change, 6),
-      line.mismatch_kl == 0 ? "0" : cell("{:.0e}", line.mismatch_kl), number(line.entropy, 2, 4),
-      compact(std::round(line.length)), percent(line.truncated, "{:.0f}", 1), compact(line.groups),
-      compact(line.groups_all), compact(line.groups_none), percent(line.generate, "{:.0f}", 1),
-      percent(line.train, "{:.0f}", 1), percent(line.wait, "{:.0f}", 1), seconds_of(line.seconds), line.eta);
+  const std::string step = step_of(line.step, line.max_steps), reward = number(line.reward, 3, 5);
+  const std::string change = cell("{:+.3f}", line.reward_change, 6);
+  const std::string kl = line.mismatch_kl == 0 ? "0" : cell("{:.0e}", line.mismatch_kl);
+  const std::string quality =
+      fmt::format("kl {}  ent {}  len {}  trunc {}%", kl, number(line.entropy, 2, 5),
+                  compact(std::round(line.length)), percent(line.truncated, "{:.0f}", 1));
+  const std::string groups = compact(line.groups), all = compact(line.groups_all),
+                    none = compact(line.groups_none);
+  const std::string time = fmt::format("gen {}% train {}% wait {}%  {}  eta {}",
+                                       percent(line.generate, "{:.0f}", 1), percent(line.train, "{:.0f}", 1),
+                                       percent(line.wait, "{:.0f}", 1), seconds_of(line.seconds), line.eta);
+  std::string text = fmt::format("{}  reward {} ({})  {}  groups {}: {} all, {} none  {}", step, reward,
+                                 change, quality, groups, all, none, time);
+  // Long runs with many groups: give up words before digits, and the change of the reward last.
+  if (text.size() > kMaxColumns) {
+    text = fmt::format("{}  reward {} ({})  {}  grp {}: {}/{}  {}", step, reward, change, quality, groups,
+                       all, none, time);
+  }
+  if (text.size() > kMaxColumns) {
+    text =
+        fmt::format("{}  reward {}  {}  grp {}: {}/{}  {}", step, reward, quality, groups, all, none, time);
+  }
+  return text;
 }
 
 }  // namespace rlcpp::monitor

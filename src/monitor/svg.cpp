@@ -15,7 +15,7 @@ namespace rlcpp::monitor {
 namespace {
 
 constexpr double kPanelWidth = 440, kPanelHeight = 300, kGap = 20, kTitleHeight = 44;
-constexpr double kLeft = 64, kRight = 18, kBottom = 46, kPanelTitle = 24, kLegendRow = 18;
+constexpr double kLeft = 72, kRight = 18, kBottom = 46, kPanelTitle = 24, kLegendRow = 18;
 constexpr std::size_t kPanelsPerRow = 3;
 constexpr std::size_t kCurveStyles = 6;
 constexpr double kLetter = 6.3;  // mean width of a letter of the small text, for the legend's line breaks
@@ -80,7 +80,7 @@ struct Point {
 };
 
 // The points of a curve in its order, thinned to the lowest and highest of each bin, so that no spike is
-// lost. A point that is not finite stays: it marks a break.
+// lost. A bin without a finite point stays: it marks a break.
 std::vector<Point> points_of(const Curve& curve) {
   const std::size_t count = std::min(curve.x.size(), curve.y.size());
   std::vector<Point> points;

@@ -19,16 +19,19 @@ double nice_distance(double rough) {
 }
 
 std::string label_of(double value, double distance, double largest) {
-  if (largest >= 1e4 || (largest < 1e-3 && largest > 0)) {
-    if (largest < 1e-3) return value == 0 ? "0" : fmt::format("{:.3g}", value);
-    // Ticks closer than the short form can tell apart need all their digits.
-    if (distance * 200 < largest) return fmt::format("{:.6g}", value);
-    const double thousands = largest >= 1e9 ? 1e9 : largest >= 1e6 ? 1e6 : 1e3;
-    const char* unit = largest >= 1e9 ? "G" : largest >= 1e6 ? "M" : "k";
-    return value == 0 ? "0" : fmt::format("{:.6g}{}", value / thousands, unit);
-  }
-  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(distance) - 1e-9)), 0, 9);
-  return fmt::format("{:.{}f}", value, decimals);
+  if (value == 0) return "0";
+  // Neighbours must not look alike, however close they are for their size.
+  const int digits =
+      std::clamp(static_cast<int>(std::ceil(std::log10(largest / distance) - 1e-9)) + 1, 3, 15);
+  if (largest < 1e-3) return fmt::format("{:.{}g}", value, digits);
+  if (largest >= 1e13) return fmt::format("{:.{}g}", value, digits);
+  const double unit = largest >= 1e9 ? 1e9 : largest >= 1e6 ? 1e6 : largest >= 1e4 ? 1e3 : 1;
+  const int decimals = std::clamp(static_cast<int>(std::ceil(-std::log10(distance / unit) - 1e-9)), 0, 12);
+  return fmt::format("{:.{}f}{}", value / unit, decimals,
+                     unit == 1e9   ? "G"
+                     : unit == 1e6 ? "M"
+                     : unit == 1e3 ? "k"
+                                   : "");
 }
 
 }  // namespace

@@ -116,7 +116,7 @@ std::vector<std::string> violations(const std::set<std::string>& mutants, std::s
 
 TEST(CrashStates, NewestVerifiedIsFoundAndNeverAMixture) {
   std::size_t states = 0;
-  const auto found = violations({}, test::long_tier() ? 3 : 2, &states);
+  const auto found = violations({}, 3, &states);
   EXPECT_TRUE(found.empty()) << found.front();
   EXPECT_GT(states, 250U);
   RecordProperty("states", std::to_string(states));
