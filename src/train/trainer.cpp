@@ -185,7 +185,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
                           "check data.loss_mask and the filters of the batch");
   }
   // One global divisor for all micro-batches: how rows are grouped does not change the gradient.
-  const bool by_sequence = m.options.loss.ratio_type == "sequence" && rl;
+  const bool by_sequence = rl && m.options.loss.divides_by_sequences();
   const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
 
   for (const Tensor& g : m.gradients.flat) std::memset(g.raw(), 0, g.bytes());
@@ -199,6 +199,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   result.grad_norm = m.gradient_norm();
   result.lr = learning_rate(m.options.scheduler, m.options.optim.lr, m.state.step, m.options.max_steps);
   result.max_abs_mismatch = loss_metrics.max_abs_mismatch;
+  result.first_mismatch = loss_metrics.first_mismatch;
   result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
   std::string dump;
   if (result.skipped) {

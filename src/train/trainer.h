@@ -51,6 +51,7 @@ struct StepResult {
   monitor::Metrics metrics;  // loss/mean, optim/lr, optim/grad_norm, entropy/..., mismatch_kl/...
   double loss = 0, grad_norm = 0, lr = 0;
   double max_abs_mismatch = 0;
+  std::optional<Mismatch> first_mismatch;                   // see LossMetrics
   bool skipped = false;                                     // non-finite: no update was made
   std::int64_t tokens = 0, loss_tokens = 0, documents = 0;  // of the step
 };

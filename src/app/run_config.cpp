@@ -1,0 +1,218 @@
+#include "app/run_config.h"
+
+#include <cctype>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "tensor/device.h"
+
+namespace rlcpp::app {
+
+void AcSection::describe(config::Schema& s) {
+  s.field("mode", mode,
+          "full: only the inputs of blocks are kept; selective: norms and SwiGLU are computed again.")
+      .one_of({"full", "selective"});
+  s.field("freq", freq, "Every how many blocks: only 1, all of them.").at_least(1).at_most(1);
+  s.refused("targets", "model.ac.targets is not supported: selective recomputes norms and SwiGLU");
+}
+
+void DebugSection::describe(config::Schema& s) {
+  s.field("num_layers", num_layers, "Build only this many layers of the model.").at_least(1);
+  s.field("random_init", random_init, "Start from random weights: only config.json of the model is read.");
+}
+
+void ModelSection::describe(config::Schema& s) {
+  s.field("name", name,
+          "Directory of the model (config.json, safetensors, tokenizer). With config.json alone, weights are "
+          "random. "
+          "Ids of well-known models give their shapes where no weights are needed (--bench, "
+          "model.debug.random_init).")
+      .alias("model_name_or_path");
+  s.field("seq_len", seq_len,
+          "Longest row the trainer is given; sft: data.seq_len decides, this is only an upper bound.")
+      .at_least(2)
+      .in("tokens");
+  s.field("attn", attn,
+          "Accepted for the reference's configurations; attention has one implementation a device.")
+      .one_of({"auto", "sdpa", "flash_attention_2", "flash_attention_3"});
+  s.field("impl", impl, "Accepted for the reference's configurations; there is one implementation.")
+      .one_of({"auto", "custom", "hf", "liger_kernel"});
+  s.section("ac", ac, "Activation checkpointing: less memory for a second forward.");
+  s.field("fused_lm_head_token_chunk_size", head_chunk, "Rows of logits that exist at once.")
+      .at_least(1)
+      .in("tokens");
+  s.field("optimization_dtype", optimization_dtype, "Type of the master weights.").one_of({"float32"});
+  s.field("reduce_dtype", reduce_dtype, "Type of gradients.").one_of({"float32"});
+  s.section("debug", debug, "For tests and benchmarks.");
+  const auto no = [&](const char* key, const char* sentence) { s.refused(key, sentence); };
+  no("ep", "expert parallelism (model.ep) is not supported yet: remove the key");
+  no("cp", "context parallelism (model.cp) is not supported yet: remove the key");
+  no("tp", "tensor parallelism (model.tp) is not supported yet: remove the key");
+  no("dp_replicate", "replicated data parallelism (model.dp_replicate) is not supported yet: remove the key");
+  no("lora", "LoRA (model.lora) is not supported yet: remove the section to train all weights");
+  no("vlm", "vision models (model.vlm) are not supported: use a text model");
+  no("quantization", "FP8 and quantised training (model.quantization) is not supported yet: remove the key");
+  no("fp8", "FP8 training (model.fp8) is not supported yet: remove the key");
+  no("load_in_4bit",
+     "quantised base weights (model.load_in_4bit) are not supported: use bf16, f16 or f32 weights");
+  no("load_in_8bit",
+     "quantised base weights (model.load_in_8bit) are not supported: use bf16, f16 or f32 weights");
+  no("compile",
+     "model.compile has no meaning here: nothing is traced or compiled at run time, remove the key");
+  no("ac_offloading", "offloading of activations (model.ac_offloading) is not supported yet: use model.ac");
+  no("fsdp_cpu_offload", "model.fsdp_cpu_offload is not supported: remove the key");
+  no("optim_cpu_offload", "model.optim_cpu_offload is not supported: remove the key");
+  no("full_offload", "model.full_offload is not supported: remove the key");
+  no("reshard_after_forward", "weights are not sharded on one device: remove model.reshard_after_forward");
+  no("trust_remote_code", "rlcpp never runs code of a model repository: remove model.trust_remote_code");
+  no("moe_use_grouped_mm", "mixtures of experts (model.moe_*) are not supported yet: remove the key");
+  no("fused_lm_head_chunk_size",
+     "the head is always fused and chunked by tokens: use model.fused_lm_head_token_chunk_size");
+}
+
+model::Recompute ModelSection::recompute() const {
+  if (!ac.has_value()) return model::Recompute::kNone;
+  return ac->mode == "selective" ? model::Recompute::kSelective : model::Recompute::kFull;
+}
+
+void TokenizerSection::describe(config::Schema& s) {
+  s.field("name", name,
+          "Directory of the tokenizer (tokenizer.json, tokenizer_config.json); None: the model's.");
+  s.field("chat_template", chat_template, "Jinja template, as a file or as text; None: the tokenizer's.");
+  s.refused("trust_remote_code",
+            "rlcpp never runs code of a model repository: remove tokenizer.trust_remote_code");
+}
+
+std::string TokenizerSection::template_text() const {
+  if (!chat_template.has_value() || chat_template->empty()) return {};
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(*chat_template, ignored)) return durable::read_file(*chat_template);
+  if (chat_template->find('{') == std::string::npos) {
+    throw bad_input(
+        fmt::format("tokenizer.chat_template = \"{}\" is neither a file nor a template", *chat_template),
+        "there is no such file, and the text has no {{ or {%", "give the path of a .jinja file");
+  }
+  return *chat_template;
+}
+
+void WeightsSection::describe(config::Schema& s) {
+  s.field("dtype", dtype, "Type of the exported weights.").one_of({"bfloat16", "float32"});
+  s.field("save_format", save_format, "Format of the exported weights.").one_of({"safetensors"});
+  s.field("save_sharded", save_sharded, "Split files above 5 GiB; false: one file whatever its size.");
+  s.refused("save_adapter_separately",
+            "LoRA adapters are not supported yet: remove ckpt.weights.save_adapter_separately");
+}
+
+void CkptSection::describe(config::Schema& s) {
+  s.field("interval", interval,
+          "Steps between checkpoints; None: only at the end and when stopped by a signal.")
+      .at_least(1)
+      .in("steps")
+      .alias("save_steps");
+  s.field("resume_step", resume_step, "Continue from checkpoints/step_N of output_dir; -1: from the newest.")
+      .at_least(-1);
+  s.field("keep_last", keep_last, "Checkpoints to keep, newest first; None: all.")
+      .at_least(1)
+      .alias("save_total_limit");
+  s.field("keep_interval", keep_interval, "Also keep checkpoints whose step is a multiple of this.")
+      .at_least(1)
+      .in("steps");
+  s.section("weights", weights,
+            "Export weights/step_N in Hugging Face format with each checkpoint; None: do not.");
+  for (const char* key : {"skip_progress", "skip_scheduler", "skip_dataloader", "skip_optimizer"}) {
+    s.refused(key,
+              fmt::format("ckpt.{} is not supported: a resumed run continues everything, bit for bit", key));
+  }
+}
+
+void LogSection::describe(config::Schema& s) {
+  s.field("level", level, "Lowest level shown: debug, info, success, warn, error.")
+      .one_of({"debug", "info", "success", "warn", "error"});
+  s.field("file", file, "Also write the log to the run directory.");
+  s.refused("vf_level", "log.vf_level belongs to a library that rlcpp does not use: remove it");
+  s.refused("log_data", "log.log_data is not supported: --dry-run prints rendered samples");
+}
+
+void BenchSection::describe(config::Schema& s) {
+  s.field("output_json", output_json, "Write the result to this file, in the reference's schema.");
+}
+
+void RunSection::describe(config::Schema& s) {
+  s.field("output_dir", output_dir, "Directory of the run: configs, logs, metrics, checkpoints, weights.");
+  s.field("clean", clean,
+          "Remove what an earlier run left in output_dir; without it a used directory is refused.");
+  s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
+  s.field("memory_limit", memory_limit,
+          "Refuse to start if the memory plan is larger, e.g. 44GiB; None: the memory that is free.");
+  s.field("threads", threads, "CPU threads; 0: one a core. Results do not depend on it.")
+      .at_least(0)
+      .at_most(1024);
+  s.field("seed", seed, "Seed of random weights; with data.seed, of the order of the data.");
+  s.field("max_nonfinite_steps", max_nonfinite_steps,
+          "Steps in a row whose loss or gradient is not finite (they are skipped) before the run stops.")
+      .at_least(1)
+      .in("steps");
+}
+
+std::size_t RunSection::memory_limit_bytes() const {
+  return memory_limit.has_value() ? parse_bytes(*memory_limit, "memory_limit")
+                                  : host_memory_available_bytes();
+}
+
+void refuse_reference_keys(config::Schema& s) {
+  s.refused(
+      "wandb",
+      "Weights & Biases is not supported: metrics.jsonl and TensorBoard files are in the run directory");
+  s.refused("heartbeat", "heartbeat is not supported yet: remove the section");
+  s.refused("metrics_server",
+            "the Prometheus endpoint (metrics_server) is not supported yet: remove the section");
+  s.refused("memory_profiler_path",
+            "memory is planned and printed before the start: remove memory_profiler_path");
+  s.refused("trace_path", "trace_path is not supported yet: remove the key");
+  s.refused("dist_timeout_seconds",
+            "there is one process and nothing to wait for: remove dist_timeout_seconds");
+  s.refused("weights", "top-level weights is not a key: use ckpt.weights");
+}
+
+std::size_t parse_bytes(const std::string& text, const std::string& key) {
+  char* end = nullptr;
+  const double value = std::strtod(text.c_str(), &end);
+  std::string unit(end);
+  std::erase_if(unit, [](unsigned char c) { return std::isspace(c) != 0; });
+  double factor = 0;
+  for (const auto& [name, scale] : {std::pair<const char*, double>{"", 1.0},
+                                    {"B", 1.0},
+                                    {"KiB", 0x1p10},
+                                    {"MiB", 0x1p20},
+                                    {"GiB", 0x1p30},
+                                    {"TiB", 0x1p40},
+                                    {"kB", 1e3},
+                                    {"MB", 1e6},
+                                    {"GB", 1e9},
+                                    {"TB", 1e12}}) {
+    if (unit == name) factor = scale;
+  }
+  if (end == text.c_str() || factor == 0 || !std::isfinite(value) || value <= 0 || value * factor > 0x1p60) {
+    throw bad_input(fmt::format("{} = \"{}\" is not an amount of memory", key, text), {},
+                    "write it like 44GiB or 512MiB");
+  }
+  return static_cast<std::size_t>(value * factor);
+}
+
+LogOptions merged_log(LogOptions from_command_line, const LogSection& section) {
+  LogLevel level = LogLevel::kInfo;
+  if (section.level == "debug") level = LogLevel::kDebug;
+  if (section.level == "success") level = LogLevel::kSuccess;
+  if (section.level == "warn") level = LogLevel::kWarn;
+  if (section.level == "error") level = LogLevel::kError;
+  // -v and --quiet are for this run; the file's level is the usual one.
+  if (from_command_line.level == LogLevel::kInfo) from_command_line.level = level;
+  return from_command_line;
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,93 @@
+// Sections that every training command shares, with the reference's names and defaults (prime-rl
+// trainer/config.py and utils/config.py, January 2026). Features of the reference that do not exist here are
+// refused by name.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/config/schema.h"
+#include "base/log.h"
+#include "model/decoder.h"
+
+namespace rlcpp::app {
+
+struct AcSection {
+  std::string mode = "full";
+  std::int64_t freq = 1;
+  void describe(config::Schema& s);
+};
+
+struct DebugSection {
+  std::optional<std::int64_t> num_layers;
+  bool random_init = false;
+  void describe(config::Schema& s);
+};
+
+struct ModelSection {
+  std::string name = "Qwen/Qwen3-0.6B";
+  std::optional<std::int64_t> seq_len;
+  std::string attn = "auto", impl = "auto";
+  std::optional<AcSection> ac;
+  std::int64_t head_chunk = 256;
+  std::string optimization_dtype = "float32", reduce_dtype = "float32";
+  DebugSection debug;
+  void describe(config::Schema& s);
+  model::Recompute recompute() const;
+};
+
+struct TokenizerSection {
+  std::optional<std::string> name, chat_template;
+  void describe(config::Schema& s);
+  // The template's text: the key is a file, or the text itself. Empty: the tokenizer's own.
+  std::string template_text() const;
+};
+
+struct WeightsSection {
+  std::string dtype = "bfloat16";
+  std::string save_format = "safetensors";
+  bool save_sharded = true;
+  void describe(config::Schema& s);
+};
+
+struct CkptSection {
+  std::optional<std::int64_t> interval, resume_step, keep_last, keep_interval;
+  std::optional<WeightsSection> weights = WeightsSection{};
+  void describe(config::Schema& s);
+};
+
+struct LogSection {
+  std::string level = "info";
+  bool file = true;
+  void describe(config::Schema& s);
+};
+
+struct BenchSection {
+  std::optional<std::string> output_json;
+  void describe(config::Schema& s);
+};
+
+// Keys at the top of a training configuration.
+struct RunSection {
+  std::string output_dir = "outputs";
+  bool clean = false;
+  std::string device = "auto";
+  std::optional<std::string> memory_limit;  // "44GiB"
+  std::int64_t threads = 0;
+  std::int64_t seed = 0;
+  std::int64_t max_nonfinite_steps = 3;
+  void describe(config::Schema& s);        // adds its fields to the section it is called for
+  std::size_t memory_limit_bytes() const;  // the host's free memory if not set
+};
+
+// Declares the reference's top-level keys that are not supported (wandb, tracing, ...).
+void refuse_reference_keys(config::Schema& s);
+
+// "44GiB", "512 MiB", "2e9" (bytes). Throws bad_input naming `key`.
+std::size_t parse_bytes(const std::string& text, const std::string& key);
+
+// Options of the command line win over the section's level; see log.level.
+LogOptions merged_log(LogOptions from_command_line, const LogSection& section);
+
+}  // namespace rlcpp::app

@@ -1,0 +1,27 @@
+#include "app/run_curves.h"
+
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+namespace rlcpp::app {
+
+std::vector<monitor::Curve> read_curves(const std::string& run_dir, const std::string& producer,
+                                        const std::vector<std::string>& names) {
+  std::vector<monitor::Curve> curves(names.size());
+  for (std::size_t i = 0; i < names.size(); ++i) curves[i].name = names[i];
+  std::ifstream file(run_dir + "/metrics.jsonl");
+  for (std::string line; std::getline(file, line);) {
+    const auto json = nlohmann::json::parse(line, nullptr, false);
+    if (!json.is_object() || !json.contains("step") || json.value("producer", "") != producer) continue;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto value = json.find(names[i]);
+      if (value == json.end() || !value->is_number()) continue;
+      curves[i].x.push_back(json["step"].get<double>());
+      curves[i].y.push_back(value->get<double>());
+    }
+  }
+  return curves;
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,104 @@
+#include "app/run_directory.h"
+
+#include <unistd.h>
+
+#include <charconv>
+#include <chrono>
+#include <filesystem>
+#include <vector>
+
+#include <fmt/format.h>
+
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/rng.h"
+
+namespace rlcpp::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What runs write; --clean removes these and nothing else.
+constexpr const char* kEntries[] = {"checkpoints", "weights",  "metrics.jsonl", "tensorboard", "logs",
+                                    "nonfinite",   "rollouts", "evals",         "configs",     "run_default",
+                                    "broadcasts",  "loss.svg", "reward.svg",    "curves.svg"};
+
+bool has_content(const fs::path& path) {
+  std::error_code ignored;
+  if (!fs::exists(path, ignored)) return false;
+  return !fs::is_directory(path, ignored) || !fs::is_empty(path, ignored);
+}
+
+std::string make_run_id() {
+  const auto now = std::chrono::system_clock::now().time_since_epoch().count();
+  return fmt::format("{:08x}", static_cast<std::uint32_t>(mix64(static_cast<std::uint64_t>(now),
+                                                                static_cast<std::uint64_t>(getpid()))));
+}
+
+}  // namespace
+
+bool RunDirectory::used(const std::string& path) {
+  for (const char* entry : kEntries) {
+    if (std::string(entry) != "configs" && has_content(fs::path(path) / entry)) return true;
+  }
+  return false;
+}
+
+RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
+    : path_(std::move(path)), run_id_(make_run_id()) {
+  durable::FileLayer& files = durable::system_files();
+  std::error_code ignored;
+  if (fs::exists(path_, ignored) && !fs::is_directory(path_, ignored)) {
+    throw bad_input(fmt::format("output_dir = \"{}\" is a file", path_), {}, "choose another output_dir");
+  }
+  if (how == OpenRun::kFresh && used(path_)) {
+    throw bad_input(fmt::format("output_dir = \"{}\" was used by another run", path_),
+                    "it holds its metrics or checkpoints, which a new run would mix with its own",
+                    "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old run "
+                    "with --clean");
+  }
+  if (how == OpenRun::kClean) {
+    int removed = 0;
+    for (const char* entry : kEntries) {
+      const std::string target = path_ + "/" + entry;
+      if (!fs::exists(target, ignored)) continue;
+      if (fs::is_directory(target, ignored)) {
+        durable::remove_tree(files, target);
+      } else {
+        files.remove(target);
+      }
+      ++removed;
+    }
+    if (removed > 0) log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
+  }
+  durable::make_directories(files, path_);
+  for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);
+}
+
+void RunDirectory::write(const std::string& name, const std::string& content) const {
+  durable::write_file(durable::system_files(), path_ + "/" + name, content);
+}
+
+int RunDirectory::set_aside_after(std::int64_t step) const {
+  durable::FileLayer& files = durable::system_files();
+  int moved = 0;
+  for (const std::string& root : {checkpoints(), weights()}) {
+    std::error_code ignored;
+    if (!fs::is_directory(root, ignored)) continue;
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(root)) names.push_back(entry.path().filename().string());
+    for (const std::string& name : names) {
+      std::int64_t number = 0;
+      const char* end = name.data() + name.size();
+      if (!name.starts_with("step_")) continue;
+      const auto parsed = std::from_chars(name.data() + 5, end, number);
+      if (parsed.ec != std::errc() || parsed.ptr != end || number <= step) continue;
+      files.rename(root + "/" + name, fmt::format("{}/before-{}.{}", root, run_id_, name));
+      ++moved;
+    }
+    if (moved > 0) files.sync_directory(root);
+  }
+  return moved;
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,47 @@
+// The directory of a run, laid out as the reference does:
+//   configs/resolved.toml    every value with its origin          logs/<producer>.log
+//   metrics.jsonl            one line a step                      tensorboard/
+//   checkpoints/step_N/      to resume                            weights/step_N/   Hugging Face format
+//   nonfinite/               batches of skipped steps             loss.svg, ...     curves
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/log.h"
+
+namespace rlcpp::app {
+
+enum class OpenRun : std::uint8_t {
+  kFresh,   // refuses a directory that another run has used
+  kClean,   // removes what another run left there
+  kResume,  // continues it
+};
+
+class RunDirectory {
+ public:
+  // Throws bad_input if kFresh meets a used directory, environment_error if it cannot be written.
+  RunDirectory(std::string path, OpenRun how, Logger& log);
+
+  const std::string& path() const { return path_; }
+  std::string operator/(const std::string& name) const { return path_ + "/" + name; }
+  std::string checkpoints() const { return path_ + "/checkpoints"; }
+  std::string weights() const { return path_ + "/weights"; }
+  std::string nonfinite() const { return path_ + "/nonfinite"; }
+  // Names this process in temporary files.
+  const std::string& run_id() const { return run_id_; }
+
+  void write(const std::string& name, const std::string& content) const;  // whole or not at all
+
+  // A run resumed from `step` makes later steps anew: entries step_M with M > step under checkpoints and
+  // weights are renamed to before-<run id>.step_M, never deleted. Returns how many.
+  int set_aside_after(std::int64_t step) const;
+
+  // True if `path` holds something that a run wrote other than configs.
+  static bool used(const std::string& path);
+
+ private:
+  std::string path_, run_id_;
+};
+
+}  // namespace rlcpp::app

@@ -1,0 +1,135 @@
+#include "app/run_model.h"
+
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "model/checkpoint.h"
+
+namespace rlcpp::app {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool is_file(const std::string& path) {
+  std::error_code ignored;
+  return fs::is_regular_file(path, ignored);
+}
+
+bool has_weights(const std::string& dir) {
+  return is_file(dir + "/model.safetensors") || is_file(dir + "/model.safetensors.index.json");
+}
+
+}  // namespace
+
+std::string parameters_text(std::int64_t parameters) {
+  const auto n = static_cast<double>(parameters);
+  if (n >= 1e9) return fmt::format("{:.2f} B parameters", n / 1e9);
+  if (n >= 1e6) return fmt::format("{:.2f} M parameters", n / 1e6);
+  return fmt::format("{:.1f} k parameters", n / 1e3);
+}
+
+RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only) {
+  RunModel out;
+  std::error_code ignored;
+  std::string source;
+  if (fs::is_directory(section.name, ignored)) {
+    out.directory = section.name;
+    out.config = model::load_config(section.name);
+    out.random_init = section.debug.random_init || !has_weights(section.name);
+    source = !out.random_init ? "weights of " + section.name
+             : section.debug.random_init
+                 ? fmt::format("random weights (seed {})", seed)
+                 : fmt::format("random weights (seed {}): {} has no safetensors", seed, section.name);
+  } else if (const auto shapes = model::builtin_config(section.name)) {
+    if (!section.debug.random_init && !shapes_only) {
+      throw bad_input(
+          fmt::format("model.name = \"{}\" is not a directory here", section.name),
+          "its shapes are built in, its weights are not, and rlcpp does not download",
+          "download the model and give its directory, or train from scratch with --model.debug.random-init");
+    }
+    out.config = *shapes;
+    out.random_init = true;
+    source = fmt::format("built-in shapes of {}, random weights (seed {})", section.name, seed);
+  } else {
+    throw bad_input(
+        fmt::format("model.name = \"{}\" is neither a directory nor a built-in model", section.name),
+        fmt::format("built in are the shapes of: {}", fmt::join(model::builtin_model_ids(), ", ")),
+        "give a directory with config.json and safetensors");
+  }
+  if (section.debug.num_layers.has_value()) {
+    if (*section.debug.num_layers > out.config.num_layers) {
+      throw bad_input("model.debug.num_layers is larger than the model",
+                      fmt::format("{} > {}", *section.debug.num_layers, out.config.num_layers), "lower it");
+    }
+    if (!out.random_init && *section.debug.num_layers < out.config.num_layers) {
+      throw bad_input("model.debug.num_layers needs random weights",
+                      "the files hold more layers than would be built", "add --model.debug.random-init");
+    }
+    out.config.num_layers = *section.debug.num_layers;
+  }
+  out.text =
+      fmt::format("{}, {} layers of {}, vocabulary {}, {}; {}", model::architecture_of(out.config.family),
+                  out.config.num_layers, out.config.hidden_size, out.config.vocab_size,
+                  parameters_text(out.config.parameters()), source);
+  return out;
+}
+
+std::string tokenizer_directory(const TokenizerSection& section, const RunModel& model) {
+  const std::string dir = section.name.value_or(model.directory);
+  if (dir.empty()) {
+    throw bad_input("there is no tokenizer", "model.name gives shapes only, and tokenizer.name is not set",
+                    "set tokenizer.name to a directory with tokenizer.json");
+  }
+  if (!is_file(dir + "/tokenizer.json") && !is_file(dir)) {
+    throw bad_input(fmt::format("{} has no tokenizer.json", dir),
+                    section.name.has_value() ? "tokenizer.name names this directory"
+                                             : "the tokenizer is looked for beside the model",
+                    "set tokenizer.name to a directory with tokenizer.json");
+  }
+  return dir;
+}
+
+void require_positions(const RunModel& model, std::int64_t seq_len, const std::string& key) {
+  if (seq_len <= model.config.max_position) return;
+  throw bad_input(fmt::format("{} = {} is longer than the model", key, seq_len),
+                  fmt::format("config.json gives it max_position_embeddings = {}", model.config.max_position),
+                  fmt::format("set {} to {} or less", key, model.config.max_position));
+}
+
+void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
+                        const std::string& tokenizer_dir) {
+  if (tokenizer_size <= model.config.vocab_size) return;
+  throw bad_input(
+      fmt::format("the tokenizer of {} has more tokens than the model", tokenizer_dir),
+      fmt::format("{} ids, and the embedding has {} rows", tokenizer_size, model.config.vocab_size),
+      "use the tokenizer that belongs to the model, or a config.json with a larger vocab_size");
+}
+
+ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
+                        std::int64_t positions) {
+  ModelRegions regions;
+  regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", DType::kF32);
+  regions.packed = model::plan_packed(config, ctx, plan);
+  regions.rope = model::plan_rope(config, plan, positions);
+  return regions;
+}
+
+ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions) {
+  return {model::make_weight_set(config, arena, regions.weights),
+          model::make_packed_set(config, arena, regions.packed),
+          model::make_rope(config, arena, regions.rope)};
+}
+
+void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
+                  ThreadPool& pool) {
+  if (model.random_init) {
+    model::init_random(model.config, weights, static_cast<std::uint64_t>(seed));
+  } else {
+    model::load_weights(model.config, model.directory, weights, &pool);
+  }
+}
+
+}  // namespace rlcpp::app

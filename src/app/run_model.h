@@ -1,0 +1,52 @@
+// The model of a run: where it comes from, its memory, its weights.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "app/run_config.h"
+#include "model/decoder.h"
+#include "ops/context.h"
+#include "tensor/arena.h"
+
+namespace rlcpp::app {
+
+struct RunModel {
+  model::ModelConfig config;
+  std::string directory;  // empty: built-in shapes
+  bool random_init = false;
+  std::string text;  // one line for the banner
+};
+
+// Finds the model that `section.name` means: a directory, or the id of built-in shapes if weights are to be
+// random. `shapes_only` (benchmarks) takes built-in shapes without asking for random_init. Throws bad_input.
+RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only);
+
+// The directory that the tokenizer is loaded from. Throws bad_input if there is none.
+std::string tokenizer_directory(const TokenizerSection& section, const RunModel& model);
+
+// Throws bad_input if a row is longer than the model's positions, with the key that sets it.
+void require_positions(const RunModel& model, std::int64_t seq_len, const std::string& key);
+// Throws bad_input if the tokenizer has ids that the embedding has no row for.
+void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size, const std::string& tokenizer_dir);
+
+struct ModelRegions {
+  model::WeightRegions weights, packed;
+  model::RopeRegions rope;
+};
+ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
+                        std::int64_t positions);
+
+struct ModelMemory {
+  model::WeightSet weights, packed;
+  model::RopeTables rope;
+};
+ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions);
+// Loads or initialises the weights; the trainer packs them.
+void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
+                  ThreadPool& pool);
+
+// "0.6 B parameters", "1.02 M parameters".
+std::string parameters_text(std::int64_t parameters);
+
+}  // namespace rlcpp::app

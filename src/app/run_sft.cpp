@@ -1,0 +1,392 @@
+#include "app/run_sft.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstdio>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/run_checkpoints.h"
+#include "app/run_console.h"
+#include "app/run_curves.h"
+#include "app/run_directory.h"
+#include "app/run_sft_data.h"
+#include "base/error.h"
+#include "base/signals.h"
+#include "monitor/metrics.h"
+
+namespace rlcpp::app {
+namespace {
+
+const char* const kProducer = "trainer";
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
+// Everything of one run between the plan and the end.
+class SftRun {
+ public:
+  SftRun(const SftConfig& config, const Invocation& invocation, const SftHooks& hooks, Logger& log)
+      : config_(config),
+        invocation_(invocation),
+        hooks_(hooks),
+        log_(log),
+        max_steps_(config.max_steps.value_or(-1)) {}
+
+  SftOutcome run(const config::Loaded& loaded);
+
+ private:
+  void prepare();
+  void open_directory(const config::Loaded& loaded);
+  void start_or_resume();
+  void train();
+  void one_step();
+  void report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds);
+  double validate(std::int64_t step);
+  void save();
+  SftOutcome finish();
+  std::vector<std::string> next_commands(bool interrupted) const;
+
+  SftConfig config_;
+  const Invocation& invocation_;
+  const SftHooks& hooks_;
+  Logger& log_;
+  std::int64_t max_steps_;
+
+  RunModel model_;
+  DeviceChoice device_;
+  std::unique_ptr<ThreadPool> pool_;
+  ops::Context ctx_;
+  SftData data_;
+  train::TrainerOptions options_;
+  MemoryPlan plan_;
+  ModelRegions model_regions_;
+  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+
+  std::unique_ptr<RunDirectory> directory_;  // null with --bench
+  std::unique_ptr<Checkpoints> checkpoints_;
+  std::unique_ptr<Arena> arena_;
+  ModelMemory memory_;
+  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<data::BatchLoader> loader_;
+  std::unique_ptr<monitor::MetricsWriter> metrics_;
+
+  train::Progress progress_;
+  std::string cursor_;
+  monitor::Eta eta_;
+  double begin_ = now(), last_end_ = 0, save_seconds_ = 0;
+  std::int64_t here_ = 0;  // steps of this process
+  std::vector<double> losses_;
+  std::vector<std::pair<std::int64_t, double>> val_losses_;
+  int signal_ = 0;
+};
+
+void SftRun::prepare() {
+  config_.validate();
+  model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
+  require_positions(model_, config_.data.seq_len, "data.seq_len");
+  device_ = choose_device(config_.run.device);
+  pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
+  ctx_ = ops::make_context(device_.device, *pool_);
+  data_ = open_sft_data(config_, model_, log_);
+
+  options_.optim = config_.optim;
+  options_.scheduler = config_.scheduler;
+  options_.loss.type = "cross_entropy";
+  options_.max_steps = max_steps_;
+  options_.max_tokens = config_.data.micro_batch_tokens();
+  options_.head_chunk = config_.model.head_chunk;
+  options_.recompute = config_.model.recompute();
+  options_.max_nonfinite_steps = config_.run.max_nonfinite_steps;
+  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.data.seq_len);
+  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  std::vector<std::string> cheaper;
+  if (config_.data.micro_batch_size > 1)
+    cheaper.push_back("--data.micro-batch-size 1: activations of one row, same result, little slower");
+  if (!config_.model.ac.has_value())
+    cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
+  cheaper.push_back("--data.seq-len: shorter rows");
+  plan_.require_fits(config_.run.memory_limit_bytes(), cheaper);
+}
+
+void SftRun::open_directory(const config::Loaded& loaded) {
+  const bool resuming = config_.ckpt.has_value() && config_.ckpt->resume_step.has_value();
+  if (invocation_.dry_run && RunDirectory::used(config_.run.output_dir) && (resuming || config_.run.clean)) {
+    // Nothing of the earlier run is touched: only what would be continued is looked up.
+    if (resuming)
+      train::resolve_resume_step(config_.run.output_dir + "/checkpoints", *config_.ckpt->resume_step,
+                                 nullptr);
+    return;
+  }
+  directory_ = std::make_unique<RunDirectory>(config_.run.output_dir,
+                                              config_.run.clean ? OpenRun::kClean
+                                              : resuming        ? OpenRun::kResume
+                                                                : OpenRun::kFresh,
+                                              log_);
+  if (config_.log.file && !invocation_.dry_run) log_.open_file(*directory_ / "logs/trainer.log");
+  directory_->write("configs/resolved.toml", config::to_toml(config::describer(config_), &loaded.origins));
+  options_.dump_dir = directory_->nonfinite();
+  checkpoints_ =
+      std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.hash(),
+                                    data_.tokenizer != nullptr ? data_.tokenizer->directory() : "", log_);
+}
+
+void SftRun::start_or_resume() {
+  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  memory_ = make_model(model_.config, *arena_, model_regions_);
+  const std::optional<std::int64_t> resume =
+      checkpoints_ != nullptr ? checkpoints_->resume_step() : std::nullopt;
+  if (!resume.has_value()) fill_weights(model_, memory_.weights, config_.run.seed, *pool_);
+  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
+                                              memory_.weights, memory_.packed, memory_.rope);
+  data::LoaderOptions loading;
+  loading.batch_size = config_.data.batch_size;
+  loading.micro_batch_size = config_.data.micro_batch_size;
+  loading.seq_len = config_.data.seq_len;
+  loader_ = std::make_unique<data::BatchLoader>(data_.source, loading);
+  if (resume.has_value()) {
+    const train::Restored restored = checkpoints_->resume(*resume, *trainer_);
+    progress_ = restored.progress;
+    cursor_ = nlohmann::ordered_json::parse(restored.extra).at("data").dump();
+    loader_->restore(cursor_);
+  }
+  if (directory_ != nullptr) {
+    metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
+  }
+}
+
+double SftRun::validate(std::int64_t step) {
+  const double begin = now();
+  const double loss = trainer_->evaluate(data_.validation);
+  val_losses_.emplace_back(step, loss);
+  log_.success(fmt::format("{}  validation loss {:.4f}  perplexity {}  {:.2f} s",
+                           step_counter(step, max_steps_), loss, monitor::compact(std::exp(loss)),
+                           now() - begin));
+  return loss;
+}
+
+void SftRun::save() {
+  if (checkpoints_ == nullptr || !checkpoints_->enabled()) return;
+  const double begin = now();
+  train::CheckpointContent content;
+  content.progress = progress_;
+  nlohmann::ordered_json extra;
+  extra["data"] = cursor_.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json::parse(cursor_);
+  content.extra = extra.dump();
+  if (metrics_ != nullptr) metrics_->flush();
+  checkpoints_->save(*trainer_, std::move(content));
+  save_seconds_ = now() - begin;
+}
+
+void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
+  const double rate = static_cast<double>(step.result.tokens) / step.interval_seconds;
+  metrics.set("time/step", step.interval_seconds);
+  metrics.set("time/forward_backward", step.step_seconds);
+  metrics.set("time/load_data", load_seconds);
+  metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("perf/throughput", rate);
+  metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
+  save_seconds_ = 0;
+  if (metrics_ != nullptr) metrics_->write(step.step, metrics);
+  eta_.step(step.interval_seconds);
+  const std::string eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
+  const train::StepResult& r = step.result;
+  if (r.skipped) {
+    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(step.step, max_steps_),
+                          r.loss, r.grad_norm));
+    return;
+  }
+  log_.success(fmt::format("{}  loss {:.4f}  grad {:.2f}  lr {:.1e}  {} tok/s  mem {}  {:.2f} s  eta {}",
+                           step_counter(step.step, max_steps_), r.loss, r.grad_norm, r.lr,
+                           monitor::compact(rate), monitor::gib(static_cast<double>(step.peak_memory_bytes)),
+                           step.interval_seconds, eta));
+}
+
+void SftRun::one_step() {
+  const double load_begin = now();
+  const data::StepBatch batch = loader_->next();
+  const double step_begin = now();
+  SftStep step;
+  step.result = trainer_->step(batch.micro_batches);
+  const double end = now();
+  cursor_ = batch.cursor;
+  progress_.step += 1;
+  progress_.total_tokens = batch.statistics.tokens;
+  progress_.total_samples = batch.statistics.samples;
+  ++here_;
+  losses_.push_back(step.result.loss);
+
+  step.step = progress_.step;
+  step.step_seconds = end - step_begin;
+  step.row_tokens = config_.data.batch_size * config_.data.seq_len;
+  for (const data::MicroBatch& micro : batch.micro_batches) {
+    for (std::size_t d = 0; d + 1 < micro.cu_seqlens.size(); ++d) {
+      step.document_lengths.push_back(micro.cu_seqlens[d + 1] - micro.cu_seqlens[d]);
+    }
+  }
+  step.peak_memory_bytes = peak_resident_bytes();
+  monitor::Metrics metrics = step.result.metrics;
+  metrics.set("progress/epoch", batch.epoch);
+  metrics.set("progress/num_samples", static_cast<double>(batch.statistics.samples));
+  metrics.set("progress/num_tokens", static_cast<double>(batch.statistics.tokens));
+  metrics.set("progress/padding", batch.padding);
+  metrics.set("progress/samples_cut", static_cast<double>(batch.statistics.cut));
+  metrics.set("progress/samples_skipped", static_cast<double>(batch.statistics.skipped));
+  const bool last = progress_.step == max_steps_;
+  if (!data_.validation.empty() && (last || progress_.step % config_.val->interval == 0)) {
+    const double loss = validate(progress_.step);
+    metrics.set("val/loss", loss);
+    metrics.set("val/perplexity", std::exp(loss));
+  }
+  const double interval_end = now();
+  step.interval_seconds = interval_end - (last_end_ > 0 ? last_end_ : load_begin);
+  last_end_ = interval_end;
+  report_step(step, std::move(metrics), step_begin - load_begin);
+  if (hooks_.on_step) hooks_.on_step(step);
+}
+
+void SftRun::train() {
+  if (config_.val.has_value() && config_.val->eval_on_start && progress_.step == 0) {
+    const double loss = validate(0);
+    monitor::Metrics metrics;
+    metrics.set("val/loss", loss);
+    metrics.set("val/perplexity", std::exp(loss));
+    if (metrics_ != nullptr) metrics_->write(0, metrics);
+  }
+  while (max_steps_ < 0 || progress_.step < max_steps_) {
+    signal_ = stop_signal();
+    if (signal_ != 0) break;
+    one_step();
+    if (checkpoints_ != nullptr && checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+  }
+  save();
+}
+
+std::vector<std::string> SftRun::next_commands(bool interrupted) const {
+  std::vector<std::string> next;
+  if (directory_ == nullptr || !config_.ckpt.has_value()) return next;
+  std::vector<std::string> words = invocation_.command_line;
+  if (words.empty()) words = {"rlcpp", "sft"};
+  const std::string again =
+      command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean"}) + " --ckpt.resume-step -1";
+  if (interrupted) return {again};
+  const std::string weights = checkpoints_->weights_dir();
+  if (!weights.empty()) {
+    next.push_back(fmt::format("{} rl @ configs/rl/reverse-text.toml --model.name {}",
+                               shell_quote(words.front()), shell_quote(weights)));
+  }
+  if (max_steps_ > 0) {
+    next.push_back(command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean", "--max-steps"}) +
+                   fmt::format(" --ckpt.resume-step -1 --max-steps {}", 2 * max_steps_));
+  }
+  return next;
+}
+
+SftOutcome SftRun::finish() {
+  SftOutcome out;
+  out.steps = progress_.step;
+  out.seconds = now() - begin_;
+  if (signal_ == SIGINT) out.exit = ExitCode::kInterrupted;
+  if (signal_ == SIGTERM) out.exit = ExitCode::kTerminated;
+  if (!losses_.empty()) {
+    out.first_loss = losses_.front();
+    out.last_loss = losses_.back();
+  }
+  if (!val_losses_.empty()) out.val_loss = val_losses_.back().second;
+  if (directory_ == nullptr) return out;
+  out.run_dir = directory_->path();
+  out.weights_dir = checkpoints_->weights_dir();
+  metrics_->flush();
+
+  std::vector<monitor::Curve> curves =
+      read_curves(out.run_dir, kProducer, {"loss/mean", "val/loss", "optim/lr", "optim/grad_norm"});
+  curves[0].name = "training";
+  curves[1].name = "validation";
+  RunResult result;
+  if (!curves[0].y.empty()) result.curves.push_back({"loss", curves[0].y});
+  std::vector<monitor::Curve> shown = {curves[0]};
+  if (!curves[1].y.empty()) shown.push_back(curves[1]);
+  const std::string svg =
+      monitor::svg("SFT of " + config_.model.name, {{"Loss", "step", "nats per token", shown},
+                                                    {"Learning rate", "step", "", {curves[2]}},
+                                                    {"Gradient norm", "step", "", {curves[3]}}});
+  directory_->write("loss.svg", svg);
+
+  const bool interrupted = signal_ != 0;
+  result.title = interrupted ? fmt::format("SFT stopped by {} after step {}",
+                                           signal_ == SIGINT ? "SIGINT" : "SIGTERM", out.steps)
+                             : "SFT finished";
+  result.rows.push_back(
+      {"steps",
+       fmt::format("{}{}", out.steps, here_ == out.steps ? "" : fmt::format(" ({} of them now)", here_))});
+  if (!curves[0].y.empty())
+    result.rows.push_back({"loss", fmt::format("{:.4f} -> {:.4f}", curves[0].y.front(), curves[0].y.back())});
+  if (out.val_loss.has_value())
+    result.rows.push_back({"validation loss", fmt::format("{:.4f}", *out.val_loss)});
+  result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
+  result.rows.push_back({"samples", fmt::format("{}", progress_.total_samples)});
+  if (const auto skipped = trainer_->state().skipped; skipped > 0)
+    result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
+  result.rows.push_back({"time", monitor::duration(out.seconds)});
+  if (const auto saved = checkpoints_->last_saved())
+    result.rows.push_back({"checkpoint", train::step_directory(directory_->checkpoints(), *saved)});
+  if (!out.weights_dir.empty()) result.rows.push_back({"weights", out.weights_dir});
+  if (!config_.ckpt.has_value()) result.rows.push_back({"weights", "not saved: ckpt is None"});
+  result.rows.push_back({"curves", *directory_ / "loss.svg"});
+  result.next = next_commands(interrupted);
+  print(invocation_.json ? result_json(result) : result_text(result));
+  return out;
+}
+
+SftOutcome SftRun::run(const config::Loaded& loaded) {
+  prepare();
+  if (!config_.bench.has_value()) open_directory(loaded);
+  Banner banner;
+  banner.command = "sft";
+  banner.device = device_.why;
+  banner.model = model_.text;
+  banner.data = data_.text;
+  banner.overrides = overrides(config::describer(config_), loaded.origins);
+  banner.plan = plan_.table(config_.run.memory_limit_bytes());
+  banner.run_dir = directory_ != nullptr ? directory_->path() : "";
+  print_banner(banner, log_);
+  for (const std::string& note : loaded.notes) log_.info(note);
+  if (invocation_.dry_run) {
+    print(sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout));
+    log_.success("dry run: everything fits; leave out --dry-run to start");
+    return {};
+  }
+  if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
+  start_or_resume();
+  begin_ = now();
+  train();
+  return finish();
+}
+
+}  // namespace
+
+SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
+                   const SftHooks& hooks) {
+  config.apply_bench();
+  Logger log(merged_log(invocation.log, config.log));
+  install_signal_handlers();
+  SftRun run(config, invocation, hooks, log);
+  if (!invocation.dry_run) return run.run(loaded);
+  try {
+    return run.run(loaded);
+  } catch (const Error& e) {
+    // A dry run answers with 0 or 2, whatever the reason.
+    throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
+  }
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,90 @@
+// Supervised fine-tuning as a call: what `rlcpp sft` does after its arguments are read, and what benchmarks
+// drive.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/command.h"
+#include "app/run_config.h"
+#include "app/run_model.h"
+#include "data/config.h"
+#include "train/trainer.h"
+
+namespace rlcpp::app {
+
+struct ValDataSection {
+  std::optional<std::string> name;  // None: data.name
+  std::vector<std::string> splits = {"validation"};
+  std::optional<std::int64_t> max_examples;
+  void describe(config::Schema& s);
+};
+
+struct ValSection {
+  std::int64_t interval = 50;
+  bool eval_on_start = false;
+  ValDataSection data;
+  void describe(config::Schema& s);
+};
+
+struct SftConfig {
+  ModelSection model;
+  TokenizerSection tokenizer;
+  data::DataConfig data;
+  std::optional<ValSection> val;
+  train::OptimConfig optim;
+  train::SchedulerConfig scheduler;
+  std::optional<CkptSection> ckpt = CkptSection{};
+  LogSection log;
+  std::optional<BenchSection> bench;
+  std::optional<std::int64_t> max_steps;
+  RunSection run;
+
+  void describe(config::Schema& s);
+  // With `bench`: fake data, no files, four steps unless max_steps says otherwise.
+  void apply_bench();
+  void validate() const;  // cross-checks; throws bad_input
+  // Of everything that decides the result: not of where it is written, how long it runs, or how it is
+  // watched.
+  std::string hash() const;
+};
+
+struct SftFacts {
+  RunModel model;
+  Device device;
+  std::size_t planned_bytes = 0;
+};
+
+struct SftStep {
+  std::int64_t step = 0;        // steps done, this one included
+  double step_seconds = 0;      // the step alone: forward, backward, update
+  double interval_seconds = 0;  // from the end of the step before: with data, logging and saving
+  std::int64_t row_tokens = 0;  // batch_size * seq_len
+  std::vector<std::int64_t> document_lengths;
+  train::StepResult result;
+  std::size_t peak_memory_bytes = 0;
+};
+
+struct SftHooks {
+  std::function<void(const SftFacts&)> on_start;  // the plan fits, nothing is allocated yet
+  std::function<void(const SftStep&)> on_step;
+};
+
+struct SftOutcome {
+  ExitCode exit = ExitCode::kDone;
+  std::int64_t steps = 0;                // of the whole run, earlier processes included
+  double first_loss = 0, last_loss = 0;  // of this process
+  std::optional<double> val_loss;
+  double seconds = 0;
+  std::string run_dir, weights_dir;  // empty: none written
+};
+
+// `invocation` gives logging, --dry-run, --json and the command line; `origins` where values came from.
+// Prints the banner and step lines to the log, the result (or the dry run's samples) to stdout.
+SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
+                   const SftHooks& hooks = {});
+
+}  // namespace rlcpp::app

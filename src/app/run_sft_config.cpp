@@ -1,0 +1,87 @@
+// The keys of `rlcpp sft` (prime-rl trainer/sft/config.py, January 2026) and their cross-checks.
+#include <fmt/format.h>
+
+#include "app/run_console.h"
+#include "app/run_sft.h"
+#include "base/error.h"
+#include "train/schedule.h"
+
+namespace rlcpp::app {
+
+void ValDataSection::describe(config::Schema& s) {
+  s.field("name", name, "Data set, as data.name; None: data.name.");
+  s.field("splits", splits, "Files <split>.jsonl to read from a directory.");
+  s.field("max_examples", max_examples, "Use only the first rows; None: all.").at_least(1).in("rows");
+}
+
+void ValSection::describe(config::Schema& s) {
+  s.field("interval", interval, "Steps between validations; the last step is always validated.")
+      .at_least(1)
+      .in("steps")
+      .alias("eval_steps");
+  s.field("eval_on_start", eval_on_start, "Also validate before the first step.");
+  s.section("data", data, "The validation set. It is packed like the training rows, never shuffled.");
+}
+
+void SftConfig::describe(config::Schema& s) {
+  s.section("model", model, "The model and how it is computed.");
+  s.section("tokenizer", tokenizer, "The tokenizer and its chat template.");
+  s.section("data", data, "What is trained on.");
+  s.section("val", val, "Validation loss; None: no validation.");
+  s.section("optim", optim, "The optimizer.");
+  s.section("scheduler", scheduler, "The learning-rate schedule.");
+  s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
+  s.section("log", log, "The log.");
+  s.section("bench", bench, "Benchmark: fake data of full length, no files, a table at the end.");
+  s.field("max_steps", max_steps, "Optimizer steps of the run; None: until stopped by a signal. --bench: 4.")
+      .at_least(1)
+      .in("steps");
+  run.describe(s);
+  refuse_reference_keys(s);
+  s.refused("loss_impl", "there is one fused head for every loss: remove loss_impl");
+  s.refused("deployment", "sft runs in one process: remove the section deployment");
+  s.refused("slurm", "sft does not submit jobs: start it from your job script and remove the section slurm");
+}
+
+void SftConfig::apply_bench() {
+  if (!bench.has_value()) return;
+  data.type = "fake";
+  val.reset();
+  ckpt.reset();
+  if (!max_steps.has_value()) max_steps = 4;
+}
+
+void SftConfig::validate() const {
+  data.validate();
+  train::validate_schedule(scheduler, optim.lr, max_steps.value_or(-1));
+  if (model.seq_len.has_value() && *model.seq_len < data.seq_len) {
+    throw bad_input("data.seq_len is longer than model.seq_len",
+                    fmt::format("{} > {}", data.seq_len, *model.seq_len),
+                    "raise model.seq_len, or leave it out");
+  }
+  if (val.has_value() && data.type == "fake" && !val->data.name.has_value()) {
+    throw bad_input("val needs a data set", "data.type is fake, and val.data.name is not set",
+                    "set val.data.name, or remove the section val");
+  }
+  if (run.clean && ckpt.has_value() && ckpt->resume_step.has_value()) {
+    throw bad_input("clean and ckpt.resume_step contradict each other",
+                    "one removes what the other continues from", "remove one of them");
+  }
+}
+
+std::string SftConfig::hash() const {
+  SftConfig same = *this;
+  same.ckpt = CkptSection{};
+  same.log = LogSection{};
+  same.bench.reset();
+  same.val.reset();
+  const RunSection defaults;
+  same.run = defaults;
+  same.run.seed = run.seed;
+  // The schedules that decay depend on the length of the run; the constant one does not.
+  const bool decays = scheduler.type == "cosine" || (scheduler.type == "linear" && scheduler.decay_steps > 0);
+  if (!decays) same.max_steps.reset();
+  return config_hash(config::describer(same));
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,134 @@
+#include "app/run_sft_data.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/rng.h"
+#include "monitor/console.h"
+
+namespace rlcpp::app {
+namespace {
+
+constexpr std::size_t kCheckedText = std::size_t{64} << 20;
+
+// Both seeds change the order: a run with another `seed` sees other data first, and data.seed alone keeps the
+// weights.
+std::uint64_t order_seed(const SftConfig& config) {
+  return mix64(static_cast<std::uint64_t>(config.run.seed), static_cast<std::uint64_t>(config.data.seed));
+}
+
+std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const tokenizer::Tokenizer& tokenizer,
+                                             const std::string& name, const std::vector<std::string>& splits,
+                                             bool shuffle) {
+  data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
+  return std::make_shared<data::SftSource>(data::Dataset::open(name, splits), std::move(renderer), shuffle,
+                                           order_seed(config));
+}
+
+}  // namespace
+
+SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& log) {
+  SftData out;
+  if (config.data.type == "fake") {
+    data::FakeOptions fake;
+    fake.vocab_size = model.config.vocab_size;
+    fake.seq_len = config.data.seq_len;
+    fake.variable_length = config.data.length == "variable";
+    fake.random_ids = config.data.input_ids == "random";
+    fake.seed = order_seed(config);
+    out.source = std::make_shared<data::FakeSource>(fake);
+  }
+  const bool needs_tokenizer = config.data.type == "sft" || config.val.has_value();
+  if (needs_tokenizer) {
+    const std::string dir = tokenizer_directory(config.tokenizer, model);
+    out.tokenizer = std::make_unique<tokenizer::Tokenizer>(tokenizer::Tokenizer::load(dir));
+    require_vocabulary(model, out.tokenizer->vocab_size(), dir);
+  }
+  if (config.data.type == "sft") {
+    out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.splits, config.data.shuffle);
+    out.source = out.rows;
+    const std::int64_t checked = out.rows->check(kCheckedText);
+    if (checked < out.rows->rows()) {
+      log.info(fmt::format("checked the first {} of {} rows; later ones are checked when they are reached",
+                           checked, out.rows->rows()));
+    }
+    if (out.rows->split_rows() > 0) {
+      log.info(fmt::format(
+          "the chat template rewrites earlier turns: {} rows became several samples, so that each answer "
+          "stands behind the text that the model will see",
+          out.rows->split_rows()));
+    }
+    if (out.rows->unaligned_turns() > 0) {
+      log.warn(fmt::format("{} turns could not be found in the rendered text and are not trained",
+                           out.rows->unaligned_turns()));
+    }
+  }
+  if (config.val.has_value()) {
+    const auto& val = config.val->data;
+    const auto source =
+        open_source(config, *out.tokenizer, val.name.value_or(config.data.name), val.splits, false);
+    out.validation = data::one_pass(*source, config.data.seq_len, config.data.micro_batch_size,
+                                    val.max_examples.value_or(0));
+  }
+  const data::DataConfig& d = config.data;
+  out.text = config.data.type == "fake"
+                 ? fmt::format("fake, {} length, {} ids", d.length, d.input_ids)
+                 : fmt::format("{} ({} rows{})", d.name, out.rows->rows(), d.shuffle ? ", shuffled" : "");
+  out.text +=
+      fmt::format("; {} rows of {} tokens a step, {} at a time", d.batch_size, d.seq_len, d.micro_batch_size);
+  if (config.val.has_value()) {
+    std::int64_t documents = 0;
+    for (const auto& batch : out.validation) documents += batch.documents();
+    out.text += fmt::format("; validation of {} samples every {} steps", documents, config.val->interval);
+  }
+  return out;
+}
+
+std::string marked_text(const tokenizer::Tokenizer& tokenizer, const data::Sample& sample, bool colour) {
+  std::string text;
+  for (std::size_t begin = 0; begin < sample.ids.size();) {
+    std::size_t end = begin + 1;
+    while (end < sample.ids.size() && sample.mask[end] == sample.mask[begin]) ++end;
+    const std::string part = printable(tokenizer.decode(std::span(sample.ids).subspan(begin, end - begin)));
+    if (sample.mask[begin] == 0) {
+      text += part;
+    } else {
+      text += colour ? "\x1b[32m[[" + part + "]]\x1b[0m" : "[[" + part + "]]";
+    }
+    begin = end;
+  }
+  return text;
+}
+
+std::string sample_listing(SftData& data, std::int64_t seq_len, int count, bool colour) {
+  std::string text = "samples as they are trained; [[ ]] marks the tokens that the loss sees\n";
+  int shown = 0;
+  for (std::int64_t position = 0;
+       shown < count && position < std::max<std::int64_t>(data.source->rows(), count); ++position) {
+    for (const data::Sample& sample : data.source->at(position)) {
+      if (shown == count) break;
+      ++shown;
+      const auto trained = std::count(sample.mask.begin(), sample.mask.end(), 1);
+      const auto length = static_cast<std::int64_t>(sample.ids.size());
+      const std::string place = data.rows != nullptr ? data.rows->dataset().place(sample.index)
+                                                     : fmt::format("fake {}", sample.index);
+      text += fmt::format("\nsample {}  {}  {} tokens, {} trained{}\n", shown, place, length, trained,
+                          length > seq_len ? fmt::format(", cut to {}", seq_len) : "");
+      if (data.tokenizer != nullptr) {
+        text += "  " + marked_text(*data.tokenizer, sample, colour) + "\n";
+      } else {
+        const std::size_t some = std::min<std::size_t>(sample.ids.size(), 16);
+        text += fmt::format(
+            "  ids {}{}\n",
+            fmt::join(sample.ids.begin(), sample.ids.begin() + static_cast<std::ptrdiff_t>(some), " "),
+            some < sample.ids.size() ? " ..." : "");
+      }
+    }
+  }
+  return text;
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,55 @@
+// rlcpp sft: supervised fine-tuning.
+#include "app/command.h"
+#include "app/run_bench.h"
+#include "app/run_sft.h"
+
+namespace rlcpp::app {
+namespace {
+
+// --bench: the same run, its steps handed to the recorder.
+int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocation& invocation) {
+  config.apply_bench();
+  BenchRun record(*config.bench, {.type = "sft",
+                                  .model_name = config.model.name,
+                                  .seq_len = config.data.seq_len,
+                                  .micro_batches = config.data.batch_size,
+                                  .ac = config.model.ac,
+                                  .memory_limit = config.run.memory_limit.value_or("")});
+  SftHooks hooks;
+  hooks.on_start = [&](const SftFacts& facts) {
+    record.start(facts.model, facts.device, facts.planned_bytes);
+  };
+  hooks.on_step = [&](const SftStep& step) {
+    record.step({.step_seconds = step.step_seconds,
+                 .interval_seconds = step.interval_seconds,
+                 .tokens = step.row_tokens,
+                 .document_lengths = step.document_lengths,
+                 .loss = step.result.loss,
+                 .grad_norm = step.result.grad_norm,
+                 .peak_memory_bytes = step.peak_memory_bytes});
+  };
+  const SftOutcome outcome = run_sft(config, loaded, invocation, hooks);
+  if (outcome.exit == ExitCode::kDone && !invocation.dry_run) record.finish(invocation.json);
+  return static_cast<int>(outcome.exit);
+}
+
+}  // namespace
+
+Command sft_command() {
+  Command command;
+  command.name = "sft";
+  command.summary = "train a model on conversations (supervised fine-tuning)";
+  command.usage = "rlcpp sft @ FILE.toml [--key value ...]";
+  command.examples = {"rlcpp sft @ configs/sft/reverse-text.toml --output-dir outputs/sft",
+                      "rlcpp sft @ configs/sft/reverse-text.toml --dry-run"};
+  describe_options<SftConfig>(command);
+  command.run = [](const Invocation& invocation) {
+    SftConfig config;
+    const config::Loaded loaded = config::load(config::describer(config), invocation.arguments);
+    if (config.bench) return run_benchmark(config, loaded, invocation);
+    return static_cast<int>(run_sft(config, loaded, invocation).exit);
+  };
+  return command;
+}
+
+}  // namespace rlcpp::app
