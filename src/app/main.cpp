@@ -1,1 +1,111 @@
-int main() { return 0; }
+// The entry point: finds the command, runs it, prints an error once, leaves with the exit code of
+// base/error.h.
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <system_error>
+
+#include "app/cli_options.h"
+#include "app/cli_text.h"
+#include "app/command.h"
+#include "base/error.h"
+
+namespace rlcpp::app {
+namespace {
+
+const Command& find_command(const std::string& name, const std::vector<Command>& commands) {
+  for (const Command& command : commands) {
+    if (command.name == name) return command;
+  }
+  const std::string near = nearest_command(name, commands);
+  throw bad_input(
+      "there is no command \"" + printable(name) + "\"", {},
+      near.empty() ? "rlcpp --help lists the commands" : "the command probably meant is rlcpp " + near);
+}
+
+void print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+}
+
+int dispatch(CommandLine& line) {
+  const std::vector<Command> commands = all_commands();
+  std::string name = line.command;
+  if (name == "help") {
+    line.help = true;
+    name = line.invocation.arguments.empty() ? "" : line.invocation.arguments.front();
+  }
+  if (line.version) {
+    print(version_text(line.invocation.json));
+    return 0;
+  }
+  if (name.empty()) {
+    print(line.help ? main_help(commands) : overview(commands));
+    return 0;
+  }
+  const Command& command = find_command(name, commands);
+  if (line.help) {
+    print(command_help(command));
+    return 0;
+  }
+  return command.run(line.invocation);
+}
+
+bool reader_left() {
+  pollfd state{STDOUT_FILENO, POLLOUT, 0};
+  return poll(&state, 1, 0) == 1 && (state.revents & POLLERR) != 0;
+}
+
+// Results that did not reach stdout are a failure, unless the reader has simply seen enough (`| head`).
+void finish_stdout() {
+  errno = 0;
+  const bool failed = std::fflush(stdout) != 0 || std::ferror(stdout) != 0;
+  if (!failed || errno == EPIPE || reader_left()) return;
+  throw environment_error("the result could not be written to stdout",
+                          std::strerror(errno != 0 ? errno : EIO),
+                          "look at the disk or the file that stdout goes to");
+}
+
+// A reader that goes away makes a write fail, not the process die. A handler rather than SIG_IGN, because
+// programs we start would inherit the latter.
+void survive_closed_pipes() {
+  struct sigaction action {};
+  action.sa_handler = [](int) {};
+  action.sa_flags = SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  sigaction(SIGPIPE, &action, nullptr);
+}
+
+int run_process(const std::vector<std::string>& words) {
+  const Surroundings around = surroundings();
+  CommandLine line;
+  line.invocation.log.colour = use_colour(ColourChoice::kAuto, around, around.stderr_terminal);
+  try {
+    line = parse_command_line({words.begin() + 1, words.end()}, around);
+    line.invocation.command_line = words;
+    const int code = dispatch(line);
+    finish_stdout();
+    return code;
+  } catch (const std::exception& error) {
+    const auto* system = dynamic_cast<const std::system_error*>(&error);
+    if (system != nullptr && system->code() == std::errc::broken_pipe && reader_left()) return 0;
+    const Report report = report_error(error, line.invocation.log, words);
+    std::fflush(stdout);
+    std::fwrite(report.text.data(), 1, report.text.size(), stderr);
+    return report.exit_code;
+  }
+}
+
+}  // namespace
+}  // namespace rlcpp::app
+
+int main(int argc, char** argv) {
+  rlcpp::app::survive_closed_pipes();
+  std::vector<std::string> words(argv, argv + argc);
+  if (words.empty()) words.emplace_back("rlcpp");
+  return rlcpp::app::run_process(words);
+}

@@ -1,0 +1,17 @@
+// The commands of the binary. A new command is a file and one line here.
+#include "app/command.h"
+
+namespace rlcpp::app {
+
+std::vector<Command> all_commands() {
+  return {
+      sft_command(),
+      tokenize_command(),
+      bench_command(),
+      report_command(),
+      curves_command(),
+      config_command(),
+  };
+}
+
+}  // namespace rlcpp::app
