@@ -61,18 +61,21 @@ class Tokenizer {
 // among equals the one with the smallest left id, then right id (the rule of HF's BpeTrainer, so both learn
 // the same merges).
 struct TrainOptions {
-  // Of all tokens together, at least the alphabet + 3 special + added tokens; 0: exactly those, no merges.
+  // Of all tokens together, at least the alphabet + 3 special + added tokens; fewer if the text has no more
+  // pairs.
   std::int32_t vocab_size = 512;
   std::vector<std::string> added_tokens;  // kept whole, not special: e.g. <reversed_text>
   bool only_seen_bytes = false;  // alphabet of the corpus, the template and its role names, not all 256 bytes
-  std::int64_t min_frequency = 2;  // a rarer pair is not merged, even if the vocabulary stays smaller
+  bool merges = true;            // false: the alphabet alone, whose size vocab_size then only limits
+  std::int64_t min_frequency = 2;  // a rarer pair is not merged
   std::function<void(std::int64_t done, std::int64_t total)> progress =
       {};  // merges learned; called now and then
 };
 struct TrainResult {
   std::int32_t vocab_size = 0;
   std::int32_t alphabet = 0;
-  std::int32_t merges = 0;
+  std::int32_t learned = 0;  // tokens made by merges
+  std::int32_t merges = 0;   // at least as many: two can make the same token
 };
 TrainResult train_tokenizer(const std::vector<std::string>& texts, const TrainOptions& options,
                             const std::string& out_dir);

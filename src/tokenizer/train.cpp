@@ -163,18 +163,16 @@ TrainResult train_tokenizer(const std::vector<std::string>& texts, const TrainOp
   const std::map<std::string, std::int64_t> words = count_words(texts, matcher);
   const std::string alphabet = make_alphabet(words, options.only_seen_bytes);
   const std::size_t least = alphabet.size() + added.size();
-  std::int64_t learned_size = static_cast<std::int64_t>(alphabet.size());
-  if (options.vocab_size != 0) {
-    learned_size = options.vocab_size - static_cast<std::int64_t>(added.size());
-    if (learned_size < static_cast<std::int64_t>(alphabet.size())) {
-      throw bad_input(
-          fmt::format("vocab_size {} is too small", options.vocab_size),
-          fmt::format("{} bytes, {} special tokens and {} added tokens take {}", alphabet.size(),
-                      kSpecial.size(), options.added_tokens.size(), least),
-          fmt::format("give at least {}{}", least,
-                      options.only_seen_bytes ? "" : ", or only the bytes that occur (--characters)"));
-    }
+  const std::int64_t room = options.vocab_size - static_cast<std::int64_t>(added.size());
+  if (room < static_cast<std::int64_t>(alphabet.size())) {
+    throw bad_input(
+        fmt::format("vocab_size {} is too small", options.vocab_size),
+        fmt::format("{} bytes, {} special tokens and {} added tokens take {}", alphabet.size(),
+                    kSpecial.size(), options.added_tokens.size(), least),
+        fmt::format("give at least {}{}", least,
+                    options.only_seen_bytes ? "" : ", or only the bytes that occur (--characters)"));
   }
+  const std::int64_t learned_size = options.merges ? room : static_cast<std::int64_t>(alphabet.size());
   const LearnedBpe learned =
       learn_bpe(words, alphabet, learned_size, options.min_frequency, options.progress);
 
@@ -183,8 +181,12 @@ TrainResult train_tokenizer(const std::vector<std::string>& texts, const TrainOp
   durable::write_file(files, out_dir + "/tokenizer.json", tokenizer_json(learned, added).dump(2) + "\n");
   durable::write_file(files, out_dir + "/tokenizer_config.json",
                       config_json(learned.tokens.size(), added).dump(2) + "\n");
-  return {static_cast<std::int32_t>(learned.tokens.size() + added.size()),
-          static_cast<std::int32_t>(alphabet.size()), static_cast<std::int32_t>(learned.merges.size())};
+  TrainResult result;
+  result.vocab_size = static_cast<std::int32_t>(learned.tokens.size() + added.size());
+  result.alphabet = static_cast<std::int32_t>(alphabet.size());
+  result.learned = static_cast<std::int32_t>(learned.tokens.size() - alphabet.size());
+  result.merges = static_cast<std::int32_t>(learned.merges.size());
+  return result;
 }
 
 }  // namespace rlcpp::tokenizer
