@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <set>
 
 #include "base/error.h"
 
@@ -46,6 +47,10 @@ void check_tokens(const GroupRequest& request, const RequestLimits& limits) {
             fmt::format("the vocabulary of the model has ids 0 to {}", limits.vocab_size - 1),
             "use the tokenizer that belongs to the model");
   }
+  const std::set<std::int32_t> stops(request.stop_ids.begin(), request.stop_ids.end());
+  require(request.min_tokens <= 0 || static_cast<std::int64_t>(stops.size()) < limits.vocab_size, request,
+          fmt::format("min_tokens is {} and stop_ids holds the whole vocabulary", request.min_tokens),
+          "no token could be the first", "set min_tokens to 0 or remove stop_ids");
   for (const std::string& text : request.stop_strings) {
     require(!text.empty(), request, "stop_strings holds an empty string",
             "it would match before the first token", "remove it");

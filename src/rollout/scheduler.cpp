@@ -60,9 +60,7 @@ void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prom
     sequence.prompt_tokens = sequence.known();
     sequence.computed = 0;
     sequence.published = 0;
-    const std::int32_t most = std::min(sequence.known() + std::max(output_hint, 1), config_.max_model_len);
-    sequence.tokens.reserve(static_cast<std::size_t>(most));
-    sequence.pages.reserve(static_cast<std::size_t>(pages_for(most)));
+    sequence.most = std::min(sequence.known() + std::max(output_hint, 1), config_.max_model_len);
     place->second.members.push_back(handle);
     start_waiting(handle);
     handles.push_back(handle);
@@ -98,6 +96,8 @@ void Scheduler::stop_waiting(SequenceHandle handle) {
 void Scheduler::start_running(SequenceHandle handle) {
   Sequence& sequence = at(handle);
   sequence.status = SequenceStatus::kRunning;
+  sequence.tokens.reserve(static_cast<std::size_t>(sequence.most));
+  sequence.pages.reserve(static_cast<std::size_t>(pages_for(sequence.most)));
   auto place = running_.end();
   while (place != running_.begin() && at(*(place - 1)).arrival > sequence.arrival) --place;
   running_.insert(place, handle);
@@ -319,6 +319,8 @@ void Scheduler::remove(SequenceHandle handle) {
     stop_waiting(handle);
   }
   sequence.status = SequenceStatus::kAbsent;
+  sequence.tokens = {};  // memory follows what is there, not the longest queue there ever was
+  sequence.pages = {};
   free_slots_.push_back(handle);
   Group& group = group_of(handle);
   std::erase(group.members, handle);

@@ -40,6 +40,7 @@ struct Sequence {
   std::int32_t computed = 0;        // tokens whose keys and values are in `pages`
   std::vector<std::int32_t> pages;  // page i holds positions [i * page_size, (i + 1) * page_size)
   std::int32_t published = 0;       // leading full pages known to the prefix index
+  std::int32_t most = 0;            // tokens that memory is reserved for while it runs
   std::int32_t known() const { return static_cast<std::int32_t>(tokens.size()); }
   std::int32_t outputs() const { return known() - prompt_tokens; }
 };

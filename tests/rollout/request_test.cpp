@@ -55,6 +55,10 @@ TEST(Request, FieldsAreChecked) {
   expect_refused("min_tokens is 6", [](GroupRequest& r) { r.min_tokens = 6; });
   expect_refused("stop_ids", [](GroupRequest& r) { r.stop_ids = {10}; });
   expect_refused("stop_strings", [](GroupRequest& r) { r.stop_strings = {"ok", ""}; });
+  expect_refused("whole vocabulary", [](GroupRequest& r) {
+    r.min_tokens = 1;
+    for (std::int32_t id = 0; id < 10; ++id) r.stop_ids.push_back(id);
+  });
   RequestLimits no_bytes = kLimits;
   no_bytes.has_token_bytes = false;
   expect_refused(

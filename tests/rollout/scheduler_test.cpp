@@ -256,7 +256,8 @@ void run_random(Rng& rng, bool weights_change, std::int64_t* preemptions, std::i
 TEST(Scheduler, RandomTrafficIsExactFairAndLosesNothing) {
   Rng rng(test::fresh_seed());
   std::int64_t preemptions = 0, cached = 0;
-  for (int round = 0; round < 250; ++round) {
+  const int rounds = test::long_tier() ? 20000 : 250;
+  for (int round = 0; round < rounds; ++round) {
     run_random(rng, round % 2 == 1, &preemptions, &cached);
     if (HasFatalFailure() || HasNonfatalFailure()) FAIL() << "seed " << rng.seed() << ", round " << round;
   }
