@@ -93,10 +93,23 @@ void Buffer::exclude(const Example& example) {
   move(example, Pool::kExcluded);
 }
 
-bool Buffer::update(const Example& example, std::span<const double> rewards) {
+namespace {
+
+double mean_of(std::span<const double> rewards) {
   RLCPP_CHECK(!rewards.empty());
+  return std::accumulate(rewards.begin(), rewards.end(), 0.0) / static_cast<double>(rewards.size());
+}
+
+}  // namespace
+
+bool Buffer::keeps(std::span<const double> rewards) const {
+  const double mean = mean_of(rewards);
+  return !section_.online_difficulty_filtering || (mean != 0.0 && mean != 1.0);
+}
+
+bool Buffer::update(const Example& example, std::span<const double> rewards) {
+  const double mean = mean_of(rewards);
   const auto count = static_cast<std::int64_t>(rewards.size());
-  const double mean = std::accumulate(rewards.begin(), rewards.end(), 0.0) / static_cast<double>(count);
   groups_ += 1;
   rollouts_ += count;
   if (section_.easy_threshold.has_value() && mean >= *section_.easy_threshold) {
@@ -106,10 +119,9 @@ bool Buffer::update(const Example& example, std::span<const double> rewards) {
     move(example, Pool::kHard);
     evicted_hard_ += 1;
   }
-  if (!section_.online_difficulty_filtering) return true;
-  if (mean == 0.0) filtered_hard_ += count;
-  if (mean == 1.0) filtered_easy_ += count;
-  return mean != 0.0 && mean != 1.0;
+  const bool kept = keeps(rewards);
+  if (!kept) (mean == 0.0 ? filtered_hard_ : filtered_easy_) += count;
+  return kept;
 }
 
 monitor::Metrics Buffer::metrics() {

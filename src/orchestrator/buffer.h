@@ -31,7 +31,11 @@ class Buffer {
   // Throws runtime_failure if every example is in the easy or hard pool.
   Example sample();
 
-  // Takes note of the rewards of a finished group. False: online difficulty filtering drops it.
+  // False: online difficulty filtering drops a group of these rewards.
+  bool keeps(std::span<const double> rewards) const;
+  // Takes note of the rewards of a finished group and moves its example if it is too easy or too hard.
+  // Returns keeps(rewards). The scheduler calls it when its batch is full, in the order of the groups: what
+  // is drawn for a batch then does not depend on which group finished first.
   bool update(const Example& example, std::span<const double> rewards);
   // The example can never be used (its prompt is too long): never drawn again, in no pool.
   void exclude(const Example& example);

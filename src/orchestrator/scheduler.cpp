@@ -102,7 +102,9 @@ void Scheduler::finish(client::FinishedGroup finished, Batch& batch) {
     group.rollouts.push_back(std::move(rollout));
   }
   batch.score_seconds += seconds_since(start);
-  if (buffer_.update(group.example, rewards)) {
+  const bool keep = buffer_.keeps(rewards);
+  scored_.emplace(group.id, Scored{group.example, std::move(rewards)});
+  if (keep) {
     batch.groups.push_back(std::move(group));
   } else {
     batch.dropped_groups += 1;
@@ -151,8 +153,10 @@ Scheduler::Batch Scheduler::collect(const std::function<void(std::int64_t, std::
     }
   }
   abort_rest(batch);
+  for (const auto& [id, scored] : std::exchange(scored_, {})) buffer_.update(scored.example, scored.rewards);
   // By number rather than by time of completion: the batch then does not depend on how the engine schedules.
-  std::sort(batch.groups.begin(), batch.groups.end(), [](const Group& a, const Group& b) { return a.id < b.id; });
+  std::sort(batch.groups.begin(), batch.groups.end(),
+            [](const Group& a, const Group& b) { return a.id < b.id; });
   return batch;
 }
 

@@ -65,6 +65,11 @@ class Scheduler {
   SchedulerOptions options_;
   std::int64_t next_group_ = 0;
   std::map<std::int64_t, Group> in_flight_;
+  struct Scored {
+    Example example;
+    std::vector<double> rewards;
+  };
+  std::map<std::int64_t, Scored> scored_;  // of the batch being collected, by group
 };
 
 }  // namespace rlcpp::orchestrator
