@@ -21,6 +21,16 @@ int cores_of_this_process() {
 // the loops. After this many polls a worker goes to sleep, so that an idle process uses no processor time.
 constexpr int kPollsBeforeSleep = 20000;
 
+// Lower half of a ticket that lets nobody take a task.
+constexpr std::uint64_t kClosed = 0xffffffffU;
+
+constexpr std::uint32_t loop_of(std::uint64_t ticket) {
+  return static_cast<std::uint32_t>(ticket >> 32);
+}
+constexpr std::int64_t index_of(std::uint64_t ticket) {
+  return static_cast<std::int64_t>(ticket & kClosed);
+}
+
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) {
@@ -33,7 +43,6 @@ ThreadPool::~ThreadPool() {
   {
     const std::lock_guard lock(mutex_);
     stop_ = true;
-    generation_.fetch_add(1, std::memory_order_release);
   }
   wake_.notify_all();
   for (auto& worker : workers_) worker.join();
@@ -51,37 +60,59 @@ void ThreadPool::run_one(std::int64_t index) {
   }
 }
 
-void ThreadPool::run_tasks() {
-  for (std::int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) run_one(i);
-}
-
-void ThreadPool::work() {
-  std::uint64_t seen = 0;
+void ThreadPool::run_tasks(std::uint32_t loop) {
+  std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
   for (;;) {
-    int polls = 0;
-    while (generation_.load(std::memory_order_acquire) == seen) {
-      if (++polls < kPollsBeforeSleep) {
-        __builtin_ia32_pause();
-        continue;
-      }
-      std::unique_lock lock(mutex_);
-      wake_.wait(lock, [&] { return generation_.load(std::memory_order_relaxed) != seen; });
+    if (loop_of(ticket) != loop) return;
+    // A count of the next loop would be read only after that loop closed the ticket, and then the exchange
+    // fails.
+    const std::int64_t count = count_.load(std::memory_order_acquire);
+    const std::int64_t index = index_of(ticket);
+    if (index >= count) return;
+    if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel,
+                                       std::memory_order_acquire)) {
+      continue;
     }
-    seen = generation_.load(std::memory_order_acquire);
-    {
-      const std::lock_guard lock(mutex_);
-      if (stop_) return;
-    }
-    run_tasks();
-    if (busy_.fetch_sub(1, std::memory_order_acq_rel) == 1) {
+    run_one(index);
+    if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == count) {
       const std::lock_guard lock(mutex_);
       finished_.notify_one();
     }
+    ticket = ticket_.load(std::memory_order_acquire);
   }
+}
+
+void ThreadPool::work() {
+  std::uint32_t seen = 0;
+  for (;;) {
+    const auto called = [&] {
+      const std::uint64_t ticket = ticket_.load();
+      return stop_.load() || (loop_of(ticket) != seen && index_of(ticket) != index_of(kClosed));
+    };
+    for (int polls = 0; !called() && polls < kPollsBeforeSleep; ++polls) __builtin_ia32_pause();
+    if (!called()) {
+      std::unique_lock lock(mutex_);
+      ++sleepers_;  // before the last look at the ticket: whoever opens it later sees the sleeper
+      wake_.wait(lock, called);
+      --sleepers_;
+    }
+    if (stop_) return;
+    seen = loop_of(ticket_.load(std::memory_order_acquire));
+    run_tasks(seen);
+  }
+}
+
+void ThreadPool::await_tasks(std::int64_t count) {
+  const auto all_done = [&] { return done_.load(std::memory_order_acquire) == count; };
+  for (int polls = 0; !all_done() && polls < kPollsBeforeSleep; ++polls) __builtin_ia32_pause();
+  if (all_done()) return;
+  std::unique_lock lock(mutex_);
+  finished_.wait(lock, all_done);
 }
 
 void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::int64_t)>& task) {
   if (count <= 0) return;
+  RLCPP_CHECK(count < static_cast<std::int64_t>(kClosed));
   // Checked for every count and pool size: a nested loop must not work on one core and hang on two.
   RLCPP_CHECK(!in_use_.exchange(true, std::memory_order_acquire));
   struct Release {
@@ -93,22 +124,19 @@ void ThreadPool::parallel_for(std::int64_t count, const std::function<void(std::
     failure_ = nullptr;
     for (std::int64_t i = 0; i < count; ++i) run_one(i);
   } else {
-    {
-      const std::lock_guard lock(mutex_);
-      task_ = &task;
-      count_ = count;
-      failure_ = nullptr;
-      next_.store(0, std::memory_order_relaxed);
-      busy_.store(static_cast<int>(workers_.size()), std::memory_order_relaxed);
-      generation_.fetch_add(1, std::memory_order_release);
+    const std::uint32_t loop = loop_of(ticket_.load(std::memory_order_relaxed)) + 1;
+    ticket_.store((std::uint64_t{loop} << 32) | kClosed);
+    count_.store(count, std::memory_order_release);
+    done_.store(0, std::memory_order_relaxed);
+    task_ = &task;
+    failure_ = nullptr;
+    ticket_.store(std::uint64_t{loop} << 32);
+    if (sleepers_.load() > 0) {
+      { const std::lock_guard lock(mutex_); }  // one about to sleep has gone to sleep now
+      wake_.notify_all();
     }
-    wake_.notify_all();
-    run_tasks();
-    for (int polls = 0; busy_.load(std::memory_order_acquire) != 0 && polls < kPollsBeforeSleep; ++polls) {
-      __builtin_ia32_pause();
-    }
-    std::unique_lock lock(mutex_);
-    finished_.wait(lock, [&] { return busy_.load(std::memory_order_acquire) == 0; });
+    run_tasks(loop);
+    await_tasks(count);
   }
   task_ = nullptr;
   if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
