@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <new>
 #include <sstream>
+#include <string_view>
 #include <utility>
 
 #include "app/cli_options.h"
@@ -29,6 +30,10 @@ std::string first_example(const std::vector<Command>& commands) {
   }
   return "rlcpp --help";
 }
+
+constexpr const char* kWhatItIs =
+    "rlcpp trains language models after pre-training: supervised fine-tuning and reinforcement learning.\n"
+    "One binary; configuration in TOML files and flags.";
 
 constexpr std::pair<int, const char*> kExitCodes[] = {
     {0, "done"},
@@ -74,16 +79,20 @@ std::string exit_code_table() {
 }
 
 std::string overview(const std::vector<Command>& commands) {
-  return "rlcpp trains language models after pre-training: supervised fine-tuning and reinforcement "
-         "learning, one binary.\n\n" +
-         command_list(commands) + "\nFor example:\n  " + first_example(commands) +
-         "\n\nrlcpp --help says more; rlcpp COMMAND --help lists the options of a command.\n";
+  // The five that do the work; --help lists the others too.
+  std::vector<Command> shown;
+  for (const std::string_view name : {"sft", "rl", "tokenize", "bench", "report"}) {
+    for (const Command& command : commands) {
+      if (command.name == name) shown.push_back(command);
+    }
+  }
+  return std::string(kWhatItIs) + "\n\n" + command_list(shown) + "\nFor example:\n  " + first_example(shown) +
+         "\n\nrlcpp --help lists all commands; rlcpp COMMAND --help the options of one.\n";
 }
 
 std::string main_help(const std::vector<Command>& commands) {
-  return "rlcpp trains language models after pre-training: supervised fine-tuning and reinforcement "
-         "learning, one binary.\n\n"
-         "Usage\n  rlcpp COMMAND [@ FILE.toml ...] [--key VALUE ...]\n\nFor example\n  " +
+  return std::string(kWhatItIs) +
+         "\n\nUsage\n  rlcpp COMMAND [@ FILE.toml ...] [--key VALUE ...]\n\nFor example\n  " +
          first_example(commands) + "\n\nCommands\n" + command_list(commands) +
          "\nOptions of all commands, before or after the command\n" + global_options_text() +
          "\nConfiguration\n"

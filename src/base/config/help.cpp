@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "base/config/load.h"
 #include "base/config/scalar.h"
@@ -70,6 +71,10 @@ std::vector<Group> groups_of(const std::function<void(Schema&)>& describe) {
   return groups;
 }
 
+// Stands for a blank at which no line is broken.
+constexpr char kGlue = '\x01';
+
+// Lines of at most `width` bytes, broken at blanks; a word that is longer has a line of its own.
 std::vector<std::string> wrap(const std::string& text, std::size_t width) {
   std::vector<std::string> lines(1);
   std::size_t i = 0;
@@ -80,6 +85,7 @@ std::vector<std::string> wrap(const std::string& text, std::size_t width) {
     if (!word.empty()) lines.back() += (lines.back().empty() ? "" : " ") + word;
     i = end + 1;
   }
+  for (std::string& line : lines) std::replace(line.begin(), line.end(), kGlue, ' ');
   return lines;
 }
 
@@ -111,29 +117,36 @@ std::string plain_default(const KeyInfo& info) {
   return text;
 }
 
-// "[Default 128 tokens; at least 1]". Bounds that say nothing beyond the type are left out.
+// "[Default 128 tokens; at least 1]". What the type says already is left out.
 std::string facts(const KeyInfo& info) {
-  std::string text = "Default " + plain_default(info);
-  if (!info.unit.empty()) text += " " + info.unit;
+  const std::string value = plain_default(info);
+  const bool none = value == "None";
+  std::string text = "Default " + value;
+  if (!info.unit.empty()) text += (none ? ", in " : " ") + info.unit;
+  std::string allowed = info.allowed;
+  const std::string or_none = ", or None";
+  const bool optional = allowed.ends_with(or_none);
+  if (optional) allowed.erase(allowed.size() - or_none.size());
   static const std::vector<std::string> trivial = {
       "true or false", "an integer",        "a number",           "a string",
       "any keys",      "a list of strings", "a list of integers", "a list of numbers"};
-  std::string allowed = info.allowed;
-  for (const std::string& plain : trivial) {
-    if (allowed == plain) return "[" + text + "]";
-    if (allowed == plain + ", or None") return "[" + text + "; may be None]";
-  }
-  // The type stands beside the flag already: "an integer of at least 1" is "at least 1".
+  if (std::find(trivial.begin(), trivial.end(), allowed) != trivial.end()) allowed.clear();
+  // The type stands beside the flag: "an integer of at least 1" is "at least 1".
   for (const std::string_view type :
        {"an integer ", "a number ", "a list of integers ", "a list of numbers "}) {
     if (allowed.starts_with(type)) allowed.erase(0, type.size());
   }
   if (allowed.starts_with("of at ")) allowed.erase(0, 3);
-  return "[" + text + "; " + allowed + "]";
+  if (!allowed.empty()) text += "; " + allowed;
+  if (optional && !none) text += allowed.empty() ? "; may be None" : or_none;
+  return "[" + text + "]";
 }
 
-std::string sentence(const KeyInfo& info) {
-  return info.doc + (info.doc.empty() ? "" : " ") + facts(info);
+// The meaning and, in one piece if a line can hold it, the facts.
+std::vector<std::string> explanation(const KeyInfo& info, std::size_t width) {
+  std::string bracket = facts(info);
+  if (bracket.size() <= width) std::replace(bracket.begin(), bracket.end(), ' ', kGlue);
+  return wrap(info.doc + " " + bracket, width);
 }
 
 std::string escape_cell(const std::string& text) {
@@ -191,7 +204,7 @@ std::string help_text(const std::function<void(Schema&)>& describe) {
     }
     for (const KeyInfo& info : group.keys) {
       const std::string flag = flag_of(info);
-      const std::vector<std::string> lines = wrap(sentence(info), kWidth - indent);
+      const std::vector<std::string> lines = explanation(info, kWidth - indent);
       std::size_t first = 0;
       if (flag.size() <= column) {
         text += fmt::format("  {:<{}}  {}\n", flag, column, lines[0]);

@@ -1,0 +1,173 @@
+// The binary as a user meets it: what is on stdout, what on stderr, and the exit code.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "support.h"
+
+namespace rlcpp::test {
+namespace {
+
+std::string content(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path, std::ios::binary).rdbuf();
+  return text.str();
+}
+
+struct Outcome {
+  int code = -1;  // 128 + signal if it was killed
+  std::string out;
+  std::string err;
+};
+
+// Runs `rlcpp WORDS` through the shell, so that tests can redirect; `before` goes in front of the program.
+Outcome run(const std::string& words, const std::string& before = "") {
+  TemporaryDirectory dir;
+  const std::string line = "unset NO_COLOR FORCE_COLOR; { " + before + " '" RLCPP_BINARY "' " + words +
+                           "; } >'" + (dir / "out") + "' 2>'" + (dir / "err") + "' </dev/null";
+  const int status = std::system(line.c_str());
+  return {WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status), content(dir / "out"),
+          content(dir / "err")};
+}
+
+void expect_has(const std::string& text, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "no \"" << part << "\" in\n" << text;
+}
+
+TEST(Cli, AloneItSaysWhatItIs) {
+  const Outcome o = run("");
+  EXPECT_EQ(o.code, 0);
+  EXPECT_TRUE(o.err.empty()) << o.err;
+  expect_has(o.out, {"rlcpp trains language models", "  sft ", "  bench ", "For example:\n  rlcpp "});
+  EXPECT_LT(std::count(o.out.begin(), o.out.end(), '\n'), 24);
+}
+
+TEST(Cli, HelpIsComplete) {
+  const Outcome main = run("--help");
+  EXPECT_EQ(main.code, 0);
+  expect_has(main.out,
+             {"Usage", "Commands", "--color auto|always|never", "--dry-run", "Exit codes", " 75  ", "143  "});
+  EXPECT_EQ(run("help").out, main.out);
+  EXPECT_EQ(run("-h").out, main.out);
+  const Outcome config = run("config --help");
+  expect_has(config.out, {"rlcpp config: ", "Examples\n  rlcpp config ", "Usage", "--out STRING",
+                          "[Default docs/configuration.md]", "Exit codes"});
+  EXPECT_EQ(run("help config").out, config.out);
+  EXPECT_LT(config.out.find("Examples"), config.out.find("Usage"));
+}
+
+// Every command that is listed has two examples, a usage line and options, whatever it is.
+TEST(Cli, EveryCommandHasHelp) {
+  const std::string overview = run("--help").out;
+  std::istringstream lines(overview.substr(overview.find("\nCommands\n") + 10));
+  int commands = 0;
+  for (std::string line; std::getline(lines, line) && !line.empty();) {
+    ASSERT_TRUE(line.starts_with("  ")) << line;
+    const std::string name = line.substr(2, line.find(' ', 2) - 2);
+    const Outcome help = run(name + " --help");
+    EXPECT_EQ(help.code, 0) << name;
+    const std::size_t begin = help.out.find("Examples\n") + 9;
+    const std::string examples = help.out.substr(begin, help.out.find("\nUsage") - begin);
+    EXPECT_GE(std::count(examples.begin(), examples.end(), '\n'), 2) << help.out;
+    expect_has(help.out, {"\nUsage\n  rlcpp " + name, "\nOptions\n"});
+    ++commands;
+  }
+  EXPECT_GE(commands, 5);
+}
+
+TEST(Cli, Version) {
+  const Outcome text = run("--version");
+  EXPECT_EQ(text.code, 0);
+  expect_has(text.out, {"rlcpp ", "(commit ", "compiler", "cpu ", "cuda ", "nlohmann-json 3.", "fmt ",
+                        "toml++ ", "pcre2 ", "utf8proc "});
+  const auto json = nlohmann::json::parse(run("--version --json").out);
+  EXPECT_FALSE(json.at("commit").get<std::string>().empty());
+  EXPECT_TRUE(json.at("libraries").contains("pcre2"));
+}
+
+TEST(Cli, UnknownCommand) {
+  const Outcome o = run("confgi");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_TRUE(o.out.empty());
+  EXPECT_EQ(o.err,
+            "error: there is no command \"confgi\"\n  help: the command probably meant is rlcpp config\n");
+  EXPECT_EQ(run("qqqqqq").code, 2);
+  EXPECT_EQ(run("--jsno config").code, 2);
+}
+
+TEST(Cli, ErrorsHaveColourOnlyWhereItIsWanted) {
+  EXPECT_EQ(run("qqq").err.find('\x1b'), std::string::npos);
+  EXPECT_NE(run("qqq --color always").err.find("\x1b[1;31merror:\x1b[0m"), std::string::npos);
+  EXPECT_NE(run("qqq", "FORCE_COLOR=1").err.find('\x1b'), std::string::npos);
+  EXPECT_EQ(run("qqq", "FORCE_COLOR=1 NO_COLOR=1").err.find('\x1b'), std::string::npos);
+}
+
+TEST(Cli, ErrorsAsJson) {
+  const Outcome o = run("config docs --typo 1 --log json");
+  EXPECT_EQ(o.code, 2);
+  const auto line = nlohmann::json::parse(o.err);
+  EXPECT_EQ(line.at("level"), "error");
+  EXPECT_EQ(line.at("exit_code"), 2);
+  expect_has(line.at("message").get<std::string>(), {"--typo"});
+}
+
+TEST(Cli, TextFromTheUserCannotDriveTheTerminal) {
+  const Outcome o = run("\"$(printf 'a\\033[2Jb\\377')\"");
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(o.err.find('\x1b'), std::string::npos);
+  expect_has(o.err, {"a\\x1b[2Jb\\xff"});
+}
+
+TEST(Cli, AClosedPipeIsNoCrash) {
+  TemporaryDirectory dir;
+  // The reader leaves at once; the writer has more than a pipe holds to say, or finds the pipe closed at its
+  // end.
+  for (const std::string command : {"config docs --dry-run", "--help", "nonsense"}) {
+    const std::string line = "bash -c \"{ sleep 0.1; '" RLCPP_BINARY "' " + command + " 2>" + (dir / "err") +
+                             "; echo \\$? >" + (dir / "code") + "; } | true\"";
+    ASSERT_EQ(std::system(line.c_str()), 0);
+    EXPECT_EQ(content(dir / "code"), command == "nonsense" ? "2\n" : "0\n") << content(dir / "err");
+  }
+}
+
+TEST(Cli, AFullDiskIsNotSilent) {
+  const Outcome o = run("--help >/dev/full");
+  EXPECT_EQ(o.code, 3);
+  expect_has(o.err, {"could not be written to stdout", "No space left"});
+}
+
+TEST(Cli, ConfigDocs) {
+  TemporaryDirectory dir;
+  const std::string file = dir / "c.md";
+  EXPECT_EQ(run("config docs --check --out " + file).code, 4);
+  EXPECT_EQ(run("config docs --out " + file).code, 0);
+  EXPECT_EQ(run("config docs --out " + file + " --check").code, 0);
+  expect_has(content(file), {"# Configuration", "toml_files", "## Exit codes", "## `rlcpp "});
+  EXPECT_EQ(run("config docs --dry-run").out, content(file));
+  std::ofstream(file, std::ios::app) << "edited\n";
+  const Outcome stale = run("config docs --check --out " + file);
+  EXPECT_EQ(stale.code, 4);
+  expect_has(stale.err, {"c.md is out of date", "run rlcpp config docs --out"});
+}
+
+// The committed page is the generated one.
+TEST(Cli, TheCommittedPageIsUpToDate) {
+  const Outcome o = run("config docs --check --out '" RLCPP_SOURCE "/docs/configuration.md'");
+  EXPECT_EQ(o.code, 0) << o.err;
+}
+
+TEST(Cli, ConfigKeysMistakes) {
+  EXPECT_EQ(run("config").code, 2);
+  EXPECT_EQ(run("config keys").code, 2);
+  EXPECT_EQ(run("config keys nothing").code, 2);
+  EXPECT_EQ(run("config show").code, 2);
+}
+
+}  // namespace
+}  // namespace rlcpp::test
