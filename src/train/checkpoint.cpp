@@ -187,7 +187,7 @@ std::vector<std::int64_t> prune_checkpoints(durable::FileLayer& files, const std
                                             std::int64_t just_written) {
   std::vector<std::int64_t> removed;
   if (!keep_last.has_value() && !keep_interval.has_value()) return removed;
-  const std::vector<std::int64_t> steps = durable::committed_steps(root, nullptr);
+  const std::vector<std::int64_t> steps = durable::committed_steps(root, nullptr, false);
   std::set<std::int64_t> keep = {just_written};
   if (const auto newest = durable::newest_step(root, nullptr)) keep.insert(*newest);
   for (std::size_t i = 0; i < steps.size(); ++i) {

@@ -1,0 +1,128 @@
+// A tiny model with its trainer in a poisoned arena, and random rows.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "base/rng.h"
+#include "data/batch.h"
+#include "support.h"
+#include "train/trainer.h"
+
+namespace rlcpp::train {
+
+inline model::ModelConfig tiny_config(bool tied = true) {
+  model::ModelConfig c;
+  c.family = model::Family::kQwen3;
+  c.vocab_size = 37;
+  c.hidden_size = 24;
+  c.intermediate_size = 40;
+  c.num_layers = 2;
+  c.num_heads = 3;
+  c.num_kv_heads = 1;
+  c.head_dim = 8;
+  c.max_position = 64;
+  c.tied = tied;
+  c.qk_norm = true;
+  c.initializer_range = 0.2;
+  return c;
+}
+
+struct TinyRun {
+  explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
+                   bool tied = true)
+      : config(tiny_config(tied)),
+        options(trainer_options),
+        pool(threads),
+        ctx(ops::make_context(Device{}, pool)) {
+    if (options.max_tokens == 0) options.max_tokens = 96;
+    MemoryPlan plan;
+    const auto weight_regions = model::plan_weights(config, plan, MemoryUse::kWeights, "w.", DType::kF32);
+    const auto packed_regions = model::plan_packed(config, ctx, plan);
+    const auto rope_regions = model::plan_rope(config, plan, 64);
+    const auto regions = Trainer::plan(ctx, config, options, plan);
+    planned_bytes = plan.total_bytes();
+    arena = std::make_unique<Arena>(plan, Device{});
+    arena->poison_all();
+    weights = model::make_weight_set(config, *arena, weight_regions);
+    model::init_random(config, weights, seed);
+    trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, weights,
+                                        model::make_packed_set(config, *arena, packed_regions),
+                                        model::make_rope(config, *arena, rope_regions));
+  }
+
+  std::vector<float> all_weights() const { return copy(weights); }
+  static std::vector<float> copy(const model::WeightSet& set) {
+    std::vector<float> out;
+    for (const Tensor& t : set.flat) out.insert(out.end(), t.f32(), t.f32() + t.size());
+    return out;
+  }
+
+  model::ModelConfig config;
+  TrainerOptions options;
+  ThreadPool pool;
+  ops::Context ctx;
+  std::size_t planned_bytes = 0;
+  std::unique_ptr<Arena> arena;
+  model::WeightSet weights;
+  std::unique_ptr<Trainer> trainer;
+};
+
+inline data::Sample random_sample(Rng& rng, std::size_t length, bool rl, double trained = 0.6) {
+  data::Sample s;
+  for (std::size_t t = 0; t < length; ++t) {
+    s.ids.push_back(static_cast<std::int32_t>(rng.below(37)));
+    s.mask.push_back(t > 0 && rng.uniform() < trained ? 1 : 0);
+  }
+  if (length > 1) s.mask[1] = 1;
+  if (rl) {
+    for (std::size_t t = 0; t < length; ++t) {
+      s.inference_logprobs.push_back(s.mask[t] != 0 ? -3.0F + 0.3F * rng.normal() : 0.0F);
+      s.advantages.push_back(s.mask[t] != 0 ? rng.normal() : 0.0F);
+    }
+  }
+  return s;
+}
+
+// Rows of a few documents, lengths 2 to 14.
+inline std::vector<data::MicroBatch> random_rows(Rng& rng, int rows, bool rl = false) {
+  std::vector<data::MicroBatch> out;
+  for (int r = 0; r < rows; ++r) {
+    data::MicroBatch row;
+    const auto documents = 1 + rng.below(3);
+    for (std::uint64_t d = 0; d < documents; ++d) row.append(random_sample(rng, 2 + rng.below(7), rl));
+    out.push_back(std::move(row));
+  }
+  return out;
+}
+
+// The documents of several rows in one.
+inline data::MicroBatch joined(const std::vector<data::MicroBatch>& rows) {
+  data::MicroBatch out;
+  for (const data::MicroBatch& row : rows) {
+    for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d) {
+      const auto b = row.cu_seqlens[d], e = row.cu_seqlens[d + 1];
+      const auto part = [&](const auto& v) {
+        return v.empty() ? v : std::remove_cvref_t<decltype(v)>(v.begin() + b, v.begin() + e);
+      };
+      data::Sample s;
+      s.ids = part(row.ids);
+      s.mask = part(row.mask);
+      s.inference_logprobs = part(row.inference_logprobs);
+      s.advantages = part(row.advantages);
+      s.teacher_logprobs = part(row.teacher_logprobs);
+      out.append(s);
+    }
+  }
+  return out;
+}
+
+inline TrainerOptions plain_options() {
+  TrainerOptions o;
+  o.optim.lr = 1e-2;
+  o.optim.max_norm = 1.0;
+  o.loss.type = "default";
+  return o;
+}
+
+}  // namespace rlcpp::train
