@@ -11,64 +11,94 @@ namespace rlcpp {
 namespace {
 
 constexpr std::size_t kAlignment = 256;
+// Of one plan. Far above any machine, far below where sums of sizes could wrap round.
+constexpr std::size_t kLargestPlan = std::size_t{1} << 56;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-constexpr std::array kUses = {MemoryUse::kWeights,     MemoryUse::kGradients, MemoryUse::kOptimizer,
-                              MemoryUse::kActivations, MemoryUse::kLogits,    MemoryUse::kKvCache,
+constexpr std::array kUses = {MemoryUse::kWeights,       MemoryUse::kGradients, MemoryUse::kOptimizer,
+                              MemoryUse::kActivations,   MemoryUse::kLogits,    MemoryUse::kKvCache,
                               MemoryUse::kCommunication, MemoryUse::kWorkspace};
 
 std::string line_of(std::string_view label, std::size_t bytes) {
   std::array<char, 96> text{};
   if (static_cast<double>(bytes) >= 0.1 * kGiB) {
-    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f GiB\n", static_cast<int>(label.size()), label.data(),
-                  static_cast<double>(bytes) / kGiB);
+    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f GiB\n", static_cast<int>(label.size()),
+                  label.data(), static_cast<double>(bytes) / kGiB);
   } else {
-    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f MiB\n", static_cast<int>(label.size()), label.data(),
-                  static_cast<double>(bytes) / (1024.0 * 1024.0));
+    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f MiB\n", static_cast<int>(label.size()),
+                  label.data(), static_cast<double>(bytes) / (1024.0 * 1024.0));
   }
   return text.data();
+}
+
+// The bytes of a region. A configuration with an absurd size must not wrap round to a small plan.
+std::size_t bytes_of_region(const std::string& name, DType type, std::span<const std::int64_t> shape) {
+  std::size_t bytes = size_of(type);
+  bool fits = true;
+  for (const std::int64_t extent : shape) {
+    RLCPP_CHECK(extent >= 0);
+    fits = fits && !__builtin_mul_overflow(bytes, static_cast<std::size_t>(extent), &bytes);
+  }
+  if (!fits || bytes > kLargestPlan) {
+    std::string text;
+    for (const std::int64_t extent : shape) text += (text.empty() ? "" : " x ") + std::to_string(extent);
+    throw environment_error("the memory plan does not fit",
+                            name + " alone would need " + text + " elements of " + std::string(name_of(type)),
+                            "shorten seq_len or the micro-batch, or choose a smaller model");
+  }
+  return bytes;
+}
+
+std::size_t aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
 }  // namespace
 
 std::string_view name_of(MemoryUse use) {
   switch (use) {
-    case MemoryUse::kWeights: return "weights";
-    case MemoryUse::kGradients: return "gradients";
-    case MemoryUse::kOptimizer: return "optimizer";
-    case MemoryUse::kActivations: return "activations";
-    case MemoryUse::kLogits: return "logits";
-    case MemoryUse::kKvCache: return "kv cache";
-    case MemoryUse::kCommunication: return "communication";
-    case MemoryUse::kWorkspace: return "workspace";
+    case MemoryUse::kWeights:
+      return "weights";
+    case MemoryUse::kGradients:
+      return "gradients";
+    case MemoryUse::kOptimizer:
+      return "optimizer";
+    case MemoryUse::kActivations:
+      return "activations";
+    case MemoryUse::kLogits:
+      return "logits";
+    case MemoryUse::kKvCache:
+      return "kv cache";
+    case MemoryUse::kCommunication:
+      return "communication";
+    case MemoryUse::kWorkspace:
+      return "workspace";
   }
   return "?";
 }
 
-RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::initializer_list<std::int64_t> shape) {
+RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type,
+                         std::initializer_list<std::int64_t> shape) {
   return add(use, std::move(name), type, std::span<const std::int64_t>(shape.begin(), shape.size()));
 }
 
 RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::span<const std::int64_t> shape) {
-  Region region{use, std::move(name), type, {shape.begin(), shape.end()}, total_, false};
-  std::size_t bytes = size_of(type);
-  for (const std::int64_t extent : shape) {
-    RLCPP_CHECK(extent >= 0);
-    bytes *= static_cast<std::size_t>(extent);
+  const std::size_t bytes = aligned(bytes_of_region(name, type, shape));
+  if (total_ + bytes > kLargestPlan) {
+    throw environment_error("the memory plan does not fit",
+                            name + " brings it over " + std::to_string(kLargestPlan) + " bytes",
+                            "shorten seq_len or the micro-batch, or choose a smaller model");
   }
-  total_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  regions_.push_back(std::move(region));
+  regions_.push_back({use, std::move(name), type, {shape.begin(), shape.end()}, total_, false});
+  total_ += bytes;
   return {static_cast<std::int32_t>(regions_.size()) - 1};
 }
 
-RegionId MemoryPlan::alias(RegionId other, std::string name, DType type, std::initializer_list<std::int64_t> shape) {
+RegionId MemoryPlan::alias(RegionId other, std::string name, DType type,
+                           std::initializer_list<std::int64_t> shape) {
   const Region& host = regions_.at(static_cast<std::size_t>(other.index));
   Region region{host.use, std::move(name), type, {shape.begin(), shape.end()}, host.offset, true};
-  const auto bytes_of_region = [](const Region& r) {
-    std::size_t bytes = size_of(r.type);
-    for (const std::int64_t extent : r.shape) bytes *= static_cast<std::size_t>(extent);
-    return bytes;
-  };
-  RLCPP_CHECK(bytes_of_region(region) <= bytes_of_region(host));
+  RLCPP_CHECK(bytes_of_region(region.name, type, region.shape) <=
+              bytes_of_region(host.name, host.type, host.shape));
   regions_.push_back(std::move(region));
   return {static_cast<std::int32_t>(regions_.size()) - 1};
 }
@@ -77,9 +107,7 @@ std::size_t MemoryPlan::bytes_of(MemoryUse use) const {
   std::size_t sum = 0;
   for (const Region& region : regions_) {
     if (region.use != use || region.shared) continue;
-    std::size_t bytes = size_of(region.type);
-    for (const std::int64_t extent : region.shape) bytes *= static_cast<std::size_t>(extent);
-    sum += (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    sum += aligned(bytes_of_region(region.name, region.type, region.shape));
   }
   return sum;
 }
@@ -100,7 +128,8 @@ std::string MemoryPlan::table(std::size_t limit_bytes) const {
 void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::string>& options) const {
   if (limit_bytes == 0 || total_ <= limit_bytes) return;
   std::array<char, 160> numbers{};
-  std::snprintf(numbers.data(), numbers.size(), "%.2f GiB are planned, %.2f GiB are available, %.2f GiB are missing",
+  std::snprintf(numbers.data(), numbers.size(),
+                "%.2f GiB are planned, %.2f GiB are available, %.2f GiB are missing",
                 static_cast<double>(total_) / kGiB, static_cast<double>(limit_bytes) / kGiB,
                 static_cast<double>(total_ - limit_bytes) / kGiB);
   std::string help;
@@ -110,11 +139,12 @@ void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::st
 
 Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(device) {
   if (device.kind != DeviceKind::kCpu) {
-    throw environment_error("this version cannot place the plan on a GPU", "the CUDA operations are not built yet",
-                            "run with --device cpu");
+    throw environment_error("this version cannot place the plan on a GPU",
+                            "the CUDA operations are not built yet", "run with --device cpu");
   }
   if (plan_.total_bytes() == 0) return;
-  void* memory = mmap(nullptr, plan_.total_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* memory =
+      mmap(nullptr, plan_.total_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
     throw environment_error("could not allocate the planned memory",
                             std::to_string(plan_.total_bytes()) + " bytes were refused by the system",
@@ -134,8 +164,8 @@ Arena::Arena(Arena&& other) noexcept
 
 Tensor Arena::operator[](RegionId id) const {
   const auto& region = plan_.regions().at(static_cast<std::size_t>(id.index));
-  return {static_cast<std::byte*>(base_) + region.offset, region.type, std::span<const std::int64_t>(region.shape),
-          device_};
+  return {static_cast<std::byte*>(base_) + region.offset, region.type,
+          std::span<const std::int64_t>(region.shape), device_};
 }
 
 void Arena::poison(RegionId id) const {

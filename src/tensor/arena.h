@@ -1,6 +1,6 @@
-// Planned memory. Before anything is allocated, every room adds what it needs to a MemoryPlan: named regions in
-// categories. The plan is printed and checked against a limit; then one Arena allocates all of it at once, and tensors
-// are views into it. Nothing is allocated during a step.
+// Planned memory. Before anything is allocated, every room adds what it needs to a MemoryPlan: named regions
+// in categories. The plan is printed and checked against a limit; then one Arena allocates all of it at once,
+// and tensors are views into it. Nothing is allocated during a step.
 #pragma once
 
 #include <cstddef>
@@ -15,8 +15,16 @@
 namespace rlcpp {
 
 // The rows of the printed plan, in its order.
-enum class MemoryUse : std::uint8_t { kWeights, kGradients, kOptimizer, kActivations, kLogits, kKvCache,
-                                      kCommunication, kWorkspace };
+enum class MemoryUse : std::uint8_t {
+  kWeights,
+  kGradients,
+  kOptimizer,
+  kActivations,
+  kLogits,
+  kKvCache,
+  kCommunication,
+  kWorkspace
+};
 std::string_view name_of(MemoryUse use);
 
 // A handle to a region of a plan; valid for the Arena made from that plan.
@@ -26,7 +34,8 @@ struct RegionId {
 
 class MemoryPlan {
  public:
-  // Adds a region of `shape` elements. Offsets are aligned to 256 bytes. `name` appears in the plan and in errors.
+  // Adds a region of `shape` elements. Offsets are aligned to 256 bytes. `name` appears in the plan and in
+  // errors.
   RegionId add(MemoryUse use, std::string name, DType type, std::initializer_list<std::int64_t> shape);
   RegionId add(MemoryUse use, std::string name, DType type, std::span<const std::int64_t> shape);
 
@@ -36,11 +45,12 @@ class MemoryPlan {
   std::size_t total_bytes() const { return total_; }
   std::size_t bytes_of(MemoryUse use) const;
 
-  // A table: one line a use, then free of `limit_bytes` (0 = unknown). Stage of the start banner and of --dry-run.
+  // A table: one line a use, then free of `limit_bytes` (0 = unknown). Stage of the start banner and of
+  // --dry-run.
   std::string table(std::size_t limit_bytes) const;
 
-  // Throws environment_error with the missing GiB and `options` (one line each, smallest change first) if the plan is
-  // larger than the limit. limit_bytes = 0 means no limit.
+  // Throws environment_error with the missing GiB and `options` (one line each, smallest change first) if the
+  // plan is larger than the limit. limit_bytes = 0 means no limit.
   void require_fits(std::size_t limit_bytes, const std::vector<std::string>& options) const;
 
   struct Region {
@@ -60,7 +70,8 @@ class MemoryPlan {
 
 class Arena {
  public:
-  // Allocates the plan on `device`; host memory is zeroed and advised to use large pages. Throws environment_error.
+  // Allocates the plan on `device`; host memory is zeroed and advised to use large pages. Throws
+  // environment_error.
   Arena(MemoryPlan plan, Device device);
   ~Arena();
   Arena(Arena&&) noexcept;
@@ -70,7 +81,8 @@ class Arena {
   const MemoryPlan& plan() const { return plan_; }
   Device device() const { return device_; }
 
-  // Fills a region (or everything) with NaN or 0xFF bytes, so that a read of something never written shows up.
+  // Fills a region (or everything) with NaN or 0xFF bytes, so that a read of something never written shows
+  // up.
   void poison(RegionId id) const;
   void poison_all() const;
 

@@ -1,22 +1,20 @@
 #include "tensor/device.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
+#include <string_view>
 
 #include "base/error.h"
+#include "tensor/host_memory.h"
 
 namespace rlcpp {
 namespace {
 
-// The value in kB of a line "Name:   123 kB" of a /proc file, in bytes; 0 if it is not there.
-std::size_t proc_kilobytes(const char* path, const std::string& name) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (line.compare(0, name.size() + 1, name + ":") == 0) return std::stoull(line.substr(name.size() + 1)) * 1024;
-  }
-  return 0;
+bool is_index(std::string_view text) {
+  return !text.empty() && text.size() <= 4 &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 }  // namespace
@@ -29,9 +27,15 @@ std::string cpu_name() {
   return "unknown processor";
 }
 
-std::size_t host_memory_bytes() { return proc_kilobytes("/proc/meminfo", "MemTotal"); }
-std::size_t host_memory_available_bytes() { return proc_kilobytes("/proc/meminfo", "MemAvailable"); }
-std::size_t resident_bytes() { return proc_kilobytes("/proc/self/status", "VmRSS"); }
+std::size_t host_memory_bytes() {
+  return read_host_memory().total;
+}
+std::size_t host_memory_available_bytes() {
+  return read_host_memory().available;
+}
+std::size_t resident_bytes() {
+  return proc_kilobytes("/proc/self/status", "VmRSS");
+}
 
 std::size_t peak_resident_bytes() {
   rusage usage{};
@@ -41,7 +45,8 @@ std::size_t peak_resident_bytes() {
 
 DeviceChoice choose_device(const std::string& request) {
   if (request == "cpu") return {{DeviceKind::kCpu, 0}, "--device cpu"};
-  if (request != "auto" && request != "cuda" && request.compare(0, 5, "cuda:") != 0) {
+  if (request != "auto" && request != "cuda" &&
+      !(request.starts_with("cuda:") && is_index(std::string_view(request).substr(5)))) {
     throw bad_input("unknown device \"" + request + "\"", "", "use auto, cpu, cuda or cuda:N");
   }
   std::string why;
@@ -49,10 +54,17 @@ DeviceChoice choose_device(const std::string& request) {
   if (request == "auto") {
     // The operations run on the CPU only until the CUDA back end exists; a GPU is named but not used.
     if (gpus.empty()) return {{DeviceKind::kCpu, 0}, "no GPU: " + why};
-    return {{DeviceKind::kCpu, 0}, "the CUDA operations are not built yet (" + gpus.front().name + " is idle)"};
+    return {{DeviceKind::kCpu, 0},
+            "the CUDA operations are not built yet (" + gpus.front().name + " is idle)"};
   }
   if (gpus.empty()) throw environment_error("no GPU can be used", why, "run with --device cpu");
-  throw environment_error("this version has no CUDA operations yet", gpus.front().name + " was found",
+  const std::size_t index = request == "cuda" ? 0 : std::stoul(request.substr(5));
+  if (index >= gpus.size()) {
+    throw environment_error(
+        "there is no device \"" + request + "\"", std::to_string(gpus.size()) + " GPUs can be used",
+        "use an index from 0 to " + std::to_string(gpus.size() - 1) + ", or --device cpu");
+  }
+  throw environment_error("this version has no CUDA operations yet", gpus[index].name + " was found",
                           "run with --device cpu");
 }
 

@@ -1,5 +1,5 @@
-// Where memory lives and code runs. A build without CUDA, and a machine without a GPU, answer through the same calls:
-// tensor/cuda_stub and tensor/cuda hold files of the same names, and CMake links one of the two.
+// Where memory lives and code runs. A build without CUDA, and a machine without a GPU, answer through the
+// same calls: tensor/cuda_stub and tensor/cuda hold files of the same names, and CMake links one of the two.
 #pragma once
 
 #include <cstddef>
@@ -31,14 +31,17 @@ struct GpuInfo {
 namespace cuda {
 // True if this binary was built with CUDA.
 bool compiled_in();
-// GPUs that can be used now. Empty, with the cause in `why`, if there is no driver, no GPU or no CUDA in the build.
+// GPUs that can be used now. Empty, with the cause in `why`, if there is no driver, no GPU or no CUDA in the
+// build.
 std::vector<GpuInfo> gpus(std::string* why);
 // "CUDA runtime 13.0, driver 13.0", or why there is none.
 std::string version();
 }  // namespace cuda
 
-// The processor's name as the kernel reports it, and the vector extensions that rlcpp uses on it.
+// The processor's name as the kernel reports it.
 std::string cpu_name();
+// What this process may use: the machine's memory, or less if a control group (a container, a batch job) says
+// so.
 std::size_t host_memory_bytes();
 std::size_t host_memory_available_bytes();
 // Largest resident set of this process so far, in bytes.
@@ -50,7 +53,8 @@ struct DeviceChoice {
   std::string why;  // one sentence for the start banner
 };
 
-// `request`: "auto", "cpu", "cuda" or "cuda:N". Throws environment_error if a GPU was asked for by name and there is none.
+// `request`: "auto", "cpu", "cuda" or "cuda:N". Throws environment_error if a GPU was asked for by name and
+// there is none, bad_input for anything else.
 DeviceChoice choose_device(const std::string& request);
 
 }  // namespace rlcpp

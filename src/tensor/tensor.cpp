@@ -10,6 +10,7 @@ Tensor::Tensor(void* data, DType type, std::initializer_list<std::int64_t> shape
 Tensor::Tensor(void* data, DType type, std::span<const std::int64_t> shape, Device device)
     : data_(data), rank_(static_cast<int>(shape.size())), type_(type), device_(device) {
   RLCPP_CHECK(shape.size() <= static_cast<std::size_t>(kMaxRank));
+  RLCPP_CHECK(std::all_of(shape.begin(), shape.end(), [](std::int64_t extent) { return extent >= 0; }));
   std::copy(shape.begin(), shape.end(), shape_.begin());
 }
 

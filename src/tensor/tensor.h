@@ -1,5 +1,6 @@
-// A non-owning view of contiguous, row-major memory with a type and a shape. Views are values: cheap to copy, and they
-// never free anything. Memory comes from an Arena (tensor/arena.h), which outlives the views into it.
+// A non-owning view of contiguous, row-major memory with a type and a shape. Views are values: cheap to copy,
+// and they never free anything. Memory comes from an Arena (tensor/arena.h), which outlives the views into
+// it.
 #pragma once
 
 #include <array>
@@ -8,6 +9,7 @@
 #include <initializer_list>
 #include <span>
 #include <string>
+#include <type_traits>
 
 #include "base/error.h"
 #include "tensor/device.h"
@@ -29,9 +31,9 @@ class Tensor {
   int rank() const { return rank_; }
   std::int64_t dim(int axis) const { return shape_[static_cast<std::size_t>(axis)]; }
   std::span<const std::int64_t> shape() const { return {shape_.data(), static_cast<std::size_t>(rank_)}; }
-  std::int64_t size() const;                  // elements
+  std::int64_t size() const;  // elements
   std::size_t bytes() const { return static_cast<std::size_t>(size()) * size_of(type_); }
-  std::string shape_text() const;             // "[8192, 1024] bf16"
+  std::string shape_text() const;  // "[8192, 1024] bf16"
 
   void* raw() const { return data_; }
 

@@ -1,0 +1,112 @@
+#include "tensor/device.h"
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/error.h"
+#include "support.h"
+#include "tensor/host_memory.h"
+
+namespace rlcpp {
+namespace {
+
+namespace fs = std::filesystem;
+
+void write(const std::string& path, const std::string& text) {
+  fs::create_directories(fs::path(path).parent_path());
+  std::ofstream(path) << text;
+}
+
+TEST(ChooseDevice, CpuIsAlwaysThere) {
+  EXPECT_EQ(choose_device("cpu").device, Device{});
+  const DeviceChoice choice = choose_device("auto");
+  EXPECT_EQ(choice.device.kind, DeviceKind::kCpu);
+  EXPECT_FALSE(choice.why.empty());
+}
+
+TEST(ChooseDevice, UnknownNamesAreBadInput) {
+  for (const char* name :
+       {"", "gpu", "CUDA", "cuda:", "cuda:x", "cuda:-1", "cuda:1x", "cuda:99999", "cudax", "cpu:0"}) {
+    try {
+      choose_device(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadInput) << name;
+      EXPECT_NE(error.help().find("cuda:N"), std::string::npos);
+    }
+  }
+}
+
+TEST(ChooseDevice, AGpuAskedForByNameMustExist) {
+  for (const char* name : {"cuda", "cuda:0", "cuda:9999"}) {
+    try {
+      choose_device(name);
+      ADD_FAILURE() << name;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kEnvironment) << name;
+      EXPECT_FALSE(error.because().empty());
+      EXPECT_NE(error.help().find("--device cpu"), std::string::npos);
+    }
+  }
+}
+
+TEST(Host, FactsArePlausible) {
+  EXPECT_FALSE(cpu_name().empty());
+  EXPECT_GT(host_memory_bytes(), std::size_t{1} << 27);
+  EXPECT_GT(host_memory_available_bytes(), 0U);
+  EXPECT_LE(host_memory_available_bytes(), host_memory_bytes());
+  EXPECT_GT(resident_bytes(), std::size_t{1} << 20);
+  EXPECT_GE(peak_resident_bytes(), std::size_t{1} << 20);
+  EXPECT_FALSE(cuda::version().empty());
+}
+
+class HostMemoryFiles : public testing::Test {
+ protected:
+  void SetUp() override {
+    write(dir_ / "proc/meminfo", "MemTotal:       1000 kB\nMemFree: 1 kB\nMemAvailable:    800 kB\n");
+  }
+  HostMemory read() { return read_host_memory(dir_ / "proc", dir_ / "cgroup"); }
+  test::TemporaryDirectory dir_;
+};
+
+constexpr std::size_t kKiB = 1024;
+
+TEST_F(HostMemoryFiles, WithoutGroupsTheMachineCounts) {
+  EXPECT_EQ(read().total, 1000 * kKiB);
+  EXPECT_EQ(read().available, 800 * kKiB);
+  write(dir_ / "proc/self/cgroup", "0::/\n");
+  write(dir_ / "cgroup/memory.max", "max\n");
+  EXPECT_EQ(read().total, 1000 * kKiB);
+  EXPECT_EQ(read_host_memory(dir_ / "nothing", dir_ / "nothing").total, 0U);
+}
+
+TEST_F(HostMemoryFiles, TheLowestLimitOfAllGroupsAboveCounts) {
+  write(dir_ / "proc/self/cgroup", "0::/job/task\n");
+  write(dir_ / "cgroup/job/task/memory.max", "614400\n");  // 600 KiB
+  write(dir_ / "cgroup/job/task/memory.current", "204800\n");
+  write(dir_ / "cgroup/job/task/memory.stat", "anon 5\nactive_file 9\ninactive_file 102400\n");
+  EXPECT_EQ(read().total, 600 * kKiB);
+  EXPECT_EQ(read().available, 500 * kKiB);
+  // The job is wider, but nearly used up by others.
+  write(dir_ / "cgroup/job/memory.max", "716800\n");
+  write(dir_ / "cgroup/job/memory.current", "614400\n");
+  EXPECT_EQ(read().total, 600 * kKiB);
+  EXPECT_EQ(read().available, 100 * kKiB);
+  write(dir_ / "cgroup/job/memory.current", "999999999\n");
+  EXPECT_EQ(read().available, 0U);
+}
+
+TEST_F(HostMemoryFiles, VersionOneAndContainerRootsAreRead) {
+  write(dir_ / "proc/self/cgroup", "12:cpu,cpuacct:/x\n7:memory:/docker/abc\n0::/docker/abc\nrubbish\n");
+  write(dir_ / "cgroup/memory/memory.limit_in_bytes", "409600\n");
+  write(dir_ / "cgroup/memory/memory.usage_in_bytes", "102400\n");
+  write(dir_ / "cgroup/memory/memory.stat", "cache 1\ntotal_inactive_file 2048\n");
+  EXPECT_EQ(read().total, 400 * kKiB);
+  EXPECT_EQ(read().available, 302 * kKiB);
+  write(dir_ / "cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");  // version 1's "no limit"
+  EXPECT_EQ(read().total, 1000 * kKiB);
+  EXPECT_EQ(read().available, 800 * kKiB);
+}
+
+}  // namespace
+}  // namespace rlcpp
