@@ -38,6 +38,8 @@ TEST(ConfigError, UnknownFlag) {
             "error: --lr: lr is not a known key\n  help: the key probably meant is --optim.lr\n");
   expect_has(load_error({"--model.ac.frq=3"}), {"--model.ac.frq", "meant is --model.ac.freq"});
   expect_has(load_error({"--optim.lr.x", "3"}), {"optim.lr is a value, not a section"});
+  expect_has(load_error({"--model.fp_8"}),
+             {"--model.fp8 is probably meant, and is not supported: FP8 training"});
   expect_has(load_error({"--zzzzzz"}), {"--zzzzzz", "--help lists all keys"});
   expect_has(load_error({"--no-shufle"}), {"no_shufle is not a known key"});
 }

@@ -68,7 +68,6 @@ TEST(ConfigSuggest, NamesOfHuggingFaceAndTrl) {
       {"max_grad_norm", "optim.max_norm"},
       {"lr_scheduler_type", "scheduler.type"},
       {"save_steps", "ckpt.interval"},
-      {"logging_steps", "log.level"},
       {"adam_beta1", "optim.betas1"},
       {"gradient_checkpointing", "model.ac"},
       {"lora_r", "model.lora.rank"},

@@ -93,18 +93,27 @@ Problem Binder::unknown(const std::string& key, const Place& place, const std::s
   for (std::string& part : asked) {
     if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos) part = "0";
   }
-  std::string near = nearest(fmt::format("{}", fmt::join(asked, ".")), known_);
-  if (!near.empty()) {
-    std::vector<std::string> found = split_key(near);
-    for (std::size_t i = 0; i < found.size() && i < parts.size(); ++i) {
-      if (found[i] == "0" && asked[i] == "0") found[i] = parts[i];
-    }
-    near = fmt::format("{}", fmt::join(found, "."));
-    problem.help =
-        (place.file == nullptr ? "the key probably meant is --" : "the key probably meant is ") + near;
-  } else if (problem.because.empty()) {
-    problem.help = "the command's --help lists all keys";
+  const std::string wanted = fmt::format("{}", fmt::join(asked, "."));
+  std::string near = nearest(wanted, known_.supported);
+  std::string refused;
+  if (near.empty()) {
+    near = nearest(wanted, known_.refused);
+    Schema schema;
+    describe_(schema);
+    if (!near.empty()) refused = walk(schema, split_key(near), false).field->refused;
   }
+  if (near.empty()) {
+    if (problem.because.empty()) problem.help = "the command's --help lists all keys";
+    return problem;
+  }
+  std::vector<std::string> found = split_key(near);
+  for (std::size_t i = 0; i < found.size() && i < parts.size(); ++i) {
+    if (found[i] == "0" && asked[i] == "0") found[i] = parts[i];
+  }
+  near = fmt::format("{}{}", place.file == nullptr ? "--" : "", fmt::join(found, "."));
+  problem.help = refused.empty()
+                     ? "the key probably meant is " + near
+                     : fmt::format("{} is probably meant, and is not supported: {}", near, refused);
   return problem;
 }
 

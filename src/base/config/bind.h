@@ -43,7 +43,7 @@ class Binder {
 
   const std::function<void(Schema&)>& describe_;
   Loaded& loaded_;
-  std::vector<std::string> known_;
+  KnownKeys known_;
   std::vector<Problem> problems_;
 };
 

@@ -16,14 +16,14 @@ std::string join(const std::string& prefix, const std::string& name) {
   return prefix.empty() ? name : prefix + "." + name;
 }
 
-void collect(Schema& schema, const std::string& prefix, std::vector<std::string>& keys) {
+void collect(Schema& schema, const std::string& prefix, KnownKeys& keys) {
   for (const auto& field : schema.fields) {
-    if (field->refused.empty()) keys.push_back(join(prefix, field->key));
+    (field->refused.empty() ? keys.supported : keys.refused).push_back(join(prefix, field->key));
   }
-  for (const auto& table : schema.free_tables) keys.push_back(join(prefix, table.key));
+  for (const auto& table : schema.free_tables) keys.supported.push_back(join(prefix, table.key));
   for (const Child& child : schema.children) {
     const std::string key = join(prefix, child.key);
-    keys.push_back(key);
+    keys.supported.push_back(key);
     Schema inside;
     child.describe_default(inside);
     collect(inside, child.list ? key + ".0" : key, keys);
@@ -138,8 +138,8 @@ Target walk(Schema& root, const std::vector<std::string>& path, bool create) {
   return target;
 }
 
-std::vector<std::string> all_keys(const std::function<void(Schema&)>& describe) {
-  std::vector<std::string> keys;
+KnownKeys all_keys(const std::function<void(Schema&)>& describe) {
+  KnownKeys keys;
   Schema schema;
   describe(schema);
   collect(schema, "", keys);

@@ -38,7 +38,12 @@ Schema::FreeTable* find_free(Schema& schema, const std::string& name);
 
 // Dotted keys of all fields, sections and tables, absent sections included; elements of lists are shown as
 // "env.0".
-std::vector<std::string> all_keys(const std::function<void(Schema&)>& describe);
+// Refused keys are apart: they are known, but no answer to prefer.
+struct KnownKeys {
+  std::vector<std::string> supported;
+  std::vector<std::string> refused;
+};
+KnownKeys all_keys(const std::function<void(Schema&)>& describe);
 
 std::vector<std::string> split_key(const std::string& key);
 
