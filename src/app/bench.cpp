@@ -15,7 +15,7 @@
 namespace rlcpp::app {
 namespace {
 
-int run(const Invocation& invocation) {
+int run_rows(const Invocation& invocation) {
   Logger log(invocation.log);
   bench::Matrix matrix;
   const config::Loaded loaded = config::load(config::describer(matrix), invocation.arguments);
@@ -62,7 +62,7 @@ Command bench_command() {
   c.examples = {"rlcpp bench @ benchmarks/matrix.toml --dry-run",
                 "rlcpp bench @ benchmarks/matrix.toml --only sft"};
   describe_options<bench::Matrix>(c);
-  c.run = run;
+  c.run = run_rows;
   return c;
 }
 

@@ -26,7 +26,7 @@ struct DocsConfig {
   }
 };
 
-void print(const std::string& text) {
+void print_out(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
 
@@ -70,7 +70,7 @@ int docs(const Invocation& invocation) {
   config::load(config::describer(options), {invocation.arguments.begin() + 1, invocation.arguments.end()});
   const std::string text = docs_text();
   if (invocation.dry_run) {
-    print(text);
+    print_out(text);
     return 0;
   }
   if (options.check) {
@@ -129,7 +129,7 @@ int keys(const Invocation& invocation) {
                       {"unit", info.unit},
                       {"doc", info.doc}});
     }
-    print(list.dump(2) + '\n');
+    print_out(list.dump(2) + '\n');
     return 0;
   }
   std::size_t key_width = 0;
@@ -141,14 +141,14 @@ int keys(const Invocation& invocation) {
     default_width = std::max(default_width, std::min<std::size_t>(info.default_value.size(), 24));
   }
   for (const config::KeyInfo& info : infos) {
-    print(fmt::format("{:<{}}  {:<{}}  {:<{}}  {}{}\n", info.key, key_width, info.type, type_width,
-                      info.default_value, default_width, info.doc,
-                      info.unit.empty() ? "" : " [" + info.unit + "]"));
+    print_out(fmt::format("{:<{}}  {:<{}}  {:<{}}  {}{}\n", info.key, key_width, info.type, type_width,
+                          info.default_value, default_width, info.doc,
+                          info.unit.empty() ? "" : " [" + info.unit + "]"));
   }
   return 0;
 }
 
-int run(const Invocation& invocation) {
+int run_config(const Invocation& invocation) {
   const std::string what = invocation.arguments.empty() ? "" : invocation.arguments.front();
   if (what == "keys") return keys(invocation);
   if (what == "docs") return docs(invocation);
@@ -171,7 +171,7 @@ Command config_command() {
            "  docs            The page of all keys of all commands, with these options:\n" +
            config::help_text(config::describer(defaults));
   };
-  c.run = run;
+  c.run = run_config;
   return c;
 }
 

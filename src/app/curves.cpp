@@ -58,7 +58,7 @@ double mean_of(const std::vector<double>& values, bool last) {
   return sum / static_cast<double>(count);
 }
 
-int run(const Invocation& invocation) {
+int run_curves(const Invocation& invocation) {
   CurvesConfig config;
   config::load(config::describer(config), invocation.arguments);
   if (config.runs.empty())
@@ -107,7 +107,7 @@ Command curves_command() {
   c.examples = {"rlcpp curves --runs outputs/sft,outputs/rl --out curves.svg",
                 "rlcpp curves --runs outputs/rl --keys optim/grad_norm,entropy/mean"};
   describe_options<CurvesConfig>(c);
-  c.run = run;
+  c.run = run_curves;
   return c;
 }
 

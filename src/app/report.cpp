@@ -54,7 +54,7 @@ int check(const std::vector<bench::Result>& results, const bench::Baselines& bas
   return static_cast<int>(lines.empty() ? ExitCode::kDone : ExitCode::kCheckFailed);
 }
 
-int run(const Invocation& invocation) {
+int run_report(const Invocation& invocation) {
   Logger log(invocation.log);
   ReportConfig config;
   const config::Loaded loaded = config::load(config::describer(config), invocation.arguments);
@@ -102,7 +102,7 @@ Command report_command() {
   c.usage = "rlcpp report [--check] [--update-baselines] [--key value ...]";
   c.examples = {"rlcpp report", "rlcpp report --check"};
   describe_options<ReportConfig>(c);
-  c.run = run;
+  c.run = run_report;
   return c;
 }
 

@@ -261,7 +261,7 @@ int render(const Invocation& invocation, const std::string& path, const std::vec
   return 0;
 }
 
-int run(const Invocation& invocation) {
+int run_tokenize(const Invocation& invocation) {
   std::vector<std::string> arguments = invocation.arguments;
   const std::string action = arguments.empty() ? "" : arguments.front();
   if (action.empty()) throw bad_input("tokenize needs to know what to do", {}, kUsage);
@@ -291,7 +291,7 @@ Command tokenize_command() {
   c.examples = {"rlcpp tokenize train --data data/sft.jsonl --vocab-size 4096 --out outputs/tokenizer",
                 "echo 'Hello, world!' | rlcpp tokenize encode outputs/tokenizer --json"};
   describe_options<TokenizeConfig>(c);
-  c.run = run;
+  c.run = run_tokenize;
   return c;
 }
 

@@ -21,7 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-const failpoint::Registration kPoints{
+const failpoint::Registration kFilePoints{
     "durable.call",           "durable.open",           "durable.append", "durable.write",
     "durable.write.half",     "durable.sync",           "durable.close",  "durable.rename",
     "durable.sync_directory", "durable.make_directory", "durable.remove"};
@@ -172,7 +172,7 @@ bool is_directory(const std::string& path) {
   return fs::is_directory(path, ignored);
 }
 
-bool is_there(const std::string& path) {
+bool exists_in_tree(const std::string& path) {
   std::error_code ignored;
   return fs::exists(fs::symlink_status(path, ignored));
 }
@@ -252,7 +252,7 @@ void make_directories(FileLayer& files, const std::string& path) {
 }
 
 void remove_tree(FileLayer& files, const std::string& path) {
-  if (!is_there(path)) return;
+  if (!exists_in_tree(path)) return;
   const std::string trash = path + ".trash-" + detail::random_suffix();
   files.rename(path, trash);
   // Without this a crash could keep the old name together with some of the removals.

@@ -18,7 +18,7 @@
 namespace rlcpp::env {
 namespace {
 
-constexpr const char* kSystemPrompt = "Work out the result. Put your answer in \\boxed{}.";
+constexpr const char* kArithmeticPrompt = "Work out the result. Put your answer in \\boxed{}.";
 constexpr std::uint64_t kTaskStream = 0xA2;
 constexpr std::int64_t kOperandLimit = 1'000'000;
 
@@ -117,7 +117,7 @@ std::unique_ptr<Environment> make_arithmetic(const std::string& name, Arguments&
   problem.ops = arguments.texts("ops", problem.ops);
   problem.terms = arguments.integer("terms", problem.terms, 2, 3);
   const std::int64_t size = arguments.integer("size", 10'000, 1, 10'000'000);
-  const std::string system_prompt = arguments.optional_text("system_prompt", kSystemPrompt).value_or("");
+  const std::string system_prompt = arguments.optional_text("system_prompt", kArithmeticPrompt).value_or("");
   const SplitArguments split = SplitArguments::read(arguments);
   arguments.refuse_others();
   if (problem.min > problem.max) {

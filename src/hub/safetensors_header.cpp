@@ -25,7 +25,7 @@ constexpr std::array<std::pair<std::string_view, DType>, 6> kDTypes = {{{"F32", 
                                                                         {"I32", DType::kI32},
                                                                         {"I64", DType::kI64},
                                                                         {"U8", DType::kU8}}};
-constexpr const char* kHelp = "download or convert the file again";
+constexpr const char* kRepair = "download or convert the file again";
 constexpr std::size_t kMaxRank = 16;
 
 std::optional<DType> dtype_of(std::string_view name) {
@@ -157,14 +157,14 @@ class HeaderReader final : public nlohmann::json_sax<json> {
                    const nlohmann::detail::exception& error) override {
     throw bad_input(
         fmt::format("{}: the header is not valid JSON at byte {} of the file", path_, 8 + position),
-        printable(error.what()), kHelp);
+        printable(error.what()), kRepair);
   }
 
  private:
   enum class Place : std::uint8_t { kStart, kRoot, kMetadata, kTensor, kShape, kOffsets, kEnd };
 
   [[noreturn]] void fail(const std::string& because) const {
-    throw bad_input(path_ + ": the safetensors header is damaged", because, kHelp);
+    throw bad_input(path_ + ": the safetensors header is damaged", because, kRepair);
   }
   bool refuse(const std::string& value) const {
     fail(fmt::format("{} stands where the format has none (tensor {}, field {})", value, shown(name_),
@@ -220,20 +220,20 @@ void require_contiguous(const SafetensorsHeader& header, std::size_t data_begin,
           fmt::format("{}: tensor {} does not follow the one before it", path, shown(tensor->name)),
           fmt::format("it starts at byte {} of the file, the one before it ends at {}: {}", tensor->offset,
                       expected, tensor->offset > expected ? "a hole" : "an overlap"),
-          kHelp);
+          kRepair);
     }
     expected = tensor->offset + tensor->bytes;
     if (expected > file_bytes) {
       throw bad_input(fmt::format("{}: the file is truncated", path),
                       fmt::format("tensor {} ends at byte {}, the file has {} bytes", shown(tensor->name),
                                   expected, file_bytes),
-                      kHelp);
+                      kRepair);
     }
   }
   if (expected != file_bytes) {
     throw bad_input(
         path + ": the file is longer than its tensors",
-        fmt::format("the last tensor ends at byte {}, the file has {} bytes", expected, file_bytes), kHelp);
+        fmt::format("the last tensor ends at byte {}, the file has {} bytes", expected, file_bytes), kRepair);
   }
 }
 
@@ -242,7 +242,7 @@ void require_contiguous(const SafetensorsHeader& header, std::size_t data_begin,
 SafetensorsHeader parse_safetensors_header(std::string_view json_text, std::size_t data_begin,
                                            std::size_t file_bytes, const std::string& path) {
   if (json_text.empty() || json_text.front() != '{') {
-    throw bad_input(path + ": not a safetensors file", "the header does not start with '{'", kHelp);
+    throw bad_input(path + ": not a safetensors file", "the header does not start with '{'", kRepair);
   }
   HeaderReader reader(path, data_begin);
   json::sax_parse(json_text.begin(), json_text.end(), &reader);

@@ -10,10 +10,10 @@ namespace rlcpp::model {
 namespace {
 
 // Keys stay in the order in which a reader expects them.
-using json = nlohmann::ordered_json;
+using Json = nlohmann::ordered_json;
 
-json rope_json(const RopeConfig& rope) {
-  json out;
+Json rope_json(const RopeConfig& rope) {
+  Json out;
   switch (rope.kind) {
     case RopeKind::kDefault:
       out["rope_type"] = "default";
@@ -60,8 +60,8 @@ std::string to_hf_json(const ModelConfig& config, const std::string& dtype) {
   // An out bias without a qkv bias, or the reverse outside Qwen2, has no spelling in config.json.
   RLCPP_CHECK(config.family == Family::kQwen2 ? config.qkv_bias && !config.out_bias
                                               : config.qkv_bias == config.out_bias);
-  json out;
-  out["architectures"] = json::array({architecture_of(config.family)});
+  Json out;
+  out["architectures"] = Json::array({architecture_of(config.family)});
   out["model_type"] = model_type(config.family);
   out["vocab_size"] = config.vocab_size;
   out["hidden_size"] = config.hidden_size;
@@ -73,7 +73,7 @@ std::string to_hf_json(const ModelConfig& config, const std::string& dtype) {
   out["hidden_act"] = "silu";
   out["max_position_embeddings"] = config.max_position;
   // Through the shortest decimal of the f32, so that 1e-6 is written as such.
-  out["rms_norm_eps"] = json::parse(fmt::format("{}", config.rms_eps));
+  out["rms_norm_eps"] = Json::parse(fmt::format("{}", config.rms_eps));
   out["initializer_range"] = config.initializer_range;
   out["tie_word_embeddings"] = config.tied;
   if (config.family != Family::kQwen2) out["attention_bias"] = config.out_bias;
@@ -82,13 +82,13 @@ std::string to_hf_json(const ModelConfig& config, const std::string& dtype) {
   out["attention_dropout"] = 0.0;
   // transformers 4 reads rope_theta and rope_scaling, transformers 5 rope_parameters (or, if present,
   // rope_scaling).
-  const json rope = rope_json(config.rope);
+  const Json rope = rope_json(config.rope);
   out["rope_theta"] = config.rope.theta;
-  out["rope_scaling"] = config.rope.kind == RopeKind::kDefault ? json(nullptr) : rope;
-  json parameters = rope;
+  out["rope_scaling"] = config.rope.kind == RopeKind::kDefault ? Json(nullptr) : rope;
+  Json parameters = rope;
   parameters["rope_theta"] = config.rope.theta;
   out["rope_parameters"] = parameters;
-  out["bos_token_id"] = config.bos_token_id < 0 ? json(nullptr) : json(config.bos_token_id);
+  out["bos_token_id"] = config.bos_token_id < 0 ? Json(nullptr) : Json(config.bos_token_id);
   if (config.eos_token_ids.empty()) {
     out["eos_token_id"] = nullptr;
   } else if (config.eos_token_ids.size() == 1) {

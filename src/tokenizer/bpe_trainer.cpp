@@ -30,10 +30,10 @@ struct Seen {
   std::vector<std::int32_t> words;  // where it has ever occurred; may repeat and may be out of date
 };
 
-struct Candidate {
+struct MergeCandidate {
   std::int64_t count;
   Pair pair;
-  bool operator<(const Candidate& other) const {  // the queue's top is the largest
+  bool operator<(const MergeCandidate& other) const {  // the queue's top is the largest
     return count != other.count ? count < other.count : pair > other.pair;
   }
 };
@@ -46,9 +46,9 @@ class Learner {
   }
 
   // The best pair now, or a count of 0.
-  Candidate best() {
+  MergeCandidate best() {
     while (!queue_.empty()) {
-      Candidate top = queue_.top();
+      MergeCandidate top = queue_.top();
       queue_.pop();
       const auto found = pairs_.find(top.pair);
       const std::int64_t count = found == pairs_.end() ? 0 : found->second.count;
@@ -108,7 +108,7 @@ class Learner {
 
   std::vector<Word> words_;
   std::unordered_map<Pair, Seen, PairHash> pairs_;
-  std::priority_queue<Candidate> queue_;
+  std::priority_queue<MergeCandidate> queue_;
 };
 
 }  // namespace
@@ -140,7 +140,7 @@ LearnedBpe learn_bpe(const std::map<std::string, std::int64_t>& words, const std
   if (total <= 0) return learned;
   Learner learner(std::move(split));
   while (static_cast<std::int64_t>(learned.tokens.size()) < vocab_size) {
-    const Candidate best = learner.best();
+    const MergeCandidate best = learner.best();
     if (best.count < std::max<std::int64_t>(min_frequency, 1)) break;
     const std::string bytes = learned.tokens[static_cast<std::size_t>(best.pair.first)] +
                               learned.tokens[static_cast<std::size_t>(best.pair.second)];

@@ -11,7 +11,7 @@ namespace rlcpp::ops::cpu {
 namespace {
 
 constexpr std::int64_t kSumBlock = 4096;
-constexpr std::int64_t kBlock = 16384;
+constexpr std::int64_t kOptimizerBlock = 16384;
 
 }  // namespace
 
@@ -37,14 +37,14 @@ double sum_of_squares(const Context& ctx, const Tensor& g) {
 void scale(const Context& ctx, const Tensor& g, float factor) {
   const Kernels& kernels = kernels_of(ctx);
   parallel_blocks(
-      ctx, g.size(), kBlock, static_cast<double>(g.size()),
+      ctx, g.size(), kOptimizerBlock, static_cast<double>(g.size()),
       [&](std::int64_t begin, std::int64_t count) { kernels.scale(g.f32() + begin, count, factor); });
 }
 
 bool all_finite(const Context& ctx, const Tensor& g) {
   const Kernels& kernels = kernels_of(ctx);
   std::atomic<bool> finite = true;
-  parallel_blocks(ctx, g.size(), kBlock, static_cast<double>(g.size()),
+  parallel_blocks(ctx, g.size(), kOptimizerBlock, static_cast<double>(g.size()),
                   [&](std::int64_t begin, std::int64_t count) {
                     if (!kernels.all_finite(g.f32() + begin, count))
                       finite.store(false, std::memory_order_relaxed);
@@ -66,7 +66,7 @@ void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v
   constants.eps = static_cast<float>(step.eps);
   constants.gradient_scale = step.gradient_scale;
   const auto work = 8.0 * static_cast<double>(w.size());
-  parallel_blocks(ctx, w.size(), kBlock, work, [&](std::int64_t begin, std::int64_t count) {
+  parallel_blocks(ctx, w.size(), kOptimizerBlock, work, [&](std::int64_t begin, std::int64_t count) {
     kernels.adamw(w.f32() + begin, m.f32() + begin, v.f32() + begin, g.f32() + begin, count, constants);
   });
 }

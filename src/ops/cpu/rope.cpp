@@ -8,7 +8,7 @@
 namespace rlcpp::ops::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 64;  // rows whose norm-weight gradients are summed apart
+constexpr std::int64_t kRopeBlock = 64;  // rows whose norm-weight gradients are summed apart
 
 const float* data_or_null(const Tensor& t) {
   return t.empty() ? nullptr : t.f32();
@@ -34,7 +34,7 @@ void qk_norm_rope_forward(const Context& ctx, const Tensor& out, const Tensor& r
   const Kernels& kernels = kernels_of(ctx);
   const std::int64_t rotated = shape.num_heads + shape.num_kv_heads;
   const RopeArgs common = common_args(q_norm, k_norm, cos, sin, shape, eps);
-  parallel_blocks(ctx, qkv.dim(0), kBlock, 3.0 * static_cast<double>(qkv.size()),
+  parallel_blocks(ctx, qkv.dim(0), kRopeBlock, 3.0 * static_cast<double>(qkv.size()),
                   [&](std::int64_t r, std::int64_t count) {
                     RopeArgs args = common;
                     args.shape.rows = count;
@@ -53,11 +53,11 @@ void qk_norm_rope_backward(const Context& ctx, const Tensor& dqkv, const Tensor&
   const Kernels& kernels = kernels_of(ctx);
   const std::int64_t rotated = shape.num_heads + shape.num_kv_heads;
   const std::int64_t dim = shape.head_dim;
-  const std::int64_t blocks = blocks_of(dout.dim(0), kBlock);
+  const std::int64_t blocks = blocks_of(dout.dim(0), kRopeBlock);
   const RopeArgs common = common_args(q_norm, k_norm, cos, sin, shape, eps);
   float* partial = thread_scratch(Scratch::kReduction, blocks * 2 * dim);
   std::fill_n(partial, blocks * 2 * dim, 0.0F);
-  parallel_blocks(ctx, dout.dim(0), kBlock, 5.0 * static_cast<double>(dout.size()),
+  parallel_blocks(ctx, dout.dim(0), kRopeBlock, 5.0 * static_cast<double>(dout.size()),
                   [&](std::int64_t r, std::int64_t count) {
                     RopeArgs args = common;
                     args.shape.rows = count;
@@ -66,8 +66,8 @@ void qk_norm_rope_backward(const Context& ctx, const Tensor& dqkv, const Tensor&
                     args.out = dqkv.f32() + r * shape.width();
                     args.rstd = common.q_norm != nullptr ? rstd.f32() + r * rotated : nullptr;
                     args.positions = positions.i32() + r;
-                    args.dq_norm = dq_norm.empty() ? nullptr : partial + r / kBlock * 2 * dim;
-                    args.dk_norm = dk_norm.empty() ? nullptr : partial + r / kBlock * 2 * dim + dim;
+                    args.dq_norm = dq_norm.empty() ? nullptr : partial + r / kRopeBlock * 2 * dim;
+                    args.dk_norm = dk_norm.empty() ? nullptr : partial + r / kRopeBlock * 2 * dim + dim;
                     kernels.qk_norm_rope_backward(args);
                   });
   for (std::int64_t b = 0; b < blocks; ++b) {

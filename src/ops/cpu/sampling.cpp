@@ -9,7 +9,7 @@
 namespace rlcpp::ops::cpu {
 namespace {
 
-constexpr std::int64_t kBlock = 256;  // as exp_block_sums has it
+constexpr std::int64_t kSamplingBlock = 256;  // as exp_block_sums has it
 
 // Non-finite logits mean that the model has diverged; a token drawn from them would be noise.
 void require_finite(double value) {
@@ -23,8 +23,8 @@ void require_finite(double value) {
 // Sums of blocks first, then the elements of one block, so that a row costs one exponential an element.
 std::int32_t draw_plain(const Kernels& kernels, std::span<const float> logits, float lse, float uniform) {
   const auto n = static_cast<std::int64_t>(logits.size());
-  const std::int64_t blocks = (n + kBlock - 1) / kBlock;
-  float* sums = thread_scratch(Scratch::kSampling, blocks + kBlock);
+  const std::int64_t blocks = (n + kSamplingBlock - 1) / kSamplingBlock;
+  float* sums = thread_scratch(Scratch::kSampling, blocks + kSamplingBlock);
   float* e = sums + blocks;
   kernels.exp_block_sums(sums, logits.data(), n, lse);
   double total = 0;
@@ -39,8 +39,8 @@ std::int32_t draw_plain(const Kernels& kernels, std::span<const float> logits, f
   }
   // Rounding may leave the goal beyond the last weight: then the last id that has any probability is meant.
   while (block > 0 && sums[block] == 0.0F) --block;
-  const std::int64_t begin = block * kBlock;
-  const std::int64_t count = std::min(kBlock, n - begin);
+  const std::int64_t begin = block * kSamplingBlock;
+  const std::int64_t count = std::min(kSamplingBlock, n - begin);
   kernels.exp_minus(e, logits.data() + begin, count, lse);
   std::int64_t chosen = -1;
   for (std::int64_t i = 0; i < count; ++i) {

@@ -6,8 +6,8 @@
 namespace rlcpp::train {
 namespace {
 
-void run(const LossConfig& /*config*/, const DocumentStreams& doc, double scale,
-         std::span<float> coefficients, LossMetrics& metrics) {
+void cross_entropy_coefficients(const LossConfig& /*config*/, const DocumentStreams& doc, double scale,
+                                std::span<float> coefficients, LossMetrics& metrics) {
   const Ratios ratios = ratios_of(doc);
   for (const std::size_t t : ratios.tokens) {
     coefficients[t] = static_cast<float>(-1.0 / scale);
@@ -22,7 +22,7 @@ void run(const LossConfig& /*config*/, const DocumentStreams& doc, double scale,
 }  // namespace
 
 LossKind cross_entropy_loss() {
-  return {"cross_entropy", "negative log-likelihood of the loss tokens", run};
+  return {"cross_entropy", "negative log-likelihood of the loss tokens", cross_entropy_coefficients};
 }
 
 }  // namespace rlcpp::train

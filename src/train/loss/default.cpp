@@ -34,8 +34,8 @@ Masked masks_of(const LossConfig& config, const Ratios& ratios) {
   return out;
 }
 
-void run(const LossConfig& config, const DocumentStreams& doc, double scale, std::span<float> coefficients,
-         LossMetrics& metrics) {
+void default_coefficients(const LossConfig& config, const DocumentStreams& doc, double scale,
+                          std::span<float> coefficients, LossMetrics& metrics) {
   const Ratios ratios = ratios_of(doc);
   const Masked masked = masks_of(config, ratios);
   const bool by_sequence = config.ratio_type == "sequence";
@@ -64,7 +64,7 @@ LossKind default_loss() {
   return {
       "default",
       "importance-weighted policy gradient with token, geometric and sequence masks (prime-rl, January 2026)",
-      run};
+      default_coefficients};
 }
 
 }  // namespace rlcpp::train

@@ -14,8 +14,8 @@
 namespace rlcpp::train {
 namespace {
 
-void run(const LossConfig& config, const DocumentStreams& doc, double scale, std::span<float> coefficients,
-         LossMetrics& metrics) {
+void grpo_coefficients(const LossConfig& config, const DocumentStreams& doc, double scale,
+                       std::span<float> coefficients, LossMetrics& metrics) {
   const Ratios ratios = ratios_of(doc);
   Masked masked;
   for (std::size_t i = 0; i < ratios.tokens.size(); ++i) {
@@ -40,7 +40,7 @@ void run(const LossConfig& config, const DocumentStreams& doc, double scale, std
 }  // namespace
 
 LossKind grpo_loss() {
-  return {"grpo", "clipped surrogate of GRPO, averaged over tokens", run};
+  return {"grpo", "clipped surrogate of GRPO, averaged over tokens", grpo_coefficients};
 }
 
 }  // namespace rlcpp::train
