@@ -1,7 +1,11 @@
+#include <cctype>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <random>
-#include <regex>
+#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "monitor/console.h"
 #include "monitor/svg_axis.h"
@@ -19,49 +23,105 @@ std::size_t count_of(const std::string& text, const std::string& part) {
   return count;
 }
 
-// Elements open and close in order, attributes are quoted, no stray < or &: enough of XML for what svg()
-// writes. The style element's text holds '>' in no place, so it needs no exception.
-bool well_formed(const std::string& text) {
-  std::vector<std::string> open;
+bool starts_entity(std::string_view text) {
+  for (const char* entity : {"&amp;", "&lt;", "&gt;", "&quot;", "&#39;"}) {
+    if (text.starts_with(entity)) return true;
+  }
+  return false;
+}
+
+// The name of a tag "<name a="b" ...>" without its brackets and slashes; empty if anything in it is not as
+// XML wants it.
+std::string name_of_tag(std::string_view tag) {
   std::size_t at = 0;
-  static const std::regex kTag(
-      R"(^<(/?)([a-zA-Z]+)((?:\s+[a-zA-Z0-9:-]+="[^"<&]*(?:&(?:amp|lt|gt|quot|#39);[^"<&]*)*")*)\s*(/?)>)");
-  while (at < text.size()) {
-    if (text[at] == '<') {
-      std::smatch match;
-      const std::string rest =
-          text.substr(at, std::min<std::size_t>(text.size() - at, text.find('>', at) - at + 1));
-      if (!std::regex_search(rest, match, kTag)) return false;
-      if (match[1] == "/") {
-        if (open.empty() || open.back() != match[2]) return false;
-        open.pop_back();
-      } else if (match[4] != "/") {
-        open.push_back(match[2]);
-      }
-      at += static_cast<std::size_t>(match.length(0));
-    } else if (text[at] == '&') {
-      if (!std::regex_search(text.substr(at, 8), std::regex("^&(amp|lt|gt|quot|#39);"))) return false;
-      ++at;
-    } else {
+  const auto word = [&] {
+    const std::size_t begin = at;
+    while (at < tag.size() &&
+           (std::isalnum(static_cast<unsigned char>(tag[at])) != 0 || tag[at] == '-' || tag[at] == ':')) {
       ++at;
     }
+    return std::string(tag.substr(begin, at - begin));
+  };
+  const std::string name = word();
+  while (at < tag.size()) {
+    const std::size_t begin = at;
+    while (at < tag.size() && (tag[at] == ' ' || tag[at] == '\n')) ++at;
+    if (at == tag.size()) break;
+    if (at == begin || word().empty() || !tag.substr(at).starts_with("=\"")) return {};
+    for (at += 2; at < tag.size() && tag[at] != '"'; ++at) {
+      if (tag[at] == '<' || (tag[at] == '&' && !starts_entity(tag.substr(at)))) return {};
+    }
+    if (at++ == tag.size()) return {};
+  }
+  return name;
+}
+
+// Elements open and close in order, attributes are quoted, no stray < or &: enough of XML for what svg()
+// writes.
+bool well_formed(std::string_view text) {
+  std::vector<std::string> open;
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    if (text[at] == '&' && !starts_entity(text.substr(at))) return false;
+    if (text[at] != '<') continue;
+    const std::size_t end = text.find('>', at);
+    if (end == std::string_view::npos) return false;
+    std::string_view tag = text.substr(at + 1, end - at - 1);
+    const bool closing = tag.starts_with('/'), empty = tag.ends_with('/');
+    if (closing) tag.remove_prefix(1);
+    if (empty) tag.remove_suffix(1);
+    const std::string name = name_of_tag(tag);
+    if (name.empty()) return false;
+    if (closing) {
+      if (open.empty() || open.back() != name) return false;
+      open.pop_back();
+    } else if (!empty) {
+      open.push_back(name);
+    }
+    at = end;
   }
   return open.empty();
 }
 
-// Every number in coordinates is finite and inside the picture.
+// The d="..." of the paths: "M1.0 2.0L3.0 4.0".
+std::vector<std::string> paths_of(const std::string& text) {
+  std::vector<std::string> paths;
+  for (std::size_t at = text.find(" d=\""); at != std::string::npos; at = text.find(" d=\"", at + 4)) {
+    paths.push_back(text.substr(at + 4, text.find('"', at + 4) - at - 4));
+  }
+  return paths;
+}
+
+std::vector<std::pair<double, double>> points_of(const std::string& path) {
+  std::vector<std::pair<double, double>> points;
+  for (const char* at = path.c_str(); *at != '\0';) {
+    EXPECT_TRUE(*at == 'M' || *at == 'L') << path;
+    char* end = nullptr;
+    const double x = std::strtod(at + 1, &end);
+    const double y = std::strtod(end, &end);
+    points.emplace_back(x, y);
+    if (end == at + 1) break;
+    at = end;
+  }
+  return points;
+}
+
+// Every number in coordinates is finite and inside the panel.
 bool coordinates_are_inside(const std::string& text) {
   if (text.find("nan") != std::string::npos || text.find("inf") != std::string::npos) return false;
-  static const std::regex kPath(R"re( d="([^"]*)")re");
-  for (std::sregex_iterator it(text.begin(), text.end(), kPath), end; it != end; ++it) {
-    const std::string path = (*it)[1];
-    static const std::regex kNumber(R"(-?[0-9.]+)");
-    for (std::sregex_iterator n(path.begin(), path.end(), kNumber); n != end; ++n) {
-      const double value = std::stod(n->str());
-      if (value < 0 || value > 440) return false;
+  for (const std::string& path : paths_of(text)) {
+    for (const auto& [x, y] : points_of(path)) {
+      if (!(x >= 0 && x <= 440 && y >= 0 && y <= 440)) return false;
     }
   }
   return true;
+}
+
+TEST(Svg, TheCheckerItselfSeesFaults) {
+  EXPECT_TRUE(well_formed("<a b=\"c\" d1=\"&lt;\"><e/>&amp;</a>"));
+  for (const char* bad : {"<a>", "</a>", "<a></b>", "<a b=c/>", "<a b=\"<\"/>", "<a b=\"&x;\"/>", "<a>&</a>",
+                          "<a", "<a<b>/>"}) {
+    EXPECT_FALSE(well_formed(bad)) << bad;
+  }
 }
 
 Panel panel_of(std::vector<Curve> curves) {
@@ -98,10 +158,9 @@ TEST(Svg, HandlesNothingOnePointAndNan) {
   EXPECT_NE(one.find("class=\"p p0\""), std::string::npos);  // seen without a pointer
   const std::string gap = svg("gap", {panel_of({{"a", {0, 1, 2, 3, 4}, {1, 2, kNan, 2, 1}}})});
   EXPECT_TRUE(well_formed(gap) && coordinates_are_inside(gap));
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(gap, match, std::regex(R"re( d="([^"]*)")re")));
-  EXPECT_EQ(count_of(match[1], "M"), 2U);
-  EXPECT_EQ(count_of(match[1], "L"), 2U);
+  ASSERT_EQ(paths_of(gap).size(), 1U);
+  EXPECT_EQ(count_of(paths_of(gap)[0], "M"), 2U);
+  EXPECT_EQ(count_of(paths_of(gap)[0], "L"), 2U);
   // Unequal lengths: the common part.
   EXPECT_TRUE(well_formed(svg("odd", {panel_of({{"a", {0, 1, 2}, {1}}})})));
 }
@@ -128,14 +187,11 @@ TEST(Svg, KeepsSpikesOfLongCurvesAndStaysSmall) {
   EXPECT_TRUE(coordinates_are_inside(text));
   EXPECT_LT(text.size(), 60000U);
   // Highest and lowest point of the plot: 5 % away from its edges.
-  std::smatch match;
-  ASSERT_TRUE(std::regex_search(text, match, std::regex(R"re( d="([^"]*)")re")));
-  const std::string path = match[1];
+  ASSERT_EQ(paths_of(text).size(), 1U);
   double highest = 1e9, lowest = 0;
-  const std::regex pair(R"([ML](-?[0-9.]+) (-?[0-9.]+))");
-  for (std::sregex_iterator it(path.begin(), path.end(), pair), end; it != end; ++it) {
-    highest = std::min(highest, std::stod((*it)[2]));
-    lowest = std::max(lowest, std::stod((*it)[2]));
+  for (const auto& [x, y] : points_of(paths_of(text)[0])) {
+    highest = std::min(highest, y);
+    lowest = std::max(lowest, y);
   }
   const double top = 56, bottom = 272;  // of the plot in a panel with one legend row
   EXPECT_NEAR(highest, top + (bottom - top) * 0.05 / 1.1, 0.1);
