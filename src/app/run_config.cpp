@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "tensor/device.h"
 
 namespace rlcpp::app {
@@ -157,6 +158,14 @@ void RunSection::describe(config::Schema& s) {
           "Steps in a row whose loss or gradient is not finite (they are skipped) before the run stops.")
       .at_least(1)
       .in("steps");
+  s.field("fail", fail,
+          "For tests: fail points to arm, as NAME=ACTION[:WHEN] with kill, error, hang, delay(ms), nan or "
+          "flip; a name that "
+          "does not exist lists those that do.");
+}
+
+void RunSection::arm_fail_points() const {
+  for (const std::string& specification : fail) failpoint::arm(specification);
 }
 
 std::size_t RunSection::memory_limit_bytes() const {

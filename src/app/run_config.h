@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/config/schema.h"
 #include "base/log.h"
@@ -77,7 +78,9 @@ struct RunSection {
   std::int64_t threads = 0;
   std::int64_t seed = 0;
   std::int64_t max_nonfinite_steps = 3;
+  std::vector<std::string> fail;
   void describe(config::Schema& s);        // adds its fields to the section it is called for
+  void arm_fail_points() const;            // what `fail` names
   std::size_t memory_limit_bytes() const;  // the host's free memory if not set
 };
 

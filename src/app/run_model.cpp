@@ -31,6 +31,13 @@ std::string parameters_text(std::int64_t parameters) {
   return fmt::format("{:.1f} k parameters", n / 1e3);
 }
 
+std::string device_text(const DeviceChoice& choice, const ops::Context& ctx) {
+  if (choice.device.kind == DeviceKind::kCuda)
+    return fmt::format("cuda:{} ({})", choice.device.index, choice.why);
+  return fmt::format("CPU {}, {} threads, {} ({})", cpu_name(), ctx.pool->size(), ops::instruction_set(),
+                     choice.why);
+}
+
 RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only) {
   RunModel out;
   std::error_code ignored;

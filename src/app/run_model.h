@@ -46,6 +46,9 @@ ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, con
 void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
                   ThreadPool& pool);
 
+// "CPU AMD EPYC, 2 threads, avx512 (no GPU: ...)".
+std::string device_text(const DeviceChoice& choice, const ops::Context& ctx);
+
 // "0.6 B parameters", "1.02 M parameters".
 std::string parameters_text(std::int64_t parameters);
 

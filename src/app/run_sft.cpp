@@ -352,7 +352,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
   if (!config_.bench.has_value()) open_directory(loaded);
   Banner banner;
   banner.command = "sft";
-  banner.device = device_.why;
+  banner.device = device_text(device_, ctx_);
   banner.model = model_.text;
   banner.data = data_.text;
   banner.overrides = overrides(config::describer(config_), loaded.origins);
@@ -377,6 +377,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
 SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
                    const SftHooks& hooks) {
   config.apply_bench();
+  config.run.arm_fail_points();
   Logger log(merged_log(invocation.log, config.log));
   install_signal_handlers();
   SftRun run(config, invocation, hooks, log);

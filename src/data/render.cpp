@@ -35,8 +35,10 @@ std::vector<Turn> turns_of(const Json& messages) {
 // Renders prefixes of one conversation.
 class Prefixes {
  public:
-  Prefixes(const tokenizer::ChatTemplate& chat_template, const Conversation& conversation)
-      : template_(chat_template), conversation_(conversation) {}
+  Prefixes(const tokenizer::ChatTemplate& chat_template, const Conversation& conversation, Json variables)
+      : template_(chat_template), conversation_(conversation), variables_(std::move(variables)) {
+    for (const auto& [key, value] : conversation.variables.items()) variables_[key] = value;
+  }
 
   // nullopt: the template refuses this prefix, though perhaps not the whole conversation.
   std::optional<std::string> text(std::size_t messages, bool generation_prompt) const {
@@ -44,6 +46,16 @@ class Prefixes {
     Json prefix = Json::array();
     for (std::size_t i = 0; i < messages; ++i) prefix.push_back(conversation_.messages[i]);
     return render(prefix, generation_prompt);
+  }
+
+  // Renders the whole conversation for the template's own error. Throws bad_input with the row's place.
+  void explain() const {
+    try {
+      template_.render(conversation_.messages, false, variables_);
+    } catch (const Error& e) {
+      throw bad_input(conversation_.where + ": the chat template refuses this row", e.what(),
+                      "mend the row, or set tokenizer.chat_template");
+    }
   }
 
   // The bytes before the content of message `index` (the last of the prefix), found by rendering another
@@ -64,7 +76,7 @@ class Prefixes {
  private:
   std::optional<std::string> render(const Json& prefix, bool generation_prompt) const {
     try {
-      return template_.render(prefix, generation_prompt, conversation_.variables);
+      return template_.render(prefix, generation_prompt, variables_);
     } catch (const Error&) {
       return std::nullopt;
     }
@@ -72,6 +84,7 @@ class Prefixes {
 
   const tokenizer::ChatTemplate& template_;
   const Conversation& conversation_;
+  Json variables_;
 };
 
 // Where the trained part of a turn begins in `whole`, the rendering of the conversation up to and including
@@ -98,9 +111,17 @@ std::size_t start_of(const Prefixes& prefixes, const Turn& turn, const std::stri
 
 Renderer::Renderer(const tokenizer::Tokenizer& tokenizer, const std::string& template_override,
                    const LossMaskConfig& loss_mask)
-    : tokenizer_(tokenizer), loss_mask_(loss_mask) {
+    : tokenizer_(tokenizer), variables_(template_variables(tokenizer)), loss_mask_(loss_mask) {
   const std::string& source = template_override.empty() ? tokenizer.chat_template() : template_override;
   if (!source.empty()) template_ = std::make_unique<tokenizer::ChatTemplate>(source);
+}
+
+nlohmann::ordered_json template_variables(const tokenizer::Tokenizer& tokenizer) {
+  Json variables = {{"tools", nullptr}, {"documents", nullptr}};
+  if (!tokenizer.bos_token().empty()) variables["bos_token"] = tokenizer.bos_token();
+  if (!tokenizer.eos_token().empty()) variables["eos_token"] = tokenizer.eos_token();
+  if (!tokenizer.pad_token().empty()) variables["pad_token"] = tokenizer.pad_token();
+  return variables;
 }
 
 Renderer::~Renderer() = default;
@@ -124,21 +145,14 @@ std::vector<Segment> Renderer::segments(const Conversation& conversation,
     return {segment};
   }
 
-  const Prefixes prefixes(*template_, conversation);
+  const Prefixes prefixes(*template_, conversation, variables_);
   std::vector<Segment> done;
   Segment current;
   for (const Turn& turn : turns_of(conversation.messages)) {
     if (!loss_mask_.of(turn.role)) continue;
     auto whole = prefixes.text(turn.end, false);
-    if (!whole.has_value() && turn.end == conversation.messages.size()) {
-      // Nothing was left out of it, so the template's own words are the error.
-      try {
-        template_->render(conversation.messages, false, conversation.variables);
-      } catch (const Error& e) {
-        throw bad_input(conversation.where + ": the chat template refuses this row", e.what(),
-                        "mend the row, or set tokenizer.chat_template");
-      }
-    }
+    // Nothing was left out of it, so the template's own words are the error.
+    if (!whole.has_value() && turn.end == conversation.messages.size()) prefixes.explain();
     std::size_t begin = whole.has_value() ? start_of(prefixes, turn, *whole) : kNowhere;
     if (begin == kNowhere || begin >= whole->size()) {
       if (unaligned_turns != nullptr) ++*unaligned_turns;

@@ -30,6 +30,10 @@ struct Segment {
   std::vector<std::pair<std::size_t, std::size_t>> trained;
 };
 
+// Names that transformers gives every template besides the messages: bos_token, eos_token, pad_token as far
+// as the tokenizer has them, and tools and documents as none.
+nlohmann::ordered_json template_variables(const tokenizer::Tokenizer& tokenizer);
+
 class Renderer {
  public:
   // `template_override` replaces the tokenizer's chat template if not empty. The tokenizer must outlive the
@@ -52,6 +56,7 @@ class Renderer {
 
   const tokenizer::Tokenizer& tokenizer_;
   std::unique_ptr<tokenizer::ChatTemplate> template_;  // null: none
+  nlohmann::ordered_json variables_;
   LossMaskConfig loss_mask_;
 };
 
