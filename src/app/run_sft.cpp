@@ -98,6 +98,10 @@ void SftRun::prepare() {
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
   data_ = open_sft_data(config_, model_, log_);
+  // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
+  if (model_.config.eos_token_ids.empty() && data_.tokenizer != nullptr && data_.tokenizer->eos_id() >= 0) {
+    model_.config.eos_token_ids = {data_.tokenizer->eos_id()};
+  }
 
   options_.optim = config_.optim;
   options_.scheduler = config_.scheduler;

@@ -103,7 +103,7 @@ void write_weights(durable::AtomicDirectory& out, const std::vector<Piece>& piec
 }
 
 std::string generation_json(const ModelConfig& config) {
-  nlohmann::ordered_json out;
+  auto out = nlohmann::ordered_json::object();
   if (config.bos_token_id >= 0) out["bos_token_id"] = config.bos_token_id;
   if (config.eos_token_ids.size() == 1) out["eos_token_id"] = config.eos_token_ids.front();
   if (config.eos_token_ids.size() > 1) out["eos_token_id"] = config.eos_token_ids;
