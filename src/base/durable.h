@@ -57,9 +57,9 @@ inline constexpr const char* kManifestName = "manifest.json";
 void write_file(FileLayer& files, const std::string& path, std::string_view content);
 
 void make_directories(FileLayer& files, const std::string& path);  // all levels; existing ones are fine
-// Removes what a killed process left in `directory`: entries named "*.tmp-*" and "*.trash-*" (write_file,
-// AtomicDirectory, remove_tree). Only for a directory that no other process writes to.
-void remove_leftovers(FileLayer& files, const std::string& directory);
+// Removes what a killed process left in `directory`: entries named "<prefix>*.tmp-*" and "<prefix>*.trash-*"
+// (write_file, AtomicDirectory, remove_tree). Only where no other process writes under such names.
+void remove_leftovers(FileLayer& files, const std::string& directory, std::string_view prefix = {});
 // Nothing happens if there is nothing at `path`; a symbolic link is removed, not followed. Renames to a trash
 // name first, then removes what is inside; a crash half way leaves only trash.
 void remove_tree(FileLayer& files, const std::string& path);

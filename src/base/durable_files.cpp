@@ -260,10 +260,11 @@ void remove_tree(FileLayer& files, const std::string& path) {
   remove_inside(files, trash);
 }
 
-void remove_leftovers(FileLayer& files, const std::string& directory) {
+void remove_leftovers(FileLayer& files, const std::string& directory, std::string_view prefix) {
   if (!is_directory(directory)) return;
   for (const std::string& path : children_of(directory)) {
     const std::string name = fs::path(path).filename().string();
+    if (!name.starts_with(prefix)) continue;
     if (name.find(".tmp-") != std::string::npos || name.find(".trash-") != std::string::npos)
       remove_inside(files, path);
   }

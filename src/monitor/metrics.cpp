@@ -101,6 +101,7 @@ struct MetricsWriter::State {
   State(durable::FileLayer& layer, const std::string& run_dir, std::string name, std::int64_t first_step)
       : files(layer), path(run_dir + "/metrics.jsonl"), producer(std::move(name)) {
     durable::make_directories(files, run_dir);
+    durable::remove_leftovers(files, run_dir, "metrics.jsonl");
     if (std::filesystem::exists(path)) {
       const std::string text = durable::read_file(path);
       const std::string kept = kept_lines(text, producer, first_step);

@@ -191,11 +191,13 @@ std::vector<TensorboardRecord> read_tensorboard(std::string_view text, std::size
 TensorboardFile::TensorboardFile(durable::FileLayer& files, std::string directory, std::int64_t first_step)
     : files_(files), directory_(std::move(directory)) {
   durable::make_directories(files_, directory_);
+  // A cut that was killed half way: TensorBoard would read it as one more event file.
+  durable::remove_leftovers(files_, directory_);
   std::vector<std::string> earlier;
   std::error_code error;
   for (fs::directory_iterator at(directory_, error), end; !error && at != end; at.increment(error)) {
     const std::string name = at->path().filename().string();
-    if (name.starts_with("events.out.tfevents.") && name.find(".tmp-") == std::string::npos) {
+    if (name.starts_with("events.out.tfevents.")) {
       earlier.push_back(at->path().string());
     }
   }

@@ -113,6 +113,8 @@ TEST(Directories, LeftoversOfKilledRunsAreRemovedAndNothingElse) {
     fs::create_directories(dir / (std::string(name) + "/inside"));
   }
   overwrite(dir / "metrics.jsonl.tmp-9", "half");
+  remove_leftovers(system_files(), dir.path(), "metrics");
+  EXPECT_EQ(names_in(dir.path()).size(), 4U);
   remove_leftovers(system_files(), dir.path());
   remove_leftovers(system_files(), dir / "absent");
   EXPECT_EQ(names_in(dir.path()), (std::vector<std::string>{"step_1", "step_4.bad-0a1b"}));

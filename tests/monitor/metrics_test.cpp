@@ -1,5 +1,8 @@
 #include "monitor/metrics.h"
 
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
@@ -12,6 +15,7 @@
 #include "base/durable_fixture.h"
 #include "base/durable_layers.h"
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "monitor/tensorboard.h"
 #include "support.h"
 
@@ -248,6 +252,47 @@ TEST(MetricsWriter, AFullDiskIsAClearErrorAndRoomLetsItGoOn) {
     }
   }
   EXPECT_GT(nth, 10);
+}
+
+// kill -9 before each call and in the middle of each write, then a resume: one line and one event a step,
+// none lost.
+TEST(MetricsWriter, AKilledRunIsContinuedWithoutGapsOrRepetitions) {
+  for (const std::string point : {"durable.call", "durable.write.half"}) {
+    int nth = 1;
+    for (bool clean = false; !clean; ++nth) {
+      ASSERT_LT(nth, 100);
+      const FastDirectory run;
+      {
+        MetricsWriter writer(run.path(), "trainer");
+        for (int step = 0; step < 4; ++step) writer.write(step, one("a", step));
+      }
+      const pid_t child = fork();
+      if (child == 0) {
+        try {
+          failpoint::arm(point + "=kill:" + std::to_string(nth));
+          MetricsWriter writer(run.path(), "trainer", 2);
+          for (int step = 2; step < 5; ++step) writer.write(step, one("a", 10 + step));
+          _exit(0);
+        } catch (...) {
+          _exit(9);
+        }
+      }
+      int status = 0;
+      ASSERT_EQ(waitpid(child, &status, 0), child);
+      clean = WIFEXITED(status);
+      if (clean) {
+        EXPECT_EQ(WEXITSTATUS(status), 0);
+      }
+      MetricsWriter writer(run.path(), "trainer", 2);
+      for (int step = 2; step < 5; ++step) writer.write(step, one("a", 20 + step));
+      EXPECT_EQ(steps_of(run.path(), "trainer"), (std::vector<std::int64_t>{0, 1, 2, 3, 4})) << point << nth;
+      std::vector<float> values;
+      for (const auto& [step, tag, value] : events_of(run.path())) values.push_back(value);
+      std::sort(values.begin(), values.end());
+      EXPECT_EQ(values, (std::vector<float>{0, 1, 22, 23, 24})) << point << nth;
+    }
+    EXPECT_GT(nth, 3);
+  }
 }
 
 TEST(MetricsWriter, IsSafeBetweenThreads) {
