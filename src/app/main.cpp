@@ -52,6 +52,7 @@ int dispatch(CommandLine& line) {
     print(command_help(command));
     return 0;
   }
+  const Watchdog watchdog;  // names who is awaited, and ends a wait that nobody else ends
   return command.run(line.invocation);
 }
 

@@ -2,12 +2,16 @@
 
 #include <unistd.h>
 
+#include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <vector>
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 
 #include "base/durable.h"
 #include "base/error.h"
@@ -35,6 +39,21 @@ std::string make_run_id() {
                                                                 static_cast<std::uint64_t>(getpid()))));
 }
 
+// Two processes in one directory would write into each other's files.
+std::shared_ptr<void> lock_directory(const std::string& path) {
+  const int fd = open((path + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  if (fd < 0) {
+    throw environment_error(fmt::format("cannot write in output_dir = \"{}\"", path), std::strerror(errno),
+                            "choose another --output-dir, or give yourself the right to write there");
+  }
+  std::shared_ptr<void> lock(nullptr, [fd](void*) { close(fd); });
+  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+    throw environment_error(fmt::format("another process works in output_dir = \"{}\"", path), {},
+                            "wait for its end, or choose another --output-dir");
+  }
+  return lock;
+}
+
 }  // namespace
 
 bool RunDirectory::used(const std::string& path) {
@@ -57,6 +76,8 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
                     "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old run "
                     "with --clean");
   }
+  durable::make_directories(files, path_);
+  lock_ = lock_directory(path_);
   if (how == OpenRun::kClean) {
     int removed = 0;
     for (const char* entry : kEntries) {
@@ -71,7 +92,9 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
     }
     if (removed > 0) log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
   }
-  durable::make_directories(files, path_);
+  for (const char* entry : {"", "/checkpoints", "/weights"}) {
+    if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
+  }
   for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);
 }
 

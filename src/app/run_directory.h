@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/log.h"
@@ -20,7 +21,8 @@ enum class OpenRun : std::uint8_t {
 
 class RunDirectory {
  public:
-  // Throws bad_input if kFresh meets a used directory, environment_error if it cannot be written.
+  // Throws bad_input if kFresh meets a used directory, environment_error if it cannot be written or another
+  // process works in it. Removes what killed processes left half written.
   RunDirectory(std::string path, OpenRun how, Logger& log);
 
   const std::string& path() const { return path_; }
@@ -42,6 +44,8 @@ class RunDirectory {
 
  private:
   std::string path_, run_id_;
+  std::shared_ptr<void>
+      lock_;  // held while this process works in the directory; the kernel frees it whatever happens
 };
 
 }  // namespace rlcpp::app
