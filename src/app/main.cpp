@@ -14,6 +14,7 @@
 #include "app/cli_text.h"
 #include "app/command.h"
 #include "base/error.h"
+#include "base/wait.h"
 
 namespace rlcpp::app {
 namespace {

@@ -1,5 +1,8 @@
 #include "app/run_directory.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,10 +11,6 @@
 #include <cstring>
 #include <filesystem>
 #include <vector>
-
-#include <fcntl.h>
-#include <fmt/format.h>
-#include <sys/file.h>
 
 #include "base/durable.h"
 #include "base/error.h"
