@@ -46,7 +46,7 @@ tools/make_reverse_text.sh "$out/data"
   --added-tokens "<reversed_text>,</reversed_text>" --out "$out/tokenizer"
 
 sft_steps=() rl_steps=()
-if [ "$short" = yes ]; then rl_steps=(--max-steps 12 --orchestrator.eval.num-examples 64); fi
+if [ "$short" = yes ]; then rl_steps=(--max-steps 12 --orchestrator.val.num-examples 64); fi
 say "SFT: a random model learns the task's form"
 "$rlcpp" sft @ configs/sft/reverse-text.toml --model.name configs/models/qwen3-1m --tokenizer.name "$out/tokenizer" \
   --data.name "$out/data/sft.jsonl" --val.data.name "$out/data/val.jsonl" --seed "$seed" --output-dir "$out/sft" --clean \
@@ -55,7 +55,7 @@ weights=$(ls -d "$out"/sft/weights/step_* | sort -V | tail -1)
 
 say "RL: it learns to do it well, from its own answers"
 "$rlcpp" rl @ configs/rl/reverse-text.toml --model.name "$weights" --orchestrator.env.0.args.data "$out/data/rl.jsonl" \
-  --orchestrator.eval.env.0.args.data "$out/data/eval.jsonl" --seed "$seed" --output-dir "$out/rl" --clean "${rl_steps[@]}"
+  --orchestrator.val.env.0.args.data "$out/data/eval.jsonl" --seed "$seed" --output-dir "$out/rl" --clean "${rl_steps[@]}"
 
 say "curves"
 "$rlcpp" curves --runs "$out/sft,$out/rl" --out "$out/curves.svg"
