@@ -7,3 +7,10 @@ set_source_files_properties(${rlcpp_kernels}_avx512.cpp PROPERTIES SKIP_PRECOMPI
 set_source_files_properties(${rlcpp_kernels}_avx2.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON
   COMPILE_OPTIONS "-O3;-mavx2;-mfma")
 set_source_files_properties(${rlcpp_kernels}_portable.cpp PROPERTIES SKIP_PRECOMPILE_HEADERS ON COMPILE_OPTIONS "-O3")
+
+# The speed of the operations against the measured peak: build/cpu/bin/bench_ops (benchmarks/ops).
+if(RLCPP_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  add_executable(bench_ops ${CMAKE_SOURCE_DIR}/benchmarks/ops/bench_ops.cpp)
+  target_link_libraries(bench_ops PRIVATE rlcpp_ops)
+  set_target_properties(bench_ops PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin EXCLUDE_FROM_ALL ON)
+endif()

@@ -17,9 +17,9 @@ std::string text(const Shape& s) {
 
 // Odd sizes, primes, edges of the register block (14 and 32), of the tile (112) and of the step over k (512).
 std::vector<Shape> shapes(Random& random) {
-  std::vector<Shape> list = {{1, 1, 1},      {1, 32, 16},     {3, 5, 7},       {14, 32, 64},
-                             {15, 33, 65},   {16, 48, 512},   {17, 31, 513},   {113, 96, 41},
-                             {29, 257, 129}, {225, 70, 1030}, {2, 1031, 1100}, {64, 16, 4}};
+  std::vector<Shape> list = {{1, 1, 1},       {1, 32, 16},   {3, 5, 7},     {14, 32, 64},   {15, 33, 65},
+                             {16, 48, 512},   {17, 31, 513}, {113, 96, 41}, {29, 257, 129}, {225, 70, 1030},
+                             {2, 1031, 1100}, {1, 300, 700}, {3, 129, 530}, {4, 256, 20},   {64, 16, 4}};
   for (int i = 0; i < 4; ++i)
     list.push_back({random.between(1, 150), random.between(1, 150), random.between(1, 700)});
   return list;

@@ -95,7 +95,8 @@ TEST(Norm, BackwardAgreesWithTheReference) {
     for (std::size_t i = 0; i < dw.size(); ++i) dw_expected[i] += expected.dw[i];
     ops::rmsnorm_backward(ctx, view(dx, {s.m, s.h}), view(dw, {s.h}), view(dy, {s.m, s.h}),
                           view(x, {s.m, s.h}), view(w, {s.h}), view(f.rstd, {s.m}), false);
-    // rstd scales what cancels in dx: for one element of size 0.01, dx is 1e-4 of its parts, which are 100 times dy.
+    // rstd scales what cancels in dx: for one element of size 0.01, dx is 1e-4 of its parts, which are 100
+    // times dy.
     const double largest_rstd = *std::max_element(f.rstd.begin(), f.rstd.end());
     expect_close(dx, expected.dx, 2e-6 * std::max(1.0, largest_rstd), "dx");
     expect_close(dw, dw_expected, 4e-6, "dw");

@@ -130,9 +130,12 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
   std::stable_sort(tasks.begin(), tasks.end(),
                    [](const Task& a, const Task& b) { return a.position + a.count > b.position + b.count; });
 
-  // K^T of every kv head in tiles [head_dim][16]; V is read in place.
+  // K^T of every kv head in tiles [head_dim][16], and V in rows one after the other: in qkv its rows are
+  // apart by a power of two for most models, which would meet in a few sets of the caches.
   const auto num_tiles = static_cast<std::int64_t>(tiles.size());
-  float* k_packed = thread_scratch(Scratch::kAttentionTiles, shape.num_kv_heads * num_tiles * dim * kTile);
+  const std::int64_t tile_size = dim * kTile;
+  float* k_packed = thread_scratch(Scratch::kAttentionTiles, 2 * shape.num_kv_heads * num_tiles * tile_size);
+  float* v_packed = k_packed + shape.num_kv_heads * num_tiles * tile_size;
   std::vector<const float*>& pointers = reused<const float*>();
   pointers.resize(static_cast<std::size_t>(2 * shape.num_kv_heads * num_tiles));
   const float** k_tiles = pointers.data();
@@ -141,10 +144,13 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
            8.0 * static_cast<double>(qkv.dim(0) * shape.num_kv_heads * dim), [&](std::int64_t i) {
              const std::int64_t head = i / num_tiles;
              const Tile& tile = tiles[static_cast<std::size_t>(i % num_tiles)];
-             k_tiles[i] = k_packed + i * dim * kTile;
-             v_tiles[i] = v + tile.row * width + head * dim;
-             kernels.transpose_tile(k_packed + i * dim * kTile, kTile, k + tile.row * width + head * dim,
-                                    width, tile.count, dim);
+             k_tiles[i] = k_packed + i * tile_size;
+             v_tiles[i] = v_packed + i * tile_size;
+             const std::int64_t offset = tile.row * width + head * dim;
+             kernels.transpose_tile(k_packed + i * tile_size, kTile, k + offset, width, tile.count, dim);
+             for (std::int64_t j = 0; j < tile.count; ++j) {
+               std::copy_n(v + offset + j * width, dim, v_packed + i * tile_size + j * dim);
+             }
            });
 
   const Attention attention = {kernels, shape, qkv.f32(), out.f32(), lse.f32(), scale};
@@ -152,8 +158,7 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
     const Task& task = tasks[static_cast<std::size_t>(i / shape.num_kv_heads)];
     const std::int64_t head = i % shape.num_kv_heads;
     const std::int64_t first = head * num_tiles + task.tiles;
-    attention.run(task.begin, task.count, task.position, head, k_tiles + first, kTile, v_tiles + first,
-                  width);
+    attention.run(task.begin, task.count, task.position, head, k_tiles + first, kTile, v_tiles + first, dim);
   });
 }
 

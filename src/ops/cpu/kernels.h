@@ -16,6 +16,8 @@ inline constexpr std::int64_t kPanel = 32;
 // lines a row do not collide in the cache's sets.
 inline constexpr std::int64_t kStep = 512;
 inline constexpr std::int64_t kStride = kStep + 16;
+// Floats of B that one tile of a product reads again and again: half of a second-level cache of 1 MiB.
+inline constexpr std::int64_t kResidentB = 128 * 1024;
 // Keys of one tile of attention.
 inline constexpr std::int64_t kTile = 16;
 
@@ -116,7 +118,7 @@ struct AttendBackwardArgs {
 inline constexpr std::int64_t kBackwardBlock = 64;  // queries and keys of one block of the backward
 inline constexpr std::int64_t attend_backward_scratch(std::int64_t length, std::int64_t head_dim) {
   const std::int64_t padded = (length + 31) / 32 * 32;
-  return 2 * padded * head_dim + 4 * kBackwardBlock * kStride;
+  return 5 * padded * head_dim + 5 * kBackwardBlock * kStride;
 }
 
 struct AdamWConstants {

@@ -2,13 +2,19 @@
 // recomputation of Dao et al. 2022): P = exp(S - lse), dS = P (dP - delta) scale, dV = P^T dO, dK = dS^T Q,
 // dQ = dS K. One task does it alone, so every sum has one order.
 
+// Operands and results of the products lie packed in scratch: in qkv the rows of a head are apart by a power
+// of two for most models, which would meet in a few sets of the caches.
 struct BackwardBuffers {
   float* k_tiles;  // [tile][head_dim][16]
   float* v_tiles;
+  float* k;   // [length][head_dim]
+  float* dk;  // [length][head_dim]
+  float* dv;
   float* q;  // [64][kStride]
   float* dout;
   float* p;
   float* ds;
+  float* dq;
 };
 
 // P and dS of queries [q0, q0 + nq) and keys [k0, k0 + nk) for one head.
@@ -47,68 +53,87 @@ inline void backward_scores(const AttendBackwardArgs& args, const BackwardBuffer
   }
 }
 
+inline void copy_rows(float* to, std::int64_t to_stride, const float* from, std::int64_t from_stride,
+                      std::int64_t rows, std::int64_t n) {
+  for (std::int64_t r = 0; r < rows; ++r) copy_floats(to + r * to_stride, from + r * from_stride, n);
+}
+
+// dV += P^T dO and dK += dS^T Q of nq queries and the keys from k0 on. `from_own`: the queries are those of
+// the keys' own block, of which only the later ones see a key.
+inline void backward_keys(const BackwardBuffers& buf, std::int64_t dim, std::int64_t nq, std::int64_t k0,
+                          std::int64_t nk, bool from_own, bool resume) {
+  for (std::int64_t i = 0; i < nk;) {
+    const std::int64_t rows = next_rows(nk - i);
+    const std::int64_t from = from_own ? i : 0;
+    for (std::int64_t d = 0; d < dim; d += 32) {
+      const std::int64_t columns = dim - d < 32 ? dim - d : 32;
+      const float* gradient = buf.dout + from * kStride + d;
+      block_row<ByColumns>(rows, columns,
+                           {buf.p + from * kStride + i, gradient, gradient + 16, kStride, nq - from,
+                            buf.dv + (k0 + i) * dim + d, dim, resume, 0});
+      const float* query = buf.q + from * kStride + d;
+      block_row<ByColumns>(rows, columns,
+                           {buf.ds + from * kStride + i, query, query + 16, kStride, nq - from,
+                            buf.dk + (k0 + i) * dim + d, dim, resume, 0});
+    }
+    i += rows;
+  }
+}
+
+// dQ += dS K.
+inline void backward_queries(const BackwardBuffers& buf, std::int64_t dim, std::int64_t nq, std::int64_t k0,
+                             std::int64_t nk) {
+  for (std::int64_t i = 0; i < nq;) {
+    const std::int64_t rows = next_rows(nq - i);
+    for (std::int64_t d = 0; d < dim; d += 32) {
+      const std::int64_t columns = dim - d < 32 ? dim - d : 32;
+      const float* key = buf.k + k0 * dim + d;
+      block_row<ByRows>(
+          rows, columns,
+          {buf.ds + i * kStride, key, key + 16, dim, nk, buf.dq + i * kStride + d, kStride, k0 > 0, 0});
+    }
+    i += rows;
+  }
+}
+
 void attend_backward(const AttendBackwardArgs& args) {
   const std::int64_t n = args.length;
   const std::int64_t dim = args.head_dim;
-  const std::int64_t tiles = (n + kTile - 1) / kTile;
+  const std::int64_t padded = (n + 31) / 32 * 32;
   BackwardBuffers buf;
   buf.k_tiles = args.scratch;
-  buf.v_tiles = buf.k_tiles + (tiles + 1) / 2 * 2 * kTile * dim;
-  buf.q = buf.v_tiles + (tiles + 1) / 2 * 2 * kTile * dim;
+  buf.v_tiles = buf.k_tiles + padded * dim;
+  buf.k = buf.v_tiles + padded * dim;
+  buf.dk = buf.k + padded * dim;
+  buf.dv = buf.dk + padded * dim;
+  buf.q = buf.dv + padded * dim;
   buf.dout = buf.q + kBackwardBlock * kStride;
   buf.p = buf.dout + kBackwardBlock * kStride;
   buf.ds = buf.p + kBackwardBlock * kStride;
-  for (std::int64_t t = 0; t < tiles; ++t) {
+  buf.dq = buf.ds + kBackwardBlock * kStride;
+  for (std::int64_t t = 0; t * kTile < n; ++t) {
     const std::int64_t count = n - t * kTile < kTile ? n - t * kTile : kTile;
     transpose_rows(buf.k_tiles + t * kTile * dim, kTile, args.k + t * kTile * args.width, args.width, count,
                    dim);
     transpose_rows(buf.v_tiles + t * kTile * dim, kTile, args.v + t * kTile * args.width, args.width, count,
                    dim);
   }
+  copy_rows(buf.k, dim, args.k, args.width, n, dim);
   for (std::int64_t head = 0; head < args.group; ++head) {
-    const float* q = args.q + head * dim;
-    const float* dout = args.dout + head * dim;
-    float* dq = args.dq + head * dim;
     for (std::int64_t q0 = 0; q0 < n; q0 += kBackwardBlock) {
       const std::int64_t nq = n - q0 < kBackwardBlock ? n - q0 : kBackwardBlock;
-      for (std::int64_t r = 0; r < nq; ++r) {
-        copy_floats(buf.q + r * kStride, q + (q0 + r) * args.width, dim);
-        copy_floats(buf.dout + r * kStride, dout + (q0 + r) * args.out_width, dim);
-      }
+      copy_rows(buf.q, kStride, args.q + q0 * args.width + head * dim, args.width, nq, dim);
+      copy_rows(buf.dout, kStride, args.dout + q0 * args.out_width + head * dim, args.out_width, nq, dim);
       for (std::int64_t k0 = 0; k0 <= q0; k0 += kBackwardBlock) {
         const std::int64_t nk = n - k0 < kBackwardBlock ? n - k0 : kBackwardBlock;
         backward_scores(args, buf, head, q0, nq, k0, nk);
-        // Of all blocks that reach these keys, the diagonal one of the first head comes first.
-        const bool resume_keys = head > 0 || k0 != q0;
-        for (std::int64_t i = 0; i < nk;) {
-          const std::int64_t rows = next_rows(nk - i);
-          const std::int64_t from = k0 == q0 ? i : 0;  // earlier queries of the block do not see these keys
-          for (std::int64_t d = 0; d < dim; d += 32) {
-            const std::int64_t columns = dim - d < 32 ? dim - d : 32;
-            const float* gradient = dout + (q0 + from) * args.out_width + d;
-            block_row<ByColumns>(
-                rows, columns,
-                {buf.p + from * kStride + i, gradient, gradient + 16, args.out_width, nq - from,
-                 args.dv + (k0 + i) * args.width + d, args.width, resume_keys, 0});
-            const float* query = q + (q0 + from) * args.width + d;
-            block_row<ByColumns>(rows, columns,
-                                 {buf.ds + from * kStride + i, query, query + 16, args.width, nq - from,
-                                  args.dk + (k0 + i) * args.width + d, args.width, resume_keys, 0});
-          }
-          i += rows;
-        }
-        for (std::int64_t i = 0; i < nq;) {
-          const std::int64_t rows = next_rows(nq - i);
-          for (std::int64_t d = 0; d < dim; d += 32) {
-            const std::int64_t columns = dim - d < 32 ? dim - d : 32;
-            const float* key = args.k + k0 * args.width + d;
-            block_row<ByRows>(rows, columns,
-                              {buf.ds + i * kStride, key, key + 16, args.width, nk,
-                               dq + (q0 + i) * args.width + d, args.width, k0 > 0, 0});
-          }
-          i += rows;
-        }
+        // Of all blocks that reach these keys, their own of the first head comes first.
+        backward_keys(buf, dim, nq, k0, nk, k0 == q0, head > 0 || k0 != q0);
+        backward_queries(buf, dim, nq, k0, nk);
       }
+      copy_rows(args.dq + q0 * args.width + head * dim, args.width, buf.dq, kStride, nq, dim);
     }
   }
+  copy_rows(args.dk, args.width, buf.dk, dim, n, dim);
+  copy_rows(args.dv, args.width, buf.dv, dim, n, dim);
 }

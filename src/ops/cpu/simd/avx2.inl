@@ -13,6 +13,8 @@ inline constexpr const char* kSetName = "avx2";
 inline constexpr int kMaxRows =
     6;  // 6 x 2 accumulators, two registers of B, two broadcasts: the 16 registers
 inline constexpr int kInterleave = 8;   // places of one step of a block of transposed A
+inline constexpr int kFewRows = 1;      // up to so many rows go over kFewPanels panels at once:
+inline constexpr int kFewPanels = 2;    // one panel would leave the adders waiting for each other
 inline constexpr int kVectorsWide = 1;  // vectors of B that the product kernel keeps per step
 
 alignas(32) inline constexpr std::int32_t kLaneMasks[48] = {-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,

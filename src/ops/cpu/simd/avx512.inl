@@ -13,6 +13,8 @@ inline constexpr const char* kSetName = "avx512";
 inline constexpr int kMaxRows =
     14;  // 14 x 2 accumulators, two vectors of B, two broadcasts: the 32 registers
 inline constexpr int kInterleave = 16;  // places of one step of a block of transposed A
+inline constexpr int kFewRows = 3;      // up to so many rows go over kFewPanels panels at once:
+inline constexpr int kFewPanels = 4;    // one panel would leave the adders waiting for each other
 inline constexpr int kVectorsWide = 2;  // vectors of B that the product kernel keeps per step
 
 inline __mmask16 first_lanes(std::int64_t n) {

@@ -12,6 +12,8 @@ struct I16 {
 inline constexpr const char* kSetName = "portable";
 inline constexpr int kMaxRows = 4;
 inline constexpr int kInterleave = 4;  // places of one step of a block of transposed A
+inline constexpr int kFewRows = 1;     // up to so many rows go over kFewPanels panels at once:
+inline constexpr int kFewPanels = 1;   // one panel would leave the adders waiting for each other
 inline constexpr int kVectorsWide = 1;
 
 template <class Function>

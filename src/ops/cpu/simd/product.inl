@@ -11,8 +11,10 @@ struct BlockArgs {
   std::int64_t k;
   float* c;
   std::int64_t ldc;
-  bool resume;        // the chains start from C
-  std::int64_t last;  // masked form: columns
+  bool resume;                   // the chains start from C
+  std::int64_t last;             // masked form: columns
+  const float* ahead = nullptr;  // one line a step is fetched from here on, for later calls; null: none
+  std::int64_t ahead_step = 0;
 };
 
 // How a block of A lies in scratch: A[i][k] = a[i * kRow + k * kColumn].
@@ -49,7 +51,11 @@ void block(const BlockArgs& args) {
       if constexpr (kVectors == 2) acc[i][1] = zero();
     }
   }
+  const float* ahead = args.ahead != nullptr ? args.ahead : b0;
+  const std::int64_t ahead_step = args.ahead_step;
   for (std::int64_t k = args.k; k > 0; --k) {
+    __builtin_prefetch(ahead, 0, 2);
+    ahead += ahead_step;
     const F16 x0 = kMasked ? load_first(b0, last) : load(b0);
     F16 x1 = x0;
     if constexpr (kVectors == 2) x1 = load(b1);
@@ -108,6 +114,46 @@ inline void block_row(std::int64_t rows, std::int64_t n, BlockArgs args) {
   (args.last == 16 ? block_for<A, 1, false>(rows) : block_for<A, 1, true>(rows))(args);
 }
 
+// kRows rows (few) times kFewPanels whole panels of packed B.
+template <int kRows>
+void few_rows(const BlockArgs& args, std::int64_t panel_stride) {
+  const float* a = args.a;
+  const float* b = args.b0;
+  F16 acc[kRows][2 * kFewPanels];
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < 2 * kFewPanels; ++v) {
+      acc[i][v] = args.resume ? load(args.c + i * args.ldc + v * 16) : zero();
+    }
+  }
+  for (std::int64_t k = args.k; k > 0; --k) {
+    F16 y[kRows];
+#pragma GCC unroll 16
+    for (int i = 0; i < kRows; ++i) y[i] = set1(a[i * kStride]);
+#pragma GCC unroll 16
+    for (int v = 0; v < 2 * kFewPanels; ++v) {
+      const F16 x = load(b + v / 2 * panel_stride + v % 2 * 16);
+#pragma GCC unroll 16
+      for (int i = 0; i < kRows; ++i) acc[i][v] = fma(y[i], x, acc[i][v]);
+    }
+    ++a;
+    b += kPanel;
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < kRows; ++i) {
+#pragma GCC unroll 16
+    for (int v = 0; v < 2 * kFewPanels; ++v) store(args.c + i * args.ldc + v * 16, acc[i][v]);
+  }
+}
+
+using FewRows = void (*)(const BlockArgs&, std::int64_t);
+template <int... kCounts>
+inline FewRows few_rows_for(std::int64_t rows, std::integer_sequence<int, kCounts...>) {
+  static constexpr FewRows kForms[] = {&few_rows<kCounts + 1>...};
+  return kForms[rows - 1];
+}
+
 // Rows of the next block when `left` remain: blocks of nearly one size waste less than full ones and a small
 // rest.
 inline std::int64_t next_rows(std::int64_t left) {
@@ -127,10 +173,42 @@ inline void interleave_a(float* to, const ProductTile& t, std::int64_t k0, std::
   for (std::int64_t i = 0; i < t.m;) {
     const std::int64_t rows = next_rows(t.m - i);
     const float* from = t.a + k0 * t.lda + i;
-    for (std::int64_t k = 0; k < steps; ++k)
+    for (std::int64_t k = 0; k < steps; ++k) {
       store_first(to + k * kInterleave, load_first(from + k * t.lda, rows), rows);
+    }
     to += steps * kInterleave;
     i += rows;
+  }
+}
+
+// Cache lines that one call of a block asks for ahead of their use, one a step over k.
+struct Ahead {
+  const float* from = nullptr;
+  std::int64_t step = 0;
+};
+
+// What the calls of one step over k fetch for the next one: call `visit` takes one column of lines of a
+// transposed A, then one half of a panel of B. The hardware would find these streams only when they are read.
+inline Ahead next_step(const ProductTile& t, std::int64_t k0, std::int64_t visit) {
+  const std::int64_t k = k0 + kStep;
+  if (k >= t.k) return {};
+  const std::int64_t lines = t.a_transposed ? (t.m + 15) / 16 : 0;
+  if (visit < lines) return {t.a + k * t.lda + visit * 16, t.lda};
+  const std::int64_t panel = (visit - lines) / 2;
+  if (t.ldb != kPanel || panel * kPanel >= t.n) return {};
+  return {t.b + panel * t.panel_stride + k * t.ldb + (visit - lines) % 2 * kStep * 16, 16};
+}
+
+// The bias and the old C, once the chains are finished.
+inline void finish_product(const ProductTile& t, const float* chain, std::int64_t ld_chain) {
+  for (std::int64_t i = 0; i < t.m; ++i) {
+    for (std::int64_t j = 0; j < t.n; j += 16) {
+      const std::int64_t lanes = t.n - j < 16 ? t.n - j : 16;
+      F16 value = load_upto(chain + i * ld_chain + j, lanes);
+      if (t.bias != nullptr) value = add(value, load_upto(t.bias + j, lanes));
+      if (t.add_old) value = add(value, load_upto(t.c + i * t.ldc + j, lanes));
+      store_upto(t.c + i * t.ldc + j, value, lanes);
+    }
   }
 }
 
@@ -145,35 +223,64 @@ void product_tile(const ProductTile& t) {
       for (std::int64_t i = 0; i < t.m; ++i)
         copy_floats(t.a_scratch + i * kStride, t.a + i * t.lda + k0, steps);
     }
-    for (std::int64_t j = 0; j < t.n; j += kPanel) {
+    const auto multiply = [&](const float* a, std::int64_t i, std::int64_t rows, std::int64_t j,
+                              const Ahead& ahead) {
       const float* panel = t.b + j / kPanel * t.panel_stride + k0 * t.ldb;
       const std::int64_t columns = t.n - j < kPanel ? t.n - j : kPanel;
+      const BlockArgs args = {
+          a, panel,      panel + 16, t.ldb, steps, chain + i * ld_chain + j, ld_chain, t.resume || k0 > 0,
+          0, ahead.from, ahead.step};
+      if (t.a_transposed) {
+        block_row<Interleaved>(rows, columns, args);
+      } else {
+        block_row<ByRows>(rows, columns, args);
+      }
+    };
+    const std::int64_t row_size = t.a_transposed ? 0 : kStride;  // of a block of A
+    const std::int64_t block_size = t.a_transposed ? steps * kInterleave : 0;
+    // The operand of the inner loop stays in the second-level cache. If B fits there, C is written row by
+    // row, which suits the hardware's prefetch.
+    std::int64_t first = 0;
+    if (t.m <= kFewRows && !t.a_transposed && t.ldb == kPanel) {
+      for (; first + kFewPanels * kPanel <= t.n; first += kFewPanels * kPanel) {
+        const float* panel = t.b + first / kPanel * t.panel_stride + k0 * kPanel;
+        few_rows_for(t.m, std::make_integer_sequence<int, kFewRows>())(
+            {t.a_scratch, panel, nullptr, kPanel, steps, chain + first, ld_chain, t.resume || k0 > 0, 0},
+            t.panel_stride);
+      }
+    }
+    if (t.n * steps <= kResidentB) {
       const float* a = t.a_scratch;
+      std::int64_t visit = 0;
       for (std::int64_t i = 0; i < t.m;) {
         const std::int64_t rows = next_rows(t.m - i);
-        const BlockArgs args = {
-            a, panel, panel + 16, t.ldb, steps, chain + i * ld_chain + j, ld_chain, t.resume || k0 > 0, 0};
-        if (t.a_transposed) {
-          block_row<Interleaved>(rows, columns, args);
-          a += steps * kInterleave;
-        } else {
-          block_row<ByRows>(rows, columns, args);
-          a += rows * kStride;
+        for (std::int64_t j = first; j < t.n; j += kPanel) {
+          multiply(a, i, rows, j, next_step(t, k0, visit));
+          ++visit;
         }
+        a += rows * row_size + block_size;
         i += rows;
+      }
+    } else {
+      for (std::int64_t j = first; j < t.n; j += kPanel) {
+        const float* a = t.a_scratch;
+        std::int64_t block = 0;
+        for (std::int64_t i = 0; i < t.m;) {
+          const std::int64_t rows = next_rows(t.m - i);
+          // The first two blocks of a panel fetch the next panel.
+          Ahead ahead;
+          if (block < 2 && t.ldb == kPanel && j + kPanel < t.n) {
+            ahead = {t.b + (j / kPanel + 1) * t.panel_stride + k0 * t.ldb + block * steps * 16, 16};
+          }
+          multiply(a, i, rows, j, ahead);
+          ++block;
+          a += rows * row_size + block_size;
+          i += rows;
+        }
       }
     }
   }
-  if (t.bias == nullptr && !t.add_old) return;
-  for (std::int64_t i = 0; i < t.m; ++i) {
-    for (std::int64_t j = 0; j < t.n; j += 16) {
-      const std::int64_t lanes = t.n - j < 16 ? t.n - j : 16;
-      F16 value = load_upto(chain + i * ld_chain + j, lanes);
-      if (t.bias != nullptr) value = add(value, load_upto(t.bias + j, lanes));
-      if (t.add_old) value = add(value, load_upto(t.c + i * t.ldc + j, lanes));
-      store_upto(t.c + i * t.ldc + j, value, lanes);
-    }
-  }
+  if (t.bias != nullptr || t.add_old) finish_product(t, chain, ld_chain);
 }
 
 // to[d * to_stride + j] = from[j * from_stride + d], j < count <= 16, zeros beyond, d < n.
