@@ -55,6 +55,7 @@ class SftRun {
   void save();
   SftOutcome finish();
   std::vector<std::string> next_commands(bool interrupted) const;
+  std::string samples_text() const;
 
   SftConfig config_;
   const Invocation& invocation_;
@@ -81,9 +82,11 @@ class SftRun {
   std::unique_ptr<monitor::MetricsWriter> metrics_;
 
   train::Progress progress_;
+  data::PackStatistics packed_;
+  double padding_ = 0;
   std::string cursor_;
   monitor::Eta eta_;
-  double begin_ = now(), last_end_ = 0, save_seconds_ = 0;
+  double begin_ = now(), last_end_ = 0, save_seconds_ = 0, last_line_ = now();
   std::int64_t here_ = 0;  // steps of this process
   std::vector<double> losses_;
   std::vector<std::pair<std::int64_t, double>> val_losses_;
@@ -111,6 +114,13 @@ void SftRun::prepare() {
   options_.head_chunk = config_.model.head_chunk;
   options_.recompute = config_.model.recompute();
   options_.max_nonfinite_steps = config_.run.max_nonfinite_steps;
+  options_.on_micro_batch = [this](std::int64_t done, std::int64_t all) {
+    // A long step says once a minute that it is alive.
+    if (done == all || now() - last_line_ < 60) return;
+    last_line_ = now();
+    log_.info(
+        fmt::format("{}  micro-batch {} of {}", step_counter(progress_.step + 1, max_steps_), done, all));
+  };
   model_regions_ = plan_model(ctx_, model_.config, plan_, config_.data.seq_len);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
   std::vector<std::string> cheaper;
@@ -200,6 +210,7 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("perf/throughput", rate);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
   save_seconds_ = 0;
+  last_line_ = now();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
   const std::string eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
@@ -209,10 +220,10 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
                           r.loss, r.grad_norm));
     return;
   }
-  log_.success(fmt::format("{}  loss {:.4f}  grad {:.2f}  lr {:.1e}  {} tok/s  mem {}  {:.2f} s  eta {}",
-                           step_counter(step.step, max_steps_), r.loss, r.grad_norm, r.lr,
-                           monitor::compact(rate), monitor::gib(static_cast<double>(step.peak_memory_bytes)),
-                           step.interval_seconds, eta));
+  log_.success(
+      fmt::format("{}  loss {:.4f}  grad {:.2f}  lr {:.1e}  {} tok/s  mfu -  mem {}  {:.2f} s  eta {}",
+                  step_counter(step.step, max_steps_), r.loss, r.grad_norm, r.lr, monitor::compact(rate),
+                  monitor::gib(static_cast<double>(step.peak_memory_bytes)), step.interval_seconds, eta));
 }
 
 void SftRun::one_step() {
@@ -226,6 +237,8 @@ void SftRun::one_step() {
   progress_.step += 1;
   progress_.total_tokens = batch.statistics.tokens;
   progress_.total_samples = batch.statistics.samples;
+  packed_ = batch.statistics;
+  padding_ = batch.padding;
   ++here_;
   losses_.push_back(step.result.loss);
 
@@ -272,7 +285,8 @@ void SftRun::train() {
     one_step();
     if (checkpoints_ != nullptr && checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
   }
-  save();
+  // A signal before the first step leaves nothing to save.
+  if (progress_.step > 0) save();
 }
 
 std::vector<std::string> SftRun::next_commands(bool interrupted) const {
@@ -293,6 +307,16 @@ std::vector<std::string> SftRun::next_commands(bool interrupted) const {
                    fmt::format(" --ckpt.resume-step -1 --max-steps {}", 2 * max_steps_));
   }
   return next;
+}
+
+std::string SftRun::samples_text() const {
+  std::string text = fmt::format("{}", progress_.total_samples);
+  if (packed_.cut > 0)
+    text += fmt::format(", {} of them cut to {} tokens", packed_.cut, config_.data.seq_len);
+  if (packed_.skipped > 0)
+    text += fmt::format("; {} skipped: their trained tokens lie behind the cut", packed_.skipped);
+  if (packed_.rows > 0) text += fmt::format("; rows {:.1f} % full", 100 * (1 - padding_));
+  return text;
 }
 
 SftOutcome SftRun::finish() {
@@ -337,7 +361,7 @@ SftOutcome SftRun::finish() {
   if (out.val_loss.has_value())
     result.rows.push_back({"validation loss", fmt::format("{:.4f}", *out.val_loss)});
   result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
-  result.rows.push_back({"samples", fmt::format("{}", progress_.total_samples)});
+  result.rows.push_back({"samples", samples_text()});
   if (const auto skipped = trainer_->state().skipped; skipped > 0)
     result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
   result.rows.push_back({"time", monitor::duration(out.seconds)});

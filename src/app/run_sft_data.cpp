@@ -1,6 +1,8 @@
 #include "app/run_sft_data.h"
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -8,6 +10,7 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "monitor/console.h"
+#include "monitor/progress.h"
 
 namespace rlcpp::app {
 namespace {
@@ -50,7 +53,16 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
   if (config.data.type == "sft") {
     out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.splits, config.data.shuffle);
     out.source = out.rows;
-    const std::int64_t checked = out.rows->check(kCheckedText);
+    monitor::ProgressOptions quiet;
+    quiet.line = [&log](std::string_view line) { log.info(line); };
+    std::optional<monitor::Progress> progress;  // only if it takes long enough to be noticed
+    const auto begin = std::chrono::steady_clock::now();
+    const std::int64_t checked = out.rows->check(kCheckedText, [&](std::int64_t done) {
+      if (!progress.has_value() && std::chrono::steady_clock::now() - begin < std::chrono::seconds(2)) return;
+      if (!progress.has_value()) progress.emplace("checking", out.rows->rows(), "rows", quiet);
+      progress->update(done);
+    });
+    if (progress.has_value()) progress->finish();
     if (checked < out.rows->rows()) {
       log.info(fmt::format("checked the first {} of {} rows; later ones are checked when they are reached",
                            checked, out.rows->rows()));

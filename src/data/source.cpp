@@ -59,12 +59,13 @@ std::vector<Sample> SftSource::at(std::int64_t position) {
   return row(order_[static_cast<std::size_t>(position % rows())]);
 }
 
-std::int64_t SftSource::check(std::size_t text_bytes) {
+std::int64_t SftSource::check(std::size_t text_bytes, const std::function<void(std::int64_t)>& on_row) {
   std::size_t read = 0;
   std::int64_t index = 0;
   for (; index < rows() && read < text_bytes; ++index) {
     read += dataset_.line(index).size();
     row(index);
+    if (on_row) on_row(index + 1);
   }
   return index;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,7 +36,8 @@ class SftSource : public SampleSource {
   std::vector<Sample> row(std::int64_t index);
   // Renders rows until `text_bytes` of the data set have been read: wrong rows are found before the training
   // begins. Returns the number of rows checked.
-  std::int64_t check(std::size_t text_bytes);
+  // `on_row` (may be empty) is told how many are done.
+  std::int64_t check(std::size_t text_bytes, const std::function<void(std::int64_t)>& on_row = {});
   const Dataset& dataset() const { return dataset_; }
   const Renderer& renderer() const { return renderer_; }
   std::int64_t split_rows() const { return split_rows_; }  // rows that gave more than one sample, so far

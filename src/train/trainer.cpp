@@ -34,6 +34,7 @@ struct Trainer::Impl {
   model::Activations activations;
   Tensor logits;
   RowBuffers rows;
+  std::vector<model::ParameterInfo> parameters;
   State state;
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
@@ -69,12 +70,12 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
 Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
                  const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
                  const model::WeightSet& packed, const model::RopeTables& rope)
-    : impl_(new Impl{ctx, model, options, weights, packed,
-                     model::make_weight_set(model, arena, regions->gradients),
-                     model::make_weight_set(model, arena, regions->first),
-                     model::make_weight_set(model, arena, regions->second), rope,
-                     model::Activations(model, arena, regions->activations), arena[regions->logits],
-                     RowBuffers(arena, regions->rows, model.vocab_size), State{}}) {
+    : impl_(new Impl{
+          ctx, model, options, weights, packed, model::make_weight_set(model, arena, regions->gradients),
+          model::make_weight_set(model, arena, regions->first),
+          model::make_weight_set(model, arena, regions->second), rope,
+          model::Activations(model, arena, regions->activations), arena[regions->logits],
+          RowBuffers(arena, regions->rows, model.vocab_size), model::parameter_list(model), State{}}) {
   // A fresh optimizer has zero moments whatever the arena was filled with.
   for (const model::WeightSet* set : {&impl_->first, &impl_->second}) {
     for (const Tensor& t : set->flat) std::memset(t.raw(), 0, t.bytes());
@@ -153,7 +154,6 @@ void Trainer::Impl::update(double norm, double lr) {
     // torch.nn.utils.clip_grad_norm_: the small constant keeps a zero gradient finite.
     step.gradient_scale = static_cast<float>(std::min(1.0, *options.optim.max_norm / (norm + 1e-6)));
   }
-  const std::vector<model::ParameterInfo> parameters = model::parameter_list(model);
   RLCPP_CHECK(parameters.size() == weights.flat.size());
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     ops::AdamWStep own = step;
@@ -190,9 +190,11 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
 
   for (const Tensor& g : m.gradients.flat) std::memset(g.raw(), 0, g.bytes());
   LossMetrics loss_metrics;
+  std::int64_t done = 0;
   for (const data::MicroBatch& batch : batches) {
     const bool policy = batch.rl && m.options.loss.type != "cross_entropy";
     result.loss += policy ? m.policy_gradient(batch, scale, loss_metrics) : m.cross_entropy(batch, scale);
+    if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
   }
   if (failpoint::hit("train.gradient") == "nan") m.gradients.flat.front().f32()[0] = std::nanf("");
 

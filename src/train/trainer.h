@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -45,6 +46,8 @@ struct TrainerOptions {
   model::Recompute recompute = model::Recompute::kNone;
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
+  // Called after each micro-batch of step() with how many are done, of how many; may be empty.
+  std::function<void(std::int64_t, std::int64_t)> on_micro_batch;
 };
 
 struct StepResult {

@@ -1,0 +1,123 @@
+// Bad input to `rlcpp sft`: exit code 2, and one sentence with what, where and the mend.
+#include <map>
+
+#include "sft_run.h"
+
+namespace rlcpp::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SftInput : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new SftWorld; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  // Expects exit 2, an "error: " that has every part, and no run directory touched.
+  static void refused(const std::vector<std::string>& more, const std::vector<std::string>& parts) {
+    const auto o = world_->run(world_->sft("refused", more));
+    std::string words;
+    for (const auto& word : more) words += word + " ";
+    EXPECT_EQ(o.code, 2) << words << "\n" << o.err;
+    EXPECT_NE(o.err.find("error: "), std::string::npos) << words;
+    for (const std::string& part : parts)
+      EXPECT_NE(o.err.find(part), std::string::npos) << words << "no \"" << part << "\" in\n" << o.err;
+    EXPECT_TRUE(o.out.empty()) << o.out;
+    EXPECT_FALSE(fs::exists(*world_ / "refused/metrics.jsonl"));
+    EXPECT_FALSE(fs::exists(*world_ / "refused/checkpoints"));
+  }
+  static std::string file(const std::string& name, const std::string& text) {
+    std::ofstream(*world_ / name, std::ios::binary) << text;
+    return *world_ / name;
+  }
+  static SftWorld* world_;
+};
+SftWorld* SftInput::world_ = nullptr;
+
+TEST_F(SftInput, Rows) {
+  const std::string good = "{\"prompt\": \"a\", \"completion\": \"b\"}\n";
+  refused({"--data.name", file("malformed.jsonl", good + good + "{\"prompt\": \"a\", \"comp\n")},
+          {"malformed.jsonl:3", "malformed JSON"});
+  refused({"--data.name", file("columns.jsonl", good + "{\"text\": \"a\"}\n")},
+          {"columns.jsonl:2", "\"messages\"", "it has: text"});
+  refused({"--data.name", file("types.jsonl", "{\"messages\": {\"role\": \"user\"}}\n")},
+          {"types.jsonl:1", "not a list of messages"});
+  refused({"--data.name",
+           file("untrained.jsonl", good + "{\"messages\": [{\"role\": \"user\", \"content\": \"a\"}]}\n")},
+          {"untrained.jsonl:2", "no token to train", "user"});
+  refused({"--data.name", file("empty.jsonl", "\n\n")}, {"empty.jsonl", "no rows"});
+  refused({"--data.name", *world_ / "nowhere.jsonl"}, {"nowhere.jsonl", "neither a file nor a directory"});
+  refused({"--data.splits", "holdout"}, {"no split \"holdout\"", "train"});
+}
+
+TEST_F(SftInput, ModelAndTokenizer) {
+  refused({"--data.seq-len", "129"},
+          {"data.seq_len = 129 is longer than the model", "max_position_embeddings = 128"});
+  refused({"--model.name", *world_ / "nowhere"}, {"nowhere", "neither a directory nor a built-in model"});
+  refused({"--model.name", "Qwen/Qwen3-0.6B"},
+          {"Qwen/Qwen3-0.6B", "does not download", "--model.debug.random-init"});
+  refused({"--tokenizer.name", *world_ / "model"}, {"has no tokenizer.json"});
+  refused({"--tokenizer.chat-template", "missing.jinja"}, {"tokenizer.chat_template", "missing.jinja"});
+  refused({"--tokenizer.chat-template", "{% for m in messages %}{{ m.content }}"}, {"template"});
+  // A tokenizer that is larger than the embedding.
+  fs::create_directories(*world_ / "small");
+  std::string config = slurp(*world_ / "model/config.json");
+  config.replace(config.find("320"), 3, "280");
+  file("small/config.json", config);
+  refused({"--model.name", *world_ / "small"}, {"more tokens than the model", "280 rows"});
+  // A file that was cut short.
+  const auto made = world_->run(world_->sft("base", {"--max-steps", "1"}));
+  ASSERT_EQ(made.code, 0) << made.err;
+  const std::string weights = *world_ / "base/weights/step_1";
+  fs::resize_file(weights + "/model.safetensors", fs::file_size(weights + "/model.safetensors") - 5);
+  refused({"--model.name", weights}, {"model.safetensors"});
+}
+
+TEST_F(SftInput, Configuration) {
+  refused({"--data.micro-batch-size", "3"},
+          {"data.micro_batch_size does not divide data.batch_size", "4 rows in groups of 3"});
+  refused({"--data.pack-function", "stack"}, {"stack", "cat"});
+  refused({"--optim.learning-rate-typo", "1"}, {"learning_rate_typo"});
+  refused({"--optim.lr", "-1"}, {"optim.lr"});
+  refused({"--scheduler.type", "cosine", "--scheduler.warmup-steps", "9"},
+          {"phases of the scheduler", "max_steps 6"});
+  refused({"--model.seq-len", "32"}, {"data.seq_len is longer than model.seq_len"});
+  refused({"--ckpt.resume-step", "5"}, {"no checkpoint"});
+  refused({"--ckpt.resume-step", "-1", "--clean"}, {"clean and ckpt.resume_step"});
+  refused({"--memory-limit", "lots"}, {"memory_limit", "44GiB"});
+  refused({"--fail", "no.such.point=kill"}, {"no.such.point"});
+  refused({"--device", "tpu"}, {"tpu"});
+  const std::map<std::string, std::string> features = {{"--model.ep", "expert parallelism"},
+                                                       {"--model.cp", "context parallelism"},
+                                                       {"--model.tp", "tensor parallelism"},
+                                                       {"--model.vlm", "vision"},
+                                                       {"--model.fp8", "FP8"},
+                                                       {"--model.quantization", "FP8"},
+                                                       {"--model.load-in-4bit", "quantised"},
+                                                       {"--model.lora.rank", "LoRA"},
+                                                       {"--model.compile", "compile"},
+                                                       {"--wandb.project", "Weights & Biases"},
+                                                       {"--model.fsdp-cpu-offload", "fsdp_cpu_offload"}};
+  for (const auto& [flag, word] : features) refused({flag, "2"}, {word});
+}
+
+TEST_F(SftInput, TooLittleMemoryIsRefusedBeforeTheStartWithWaysOut) {
+  const auto o = world_->run(world_->sft("refused", {"--memory-limit", "100KiB"}));
+  EXPECT_EQ(o.code, 3);
+  for (const char* part : {"error: ", "because", "help: ", "--model.ac"})
+    EXPECT_NE(o.err.find(part), std::string::npos) << part << o.err;
+  EXPECT_FALSE(fs::exists(*world_ / "refused/metrics.jsonl"));
+  EXPECT_EQ(world_->run(world_->sft("refused", {"--memory-limit", "100KiB", "--dry-run"})).code, 2);
+}
+
+TEST_F(SftInput, ADryRunFindsTheSame) {
+  const auto o = world_->run(world_->sft("refused", {"--data.seq-len", "129", "--dry-run"}));
+  EXPECT_EQ(o.code, 2);
+  EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cuda", "--dry-run"})).code, 2);
+  EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cuda"})).code, 3);
+}
+
+}  // namespace
+}  // namespace rlcpp::test

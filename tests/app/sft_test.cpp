@@ -1,0 +1,314 @@
+// `rlcpp sft` as a user meets it, on a tiny model.
+#include <nlohmann/json.hpp>
+
+#include <random>
+
+#include "sft_run.h"
+
+namespace rlcpp::test {
+namespace {
+
+namespace fs = std::filesystem;
+using Json = nlohmann::json;
+
+void expect_has(const std::string& text, const std::vector<std::string>& parts) {
+  for (const std::string& part : parts)
+    EXPECT_NE(text.find(part), std::string::npos) << "no \"" << part << "\" in\n" << text;
+}
+
+class Sft : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new SftWorld; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  static std::vector<Json> metrics(const std::string& out) {
+    std::vector<Json> lines;
+    std::ifstream file(*world_ / (out + "/metrics.jsonl"));
+    for (std::string line; std::getline(file, line);) lines.push_back(Json::parse(line));
+    return lines;
+  }
+  static SftWorld* world_;
+};
+SftWorld* Sft::world_ = nullptr;
+
+TEST_F(Sft, DryRunShowsPlanAndMaskedSamplesAndTouchesNothing) {
+  const auto o = world_->run(world_->sft("dry", {"--dry-run"}));
+  EXPECT_EQ(o.code, 0) << o.err;
+  expect_has(o.out, {"sample 1", "sample 3", "tokens, ", " trained", "<|im_start|>assistant\\n[[",
+                     "<|im_end|>\\n]]", "train.jsonl:"});
+  EXPECT_EQ(o.out.find("sample 4"), std::string::npos);
+  expect_has(o.err, {"optim.lr = 0.01 (command line)", "activations", "planned", "random weights", "100 rows",
+                     "resolved.toml"});
+  // Order of the banner.
+  std::size_t at = 0;
+  for (const char* part : {"rlcpp sft", "device:", "model:", "data:", "set ", "memory:", "run:"}) {
+    const std::size_t next = o.err.find(part, at);
+    ASSERT_NE(next, std::string::npos) << part;
+    at = next;
+  }
+  EXPECT_TRUE(fs::exists(*world_ / "dry/configs/resolved.toml"));
+  EXPECT_FALSE(fs::exists(*world_ / "dry/metrics.jsonl"));
+  EXPECT_FALSE(fs::exists(*world_ / "dry/checkpoints"));
+  EXPECT_EQ(world_->run(world_->sft("dry")).code, 0);  // the real run may follow in the same directory
+}
+
+TEST_F(Sft, ARunLeavesItsRecords) {
+  const auto o = world_->run(world_->sft("records", {"--val.interval", "3", "--val.eval-on-start",
+                                                     "--ckpt.interval", "2", "--max-steps", "12"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_has(o.out, {"SFT finished", "steps", "validation loss", "next:", "rl @", "--model.name",
+                     "--ckpt.resume-step -1 --max-steps 24"});
+  expect_has(o.err, {"step  1/12  loss ", "grad ", "lr 1.0e-02", "tok/s", "eta ",
+                     "step 12/12  validation loss", "saved step 12"});
+  for (const char* name : {"configs/resolved.toml", "logs/trainer.log", "loss.svg", "checkpoints/latest",
+                           "checkpoints/step_2/manifest.json", "checkpoints/step_12/trainer/state.json",
+                           "weights/step_12/model.safetensors", "weights/step_12/tokenizer.json"}) {
+    EXPECT_TRUE(fs::exists(*world_ / (std::string("records/") + name))) << name;
+  }
+  EXPECT_FALSE(fs::is_empty(*world_ / "records/tensorboard"));
+  const auto lines = metrics("records");
+  ASSERT_EQ(lines.size(), 13U);  // step 0 is the validation before the first
+  EXPECT_EQ(lines[0]["step"], 0);
+  for (std::size_t i = 1; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i]["step"], i);
+    EXPECT_EQ(lines[i]["producer"], "trainer");
+    EXPECT_EQ(lines[i].contains("val/loss"), i % 3 == 0);
+    for (const char* key : {"loss/mean", "loss/nan_count", "optim/lr", "optim/grad_norm", "time/step",
+                            "time/forward_backward", "time/load_data", "perf/throughput", "perf/peak_memory",
+                            "progress/epoch", "progress/num_samples", "progress/num_tokens"}) {
+      EXPECT_TRUE(lines[i].contains(key) && lines[i][key].is_number()) << key;
+    }
+  }
+  EXPECT_LT(lines[12]["loss/mean"].get<double>(), 0.8 * lines[1]["loss/mean"].get<double>());
+  EXPECT_LT(lines[12]["val/loss"].get<double>(), 0.8 * lines[0]["val/loss"].get<double>());
+  // The log on disk has the same lines as stderr from the moment it exists.
+  expect_has(slurp(*world_ / "records/logs/trainer.log"), {"step 12/12  loss"});
+  // What was saved is a model again.
+  const auto again = world_->run(
+      world_->sft("records2", {"--model.name", *world_ / "records/weights/step_12", "--max-steps", "1"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  EXPECT_LT(metrics("records2")[0]["loss/mean"].get<double>(), 0.8 * lines[1]["loss/mean"].get<double>());
+}
+
+TEST_F(Sft, SameSeedSameBitsWhateverTheThreadsAndGroups) {
+  ASSERT_EQ(world_->run(world_->sft("same1")).code, 0);
+  ASSERT_EQ(world_->run(world_->sft("same2", {"--threads", "3"})).code, 0);
+  ASSERT_EQ(world_->run(world_->sft("same3", {"--seed", "1"})).code, 0);
+  ASSERT_EQ(world_->run(world_->sft("same4", {"--data.seed", "1"})).code, 0);
+  EXPECT_EQ(world_->state("same1", 6), world_->state("same2", 6));
+  EXPECT_NE(world_->state("same1", 6), world_->state("same3", 6));
+  EXPECT_NE(world_->state("same1", 6), world_->state("same4", 6));
+  // Rows that go through the model together change no sum but the order of micro-batches'.
+  ASSERT_EQ(world_->run(world_->sft("same5", {"--data.micro-batch-size", "4"})).code, 0);
+  const auto one = metrics("same1"), four = metrics("same5");
+  for (std::size_t i = 0; i < 6; ++i) {
+    EXPECT_NEAR(one[i]["loss/mean"].get<double>(), four[i]["loss/mean"].get<double>(), 1e-4);
+    EXPECT_EQ(one[i]["progress/num_tokens"], four[i]["progress/num_tokens"]);
+  }
+}
+
+TEST_F(Sft, ResumedRunEqualsTheUnbrokenOneBitForBit) {
+  const std::vector<std::string> schedule = {"--scheduler.type", "cosine", "--scheduler.warmup-steps", "2"};
+  auto with = [&](std::vector<std::string> more) {
+    more.insert(more.end(), schedule.begin(), schedule.end());
+    return more;
+  };
+  ASSERT_EQ(world_->run(world_->sft("whole", with({"--ckpt.interval", "1", "--max-steps", "9"}))).code, 0);
+  // Stops at 9 too, but starts again from 3, and from 7; steps behind those are set aside.
+  ASSERT_EQ(world_->run(world_->sft("parts", with({"--ckpt.interval", "1", "--max-steps", "9"}))).code, 0);
+  for (const char* step : {"3", "7"}) {
+    const auto o = world_->run(
+        world_->sft("parts", with({"--ckpt.interval", "1", "--max-steps", "9", "--ckpt.resume-step", step})));
+    ASSERT_EQ(o.code, 0) << o.err;
+    expect_has(o.err, {std::string("resumed from "), std::string("step_") + step, "set ", " aside"});
+    EXPECT_EQ(o.err.find("the configuration is not the one"), std::string::npos) << o.err;
+    for (int s = std::stoi(step) + 1; s <= 9; ++s)
+      EXPECT_EQ(world_->state("parts", s), world_->state("whole", s)) << "step " << s;
+  }
+  const auto whole = metrics("whole"), parts = metrics("parts");
+  ASSERT_EQ(parts.size(), 9U);  // one line a step
+  for (std::size_t i = 0; i < 9; ++i) {
+    for (const char* key :
+         {"step", "loss/mean", "optim/grad_norm", "optim/lr", "progress/num_samples", "progress/num_tokens"})
+      EXPECT_EQ(parts[i][key], whole[i][key]);
+  }
+  // Nothing left to do: says so by ending well.
+  EXPECT_EQ(world_->run(world_->sft("parts", with({"--max-steps", "9", "--ckpt.resume-step", "-1"}))).code,
+            0);
+  // Another configuration is allowed, and said.
+  const auto other = world_->run(
+      world_->sft("parts", {"--max-steps", "10", "--ckpt.resume-step", "-1", "--optim.weight-decay", "0.5"}));
+  EXPECT_EQ(other.code, 0) << other.err;
+  expect_has(other.err, {"the configuration is not the one"});
+}
+
+TEST_F(Sft, KeepLastAndKeepIntervalPruneCheckpointsAndWeights) {
+  ASSERT_EQ(world_
+                ->run(world_->sft("prune", {"--ckpt.interval", "1", "--ckpt.keep-last", "2",
+                                            "--ckpt.keep-interval", "3", "--max-steps", "7"}))
+                .code,
+            0);
+  for (const char* kind : {"checkpoints", "weights"}) {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(*world_ / (std::string("prune/") + kind))) {
+      if (entry.is_directory()) names.push_back(entry.path().filename().string());
+    }
+    std::sort(names.begin(), names.end());
+    EXPECT_EQ(names, (std::vector<std::string>{"step_3", "step_6", "step_7"})) << kind;
+  }
+}
+
+TEST_F(Sft, AUsedDirectoryIsRefusedUnlessCleanOrResumed) {
+  ASSERT_EQ(world_->run(world_->sft("used", {"--max-steps", "2"})).code, 0);
+  const auto refused = world_->run(world_->sft("used"));
+  EXPECT_EQ(refused.code, 2);
+  expect_has(refused.err,
+             {"error: output_dir", "was used by another run", "--clean", "--ckpt.resume-step -1"});
+  EXPECT_EQ(world_->run(world_->sft("used", {"--dry-run"})).code, 2);
+  EXPECT_EQ(world_->run(world_->sft("used", {"--dry-run", "--clean"})).code, 0);
+  EXPECT_TRUE(fs::exists(*world_ / "used/checkpoints/step_2"));  // a dry run cleans nothing
+  std::ofstream(*world_ / "used/notes.txt") << "mine";
+  EXPECT_EQ(world_->run(world_->sft("used", {"--clean", "--max-steps", "3"})).code, 0);
+  EXPECT_FALSE(fs::exists(*world_ / "used/checkpoints/step_2"));
+  EXPECT_TRUE(fs::exists(*world_ / "used/notes.txt"));
+}
+
+TEST_F(Sft, SignalsFinishTheStepSaveAndSayHowToGoOn) {
+  for (const auto& [signal, code, name] : {std::tuple{SIGTERM, 143, "SIGTERM"}, {SIGINT, 130, "SIGINT"}}) {
+    const std::string out = std::string("signal") + name;
+    const pid_t pid =
+        world_->start(world_->sft(out, {"--max-steps", "1000000"}), *world_ / "o", *world_ / "e");
+    for (int i = 0; i < 400 && slurp(*world_ / (out + "/metrics.jsonl")).empty(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(25));
+    kill(pid, signal);
+    EXPECT_EQ(SftWorld::wait_for(pid), code);
+    const std::string text = slurp(*world_ / "o");
+    expect_has(text, {std::string("stopped by ") + name, "checkpoint", "--ckpt.resume-step -1"});
+    const auto last = metrics(out).back()["step"].get<int>();
+    EXPECT_TRUE(fs::exists(*world_ / (out + "/checkpoints/step_" + std::to_string(last) + "/manifest.json")));
+    const auto resumed =
+        world_->run(world_->sft(out, {"--max-steps", std::to_string(last + 2), "--ckpt.resume-step", "-1"}));
+    EXPECT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_EQ(metrics(out).size(), static_cast<std::size_t>(last) + 2);
+  }
+}
+
+TEST_F(Sft, ANonFiniteGradientIsSkippedThenStopsTheRun) {
+  const auto once = world_->run(world_->sft("nan1", {"--fail", "train.gradient=nan:3"}));
+  EXPECT_EQ(once.code, 0) << once.err;
+  expect_has(once.err, {"step 3/6  skipped"});
+  expect_has(once.out, {"steps skipped", "1 (not finite)"});
+  EXPECT_TRUE(metrics("nan1")[2]["optim/grad_norm"].is_null());
+  EXPECT_EQ(metrics("nan1")[2]["loss/nan_count"], 1);
+  EXPECT_TRUE(fs::exists(*world_ / "nan1/nonfinite/nonfinite_step_2.json"));
+  const auto stops =
+      world_->run(world_->sft("nan2", {"--fail", "train.gradient=nan:*", "--max-nonfinite-steps", "2"}));
+  EXPECT_EQ(stops.code, 1);
+  expect_has(stops.err, {"error: 2 steps in a row", "because", "help:", "nonfinite_step_1.json"});
+}
+
+TEST_F(Sft, JsonResultIsJson) {
+  const auto o = world_->run(world_->sft("json", {"--json"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const Json json = Json::parse(o.out);
+  EXPECT_EQ(json["title"], "SFT finished");
+  EXPECT_EQ(json["curves"]["loss"].size(), 6U);
+  EXPECT_EQ(json["next"].size(), 2U);
+}
+
+TEST_F(Sft, FakeDataAndNoCheckpoints) {
+  const auto o = world_->run(world_->sft("fake", {"--data.type", "fake", "--data.length", "variable",
+                                                  "--data.input-ids", "random", "--no-ckpt"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_FALSE(fs::exists(*world_ / "fake/checkpoints"));
+  EXPECT_FALSE(fs::exists(*world_ / "fake/weights"));
+  expect_has(o.out, {"not saved: ckpt is None"});
+}
+
+TEST_F(Sft, BenchNeedsNoFilesAndLeavesNone) {
+  const std::string json = *world_ / "bench.json";
+  const auto o =
+      world_->run({"sft", "--bench", "--bench.output-json", json, "--model.name", *world_ / "model",
+                   "--data.seq-len", "64", "--data.batch-size", "2", "--output-dir", *world_ / "benchrun"});
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_FALSE(fs::exists(*world_ / "benchrun"));
+  const Json result = Json::parse(slurp(json));
+  EXPECT_GT(result["metrics"]["throughput"]["mean"].get<double>(), 0);
+  EXPECT_EQ(result["config"]["type"], "sft");
+}
+
+// 50 kills in the long tier, each at a random moment of start, step, save or prune. The run goes on from what
+// it finds, and ends with the bits of the run that nobody killed.
+TEST_F(Sft, KillsAtRandomMomentsLoseNothing) {
+  const int kills = long_tier() ? 50 : 2;
+  const int steps = long_tier() ? 40 : 12;
+  const std::vector<std::string> options = {"--ckpt.interval",    "1", "--ckpt.keep-last", "2", "--max-steps",
+                                            std::to_string(steps)};
+  ASSERT_EQ(world_->run(world_->sft("unbroken", options)).code, 0);
+  std::mt19937_64 rng(fresh_seed());
+  int killed = 0, finished = 0;
+  std::string out = "killed0";
+  while (killed < kills) {
+    auto words = options;
+    const bool begun = fs::exists(*world_ / (out + "/checkpoints/latest"));
+    if (begun) {
+      words.insert(words.end(), {"--ckpt.resume-step", "-1"});
+    } else {
+      words.push_back("--clean");
+    }
+    const pid_t pid = world_->start(world_->sft(out, words), *world_ / "o", *world_ / "e");
+    std::this_thread::sleep_for(std::chrono::microseconds(rng() % (10000 * static_cast<unsigned>(steps))));
+    kill(pid, SIGKILL);
+    const int code = SftWorld::wait_for(pid);
+    ASSERT_TRUE(code == 137 || code == 0) << slurp(*world_ / "e");
+    if (code == 137) {
+      ++killed;
+      continue;
+    }
+    EXPECT_EQ(world_->state(out, steps), world_->state("unbroken", steps));
+    out = "killed" + std::to_string(++finished);
+  }
+  auto words = options;
+  words.insert(words.end(),
+               {fs::exists(*world_ / (out + "/checkpoints/latest")) ? "--ckpt.resume-step=-1" : "--clean"});
+  const auto last = world_->run(world_->sft(out, words));
+  ASSERT_EQ(last.code, 0) << last.err;
+  EXPECT_EQ(world_->state(out, steps), world_->state("unbroken", steps));
+  const auto lines = metrics(out);
+  ASSERT_EQ(lines.size(), static_cast<std::size_t>(steps));
+  const auto unbroken = metrics("unbroken");
+  for (std::size_t i = 0; i < lines.size(); ++i) {
+    EXPECT_EQ(lines[i]["step"], i + 1);
+    EXPECT_EQ(lines[i]["loss/mean"], unbroken[i]["loss/mean"]);
+  }
+}
+
+// kill -9 at each named point of the commit protocol, on its first and second hit.
+TEST_F(Sft, KillsAtEachPointOfTheCommitLoseNothing) {
+  const std::vector<std::string> options = {"--ckpt.interval", "1", "--ckpt.keep-last", "1",
+                                            "--max-steps",     "4"};
+  ASSERT_EQ(world_->run(world_->sft("commit", options)).code, 0);
+  int number = 0;
+  for (const char* point :
+       {"checkpoint.before_commit", "checkpoint.after_commit", "durable.commit.before_manifest",
+        "durable.commit.before_rename", "durable.commit.after_rename"}) {
+    for (const char* when : {"2", "1"}) {
+      if (!long_tier() && *when == '1') continue;
+      const std::string out = "commit" + std::to_string(++number);
+      auto first = options;
+      first.insert(first.end(), {"--fail", std::string(point) + "=kill:" + when});
+      EXPECT_EQ(world_->run(world_->sft(out, first)).code, 137) << point;
+      auto second = options;
+      const bool saved = fs::exists(*world_ / (out + "/checkpoints/step_1"));
+      second.insert(second.end(), {saved ? "--ckpt.resume-step=-1" : "--clean"});
+      const auto o = world_->run(world_->sft(out, second));
+      ASSERT_EQ(o.code, 0) << point << when << "\n" << o.err;
+      EXPECT_EQ(world_->state(out, 4), world_->state("commit", 4)) << point << " " << when;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace rlcpp::test
