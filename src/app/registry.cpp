@@ -6,6 +6,8 @@ namespace rlcpp::app {
 std::vector<Command> all_commands() {
   return {
       sft_command(),
+      rl_command(),
+      trainer_command(),
       tokenize_command(),
       bench_command(),
       report_command(),

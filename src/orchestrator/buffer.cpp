@@ -18,7 +18,7 @@ namespace {
 // Keeps the draws apart from other uses of the same seed.
 constexpr std::uint64_t kBufferStream = 0xB0;
 
-double share(std::int64_t part, std::int64_t whole) {
+double ratio_of(std::int64_t part, std::int64_t whole) {
   return whole == 0 ? 0 : static_cast<double>(part) / static_cast<double>(whole);
 }
 
@@ -133,13 +133,13 @@ monitor::Metrics Buffer::metrics() {
   const std::int64_t normal = normal_examples();
   const std::int64_t all = easy + normal + hard;
   monitor::Metrics out;
-  out.set("pool/easy", share(easy, all));
-  out.set("pool/normal", share(normal, all));
-  out.set("pool/hard", share(hard, all));
-  out.set("evicted_examples/easy", share(evicted_easy_, groups_));
-  out.set("evicted_examples/hard", share(evicted_hard_, groups_));
-  out.set("filtered_rollouts/easy", share(filtered_easy_, rollouts_));
-  out.set("filtered_rollouts/hard", share(filtered_hard_, rollouts_));
+  out.set("pool/easy", ratio_of(easy, all));
+  out.set("pool/normal", ratio_of(normal, all));
+  out.set("pool/hard", ratio_of(hard, all));
+  out.set("evicted_examples/easy", ratio_of(evicted_easy_, groups_));
+  out.set("evicted_examples/hard", ratio_of(evicted_hard_, groups_));
+  out.set("filtered_rollouts/easy", ratio_of(filtered_easy_, rollouts_));
+  out.set("filtered_rollouts/hard", ratio_of(filtered_hard_, rollouts_));
   groups_ = evicted_easy_ = evicted_hard_ = rollouts_ = filtered_easy_ = filtered_hard_ = 0;
   return out;
 }

@@ -16,6 +16,8 @@ void EnvSection::describe(config::Schema& s) {
 void SamplingSection::describe(config::Schema& s) {
   s.field("temperature", temperature, "Logits are divided by this, in the engine and in the trainer.")
       .above(0);
+  s.field("stop", stop,
+          "Texts that end a completion besides the end-of-turn token; the text itself is kept and trained.");
   s.field("max_tokens", max_tokens, "Longest completion; None: what seq_len leaves.")
       .at_least(1)
       .in("tokens")
@@ -42,6 +44,7 @@ void SamplingSection::describe(config::Schema& s) {
 rollout::GroupRequest SamplingSection::request(std::int64_t otherwise) const {
   rollout::GroupRequest out;
   out.max_tokens = static_cast<std::int32_t>(max_tokens.value_or(otherwise));
+  out.stop_strings = stop;
   out.min_tokens = static_cast<std::int32_t>(min_tokens);
   out.sampling.temperature = static_cast<float>(temperature);
   out.sampling.repetition_penalty = static_cast<float>(repetition_penalty);

@@ -27,6 +27,7 @@ struct SamplingSection {
   double repetition_penalty = 1.0, top_p = 1.0, min_p = 0.0;
   std::int64_t top_k = -1;
   std::optional<std::int64_t> seed;
+  std::vector<std::string> stop;
   void describe(config::Schema& s);
   // The request fields that these decide; max_tokens: `otherwise` if None.
   rollout::GroupRequest request(std::int64_t otherwise) const;

@@ -66,25 +66,30 @@ const OrchestratorSection& checked(const OrchestratorSection& section) {
 
 }  // namespace
 
-Orchestrator::Orchestrator(const OrchestratorSection& section, client::PolicyClient& client, Parts parts)
+Orchestrator::Orchestrator(const OrchestratorSection& section, Parts parts)
     : section_(checked(section)),
-      client_(client),
       parts_(std::move(parts)),
       environments_(section_.env, parts_.codec),
       val_(validation_environments_of(section_, parts_.codec)),
       eval_(evaluation_environments_of(section_, parts_.codec)),
       advantages_(advantage_function(section_)),
-      buffer_(section_.buffer, sources(environments_), static_cast<std::uint64_t>(section_.seed)),
-      scheduler_(client_, environments_, buffer_, scheduler_options(section_, parts_)) {
+      buffer_(section_.buffer, sources(environments_), static_cast<std::uint64_t>(section_.seed)) {
   RLCPP_CHECK(parts_.row_tokens >= section_.seq_len);
 }
 
+void Orchestrator::attach(client::PolicyClient& client) {
+  client_ = &client;
+  scheduler_ =
+      std::make_unique<Scheduler>(client, environments_, buffer_, scheduler_options(section_, parts_));
+}
+
 TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
+  RLCPP_CHECK(scheduler_ != nullptr);
   const auto start = std::chrono::steady_clock::now();
   TrainingBatch out;
-  out.step = progress_.step;
-  out.version = client_.version();
-  Scheduler::Batch collected = scheduler_.collect(progress);
+  out.step = progress_.step + 1;
+  out.version = client_->version();
+  Scheduler::Batch collected = scheduler_->collect(progress);
   out.score_seconds = collected.score_seconds;
   out.groups = std::move(collected.groups);
   set_advantages(out.groups, advantages_);
@@ -140,7 +145,7 @@ EvaluationOptions Orchestrator::evaluation_options(const EvalSamplingSection& sa
 }
 
 Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress) {
-  RLCPP_CHECK(val_.has_value());
+  RLCPP_CHECK(val_.has_value() && client_ != nullptr);
   EvaluationOptions options = evaluation_options(section_.val->sampling);
   options.rollouts_per_example = section_.val->rollouts_per_example;
   Validation out;
@@ -148,7 +153,7 @@ Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress
   for (std::int64_t env = 0; env < envs; ++env) {
     // Shares that differ by one at most and add up to num_examples.
     options.num_examples = (section_.val->num_examples + envs - 1 - env) / envs;
-    EvaluationResult result = evaluate(client_, *val_, env, options, progress);
+    EvaluationResult result = evaluate(*client_, *val_, env, options, progress);
     out.seconds += result.seconds;
     out.metrics.set("val_reward/" + val_->name(env), result.reward);
     std::move(result.groups.begin(), result.groups.end(), std::back_inserter(out.groups));
@@ -160,7 +165,7 @@ Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress
 }
 
 monitor::Metrics Orchestrator::evaluate_all(const ProgressFunction& progress) {
-  RLCPP_CHECK(eval_.has_value());
+  RLCPP_CHECK(eval_.has_value() && client_ != nullptr);
   monitor::Metrics out;
   EvaluationOptions options = evaluation_options(section_.eval->sampling);
   for (std::int64_t env = 0; env < eval_->count(); ++env) {
@@ -168,22 +173,24 @@ monitor::Metrics Orchestrator::evaluate_all(const ProgressFunction& progress) {
     options.num_examples = own.num_examples.value_or(section_.eval->num_examples);
     options.rollouts_per_example = own.rollouts_per_example.value_or(section_.eval->rollouts_per_example);
     options.skip_first = own.skip_first;
-    out.merge(evaluation_metrics(evaluate(client_, *eval_, env, options, progress), eval_->name(env)));
+    out.merge(evaluation_metrics(evaluate(*client_, *eval_, env, options, progress), eval_->name(env)));
   }
   return out;
 }
 
 nlohmann::json Orchestrator::state() const {
+  RLCPP_CHECK(scheduler_ != nullptr);
   return {{"format", kStateFormat},
           {"step", progress_.step},
           {"total_tokens", progress_.total_tokens},
           {"total_samples", progress_.total_samples},
           {"total_problems", progress_.total_problems},
-          {"next_group", scheduler_.next_group()},
+          {"next_group", scheduler_->next_group()},
           {"buffer", buffer_.state()}};
 }
 
 std::vector<std::string> Orchestrator::restore(const nlohmann::json& state) {
+  RLCPP_CHECK(scheduler_ != nullptr);
   try {
     if (state.at("format").get<int>() != kStateFormat) {
       throw bad_input("the checkpoint's orchestrator state has another format", "",
@@ -193,7 +200,7 @@ std::vector<std::string> Orchestrator::restore(const nlohmann::json& state) {
     progress_.total_tokens = state.at("total_tokens").get<std::int64_t>();
     progress_.total_samples = state.at("total_samples").get<std::int64_t>();
     progress_.total_problems = state.at("total_problems").get<std::int64_t>();
-    scheduler_.set_next_group(state.at("next_group").get<std::int64_t>());
+    scheduler_->set_next_group(state.at("next_group").get<std::int64_t>());
     return buffer_.restore(state.at("buffer"));
   } catch (const nlohmann::json::exception& e) {
     throw bad_input("the checkpoint's orchestrator state cannot be read", e.what(),

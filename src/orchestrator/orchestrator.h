@@ -27,12 +27,12 @@ namespace rlcpp::orchestrator {
 
 // What is counted over a whole run.
 struct Progress {
-  std::int64_t step = 0;  // batches given
+  std::int64_t step = 0;  // batches given so far
   std::int64_t total_tokens = 0, total_samples = 0, total_problems = 0;
 };
 
 struct TrainingBatch {
-  std::int64_t step = 0;
+  std::int64_t step = 0;     // counted from 1
   std::int64_t version = 0;  // of the policy that every token was sampled from
   std::vector<Group> groups;
   std::vector<data::MicroBatch> micro_batches;
@@ -52,8 +52,12 @@ class Orchestrator {
     std::int64_t eval_groups_in_flight = 64;
     client::WaitLimits wait;
   };
-  // The client outlives the orchestrator. Throws bad_input for what the section gets wrong.
-  Orchestrator(const OrchestratorSection& section, client::PolicyClient& client, Parts parts);
+  // Throws bad_input for what the section gets wrong. Needs no policy yet, so a dry run ends here.
+  Orchestrator(const OrchestratorSection& section, Parts parts);
+  Orchestrator(const Orchestrator&) = delete;
+  Orchestrator& operator=(const Orchestrator&) = delete;
+  // Whom to ask for tokens; outlives the orchestrator. Before anything below is called.
+  void attach(client::PolicyClient& client);
 
   TrainingBatch next_batch(const ProgressFunction& progress = {});
 
@@ -83,13 +87,13 @@ class Orchestrator {
   EvaluationOptions evaluation_options(const EvalSamplingSection& sampling) const;
 
   OrchestratorSection section_;
-  client::PolicyClient& client_;
+  client::PolicyClient* client_ = nullptr;
   Parts parts_;
   Environments environments_;
   std::optional<Environments> val_, eval_;
   AdvantageFunction advantages_;
   Buffer buffer_;
-  Scheduler scheduler_;
+  std::unique_ptr<Scheduler> scheduler_;  // from attach() on
   Progress progress_;
 };
 

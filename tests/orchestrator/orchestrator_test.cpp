@@ -57,7 +57,8 @@ std::string content(const TrainingBatch& batch) {
 TEST(Orchestrator, BatchesHoldWhatWasSampled) {
   StubPolicy policy(adder(0.5));
   policy.set_version(7);
-  Orchestrator orchestrator(section_of(), policy, parts_of());
+  Orchestrator orchestrator(section_of(), parts_of());
+  orchestrator.attach(policy);
   const TrainingBatch batch = orchestrator.next_batch();
   EXPECT_EQ(batch.version, 7);
   EXPECT_EQ(batch.groups.size(), 8U);
@@ -102,7 +103,8 @@ TEST(Orchestrator, BatchesHoldWhatWasSampled) {
 TEST(Orchestrator, ResumeIsBitEqual) {
   const std::uint64_t seed = rlcpp::test::fresh_seed() % 1'000'000;
   StubPolicy policy(adder(0.5), 1);
-  Orchestrator whole(section_of(seed), policy, parts_of());
+  Orchestrator whole(section_of(seed), parts_of());
+  whole.attach(policy);
   std::vector<std::string> expected;
   std::string saved;
   for (int step = 0; step < 7; ++step) {
@@ -111,12 +113,14 @@ TEST(Orchestrator, ResumeIsBitEqual) {
     if (step % 2 == 0) whole.validate();  // must not disturb training
   }
   StubPolicy other(adder(0.5), 99);
-  Orchestrator resumed(section_of(seed), other, parts_of());
+  Orchestrator resumed(section_of(seed), parts_of());
+  resumed.attach(other);
   EXPECT_TRUE(resumed.restore(nlohmann::json::parse(saved)).empty());
   EXPECT_EQ(resumed.progress().step, 3);
   for (std::size_t step = 3; step < 7; ++step) EXPECT_EQ(content(resumed.next_batch()), expected[step]);
   StubPolicy third(adder(0.5), 99);
-  Orchestrator reseeded(section_of(seed + 1), third, parts_of());
+  Orchestrator reseeded(section_of(seed + 1), parts_of());
+  reseeded.attach(third);
   EXPECT_NE(content(reseeded.next_batch()), expected[0]);
   EXPECT_THROW(resumed.restore(nlohmann::json::parse(R"({"format": 1})")), Error);
   EXPECT_THROW(resumed.restore(nlohmann::json::parse(R"({"format": 99})")), Error);
@@ -124,7 +128,8 @@ TEST(Orchestrator, ResumeIsBitEqual) {
 
 TEST(Orchestrator, ValidationUsesHeldOutPromptsAndFixedDraws) {
   StubPolicy policy(adder(0.5));
-  Orchestrator orchestrator(section_of(), policy, parts_of());
+  Orchestrator orchestrator(section_of(), parts_of());
+  orchestrator.attach(policy);
   const Orchestrator::Validation first = orchestrator.validate();
   ASSERT_EQ(first.groups.size(), 15U);
   EXPECT_EQ(first.metrics.get("val_reward/mean"), first.reward);
@@ -159,7 +164,8 @@ TEST(Orchestrator, EvaluatesEveryEnvironment) {
   }
   section.eval->env[1].rollouts_per_example = 2;
   StubPolicy policy(adder(1.0));
-  Orchestrator orchestrator(section, policy, parts_of());
+  Orchestrator orchestrator(section, parts_of());
+  orchestrator.attach(policy);
   const monitor::Metrics metrics = orchestrator.evaluate_all();
   EXPECT_EQ(metrics.get("eval/one/avg@1"), 1.0);
   EXPECT_EQ(metrics.get("eval/two/avg@2"), 1.0);
@@ -167,7 +173,8 @@ TEST(Orchestrator, EvaluatesEveryEnvironment) {
 
 TEST(Orchestrator, MismatchIsNamed) {
   StubPolicy policy(adder(0.5));
-  Orchestrator orchestrator(section_of(), policy, parts_of());
+  Orchestrator orchestrator(section_of(), parts_of());
+  orchestrator.attach(policy);
   const TrainingBatch batch = orchestrator.next_batch();
   EXPECT_FALSE(describe_mismatch(batch, std::nullopt).has_value());
   // The second document of the last row.
@@ -179,7 +186,7 @@ TEST(Orchestrator, MismatchIsNamed) {
   const Rollout& rollout = group.rollouts[index % 4];
   const std::string text =
       *describe_mismatch(batch, train::Mismatch{document, group.prompt_length() + 2, -0.5F, -0.25F});
-  EXPECT_NE(text.find(fmt::format("step 0, rollout {} (group {}, sample {})", rollout.id, group.id,
+  EXPECT_NE(text.find(fmt::format("step 1, rollout {} (group {}, sample {})", rollout.id, group.id,
                                   rollout.sample)),
             std::string::npos)
       << text;

@@ -1,0 +1,197 @@
+#include "app/rl_config.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "app/run_console.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "train/schedule.h"
+
+namespace rlcpp::app {
+
+void ModelShortcut::describe(config::Schema& s) {
+  s.field("name", name, "Directory of the model, for trainer and engine: trainer.model.name.")
+      .alias("model_name_or_path");
+}
+
+void RlTrainerSection::describe(config::Schema& s) {
+  s.section("model", model, "The model and how the trainer computes it.");
+  s.section("optim", optim, "The optimizer.");
+  s.section("scheduler", scheduler, "The learning-rate schedule.");
+  s.section("loss", loss, "The loss of the policy.");
+  for (const char* key :
+       {"ckpt", "log", "output_dir", "max_steps", "bench", "max_async_level", "tokenizer"}) {
+    s.refused(key, fmt::format("there is one process: set {} at the top instead of trainer.{}", key, key));
+  }
+  s.refused("weight_broadcast",
+            "trainer and engine share their weights, nothing is broadcast: remove trainer.weight_broadcast");
+  s.refused("rollout_transport", "rollouts stay in the process: remove trainer.rollout_transport");
+  s.refused("max_concurrent_runs",
+            "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs");
+  s.refused("data", "fake rollouts are for `rlcpp trainer` and --bench: remove trainer.data");
+  refuse_reference_keys(s);
+}
+
+void InferenceModelSection::describe(config::Schema& s) {
+  s.field("max_model_len", max_model_len,
+          "Longest prompt and completion together; None: orchestrator.seq_len.")
+      .at_least(2)
+      .in("tokens");
+  s.refused("name", "trainer and engine share their weights: set model.name at the top");
+  for (const char* key : {"dtype", "enforce_eager", "trust_remote_code", "tool_call_parser",
+                          "reasoning_parser", "chat_template", "rope_scaling", "enable_auto_tool_choice"}) {
+    s.refused(key, fmt::format("inference.model.{} belongs to vLLM: remove it", key));
+  }
+}
+
+void InferenceSection::describe(config::Schema& s) {
+  s.section("model", model, "Limits of the engine's model.");
+  s.field("max_sequences", max_sequences, "Completions computed at once.").at_least(1).alias("max_num_seqs");
+  s.field("max_batch_tokens", max_batch_tokens, "Tokens of one forward, prompts and completions together.")
+      .at_least(1)
+      .in("tokens")
+      .alias("max_num_batched_tokens");
+  s.field("page_size", page_size, "Tokens of a page of the cache.")
+      .at_least(1)
+      .in("tokens")
+      .alias("block_size");
+  s.field("num_pages", num_pages,
+          "Pages of the cache; None: enough for max_sequences of full length, or as many as the memory has "
+          "room for.")
+      .at_least(1);
+  s.refused("server", "the engine is in this process and serves nobody else: remove inference.server");
+  s.refused("parallel", "there is one engine on one device: remove inference.parallel");
+  s.refused("gpu_memory_utilization", "memory is planned exactly: set memory_limit, or inference.num_pages");
+  s.refused("enable_lora", "LoRA is not supported yet: remove inference.enable_lora");
+  s.refused("max_loras", "LoRA is not supported yet: remove inference.max_loras");
+  s.refused("weight_broadcast", "trainer and engine share their weights: remove inference.weight_broadcast");
+  s.refused(
+      "seed",
+      "each completion has a seed of its own, made from seed and orchestrator.seed: remove inference.seed");
+  s.refused("api_server_count", "the engine serves nobody else: remove inference.api_server_count");
+}
+
+void RlConfig::describe(config::Schema& s) {
+  s.section("model", model, "Shortcut: the model of trainer and engine.");
+  s.field("max_steps", max_steps, "Steps of the run; None: until stopped by a signal.")
+      .at_least(1)
+      .in("steps");
+  s.field("seq_len", seq_len, "Shortcut: orchestrator.seq_len and trainer.model.seq_len.")
+      .at_least(2)
+      .in("tokens");
+  s.field("max_model_len", max_model_len, "Shortcut: inference.model.max_model_len.")
+      .at_least(2)
+      .in("tokens");
+  s.field("max_async_level", max_async_level,
+          "Shortcut: orchestrator.max_async_level; training and sampling take turns.")
+      .at_least(0)
+      .at_most(1);
+  s.section("tokenizer", tokenizer, "The tokenizer and its chat template.");
+  s.section("trainer", trainer, "What turns rollouts into updates.");
+  s.section("orchestrator", orchestrator, "What is sampled, scored and batched.");
+  s.section("inference", inference, "The rollout engine.");
+  s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
+  s.section("log", log, "The log.");
+  s.section("bench", bench, "Benchmark: the trainer alone on fake rollouts, no files, a table at the end.");
+  run.describe(s);
+  refuse_reference_keys(s);
+  for (const char* key : {"inference_gpu_ids", "trainer_gpu_ids", "teacher_gpu_ids"}) {
+    s.refused(key, fmt::format("trainer and engine share one device: use --device instead of {}", key));
+  }
+  s.refused("teacher_inference", "a teacher does not exist yet: remove teacher_inference");
+  s.refused("weight_broadcast",
+            "trainer and engine share their weights, nothing is broadcast (no nccl, no files): remove "
+            "weight_broadcast");
+  s.refused("deployment", "rl runs in one process: remove the section deployment");
+  s.refused("slurm", "rl does not submit jobs: start it from your job script and remove the section slurm");
+}
+
+namespace {
+
+// A shortcut and the key it is copied into must not both be given different values.
+template <class T, class U>
+void copy_shortcut(const std::optional<T>& shortcut, const char* name, U& target, const char* key,
+                   const config::Origins& origins) {
+  if (!shortcut.has_value()) return;
+  const bool differs = !(target == U(*shortcut));
+  if (differs && origins.contains(key) && origins.at(key) != "default") {
+    throw bad_input(fmt::format("{} and {} say different things", name, key),
+                    fmt::format("{} is set in {}", key, origins.at(key)), "remove one of them");
+  }
+  target = *shortcut;
+}
+
+}  // namespace
+
+void RlConfig::apply_shortcuts(const config::Origins& origins) {
+  copy_shortcut(model.name, "model.name", trainer.model.name, "trainer.model.name", origins);
+  copy_shortcut(seq_len, "seq_len", orchestrator.seq_len, "orchestrator.seq_len", origins);
+  copy_shortcut(seq_len, "seq_len", trainer.model.seq_len, "trainer.model.seq_len", origins);
+  copy_shortcut(max_model_len, "max_model_len", inference.model.max_model_len,
+                "inference.model.max_model_len", origins);
+  copy_shortcut(max_async_level, "max_async_level", orchestrator.max_async_level,
+                "orchestrator.max_async_level", origins);
+}
+
+std::int64_t RlConfig::row_tokens() const {
+  return trainer.model.seq_len.value_or(orchestrator.seq_len);
+}
+
+std::int64_t RlConfig::max_model_len_of() const {
+  return inference.model.max_model_len.value_or(orchestrator.seq_len);
+}
+
+void RlConfig::validate() const {
+  orchestrator.validate();
+  trainer.loss.validate();
+  train::validate_schedule(trainer.scheduler, trainer.optim.lr, max_steps.value_or(-1));
+  if (row_tokens() < orchestrator.seq_len) {
+    throw bad_input("trainer.model.seq_len is shorter than orchestrator.seq_len",
+                    fmt::format("{} < {}: a rollout would not fit a row", row_tokens(), orchestrator.seq_len),
+                    "raise trainer.model.seq_len, or lower orchestrator.seq_len");
+  }
+  if (max_model_len_of() < orchestrator.seq_len) {
+    throw bad_input("inference.model.max_model_len is shorter than orchestrator.seq_len",
+                    fmt::format("{} < {}", max_model_len_of(), orchestrator.seq_len),
+                    "raise it, or leave it out");
+  }
+  if (trainer.loss.teacher_tau > 0) {
+    throw bad_input("trainer.loss.teacher_tau needs a teacher", "a teacher does not exist yet",
+                    "set it to 0");
+  }
+  if (run.clean && ckpt.has_value() && ckpt->resume_step.has_value()) {
+    throw bad_input("clean and ckpt.resume_step contradict each other",
+                    "one removes what the other continues from", "remove one of them");
+  }
+}
+
+orchestrator::OrchestratorSection RlConfig::seeded_orchestrator() const {
+  orchestrator::OrchestratorSection out = orchestrator;
+  const std::uint64_t mixed =
+      mix64(static_cast<std::uint64_t>(run.seed), static_cast<std::uint64_t>(orchestrator.seed));
+  out.seed = static_cast<std::int64_t>(mixed >> 1);  // not negative, as the section wants it
+  return out;
+}
+
+std::string RlConfig::hash() const {
+  RlConfig same = *this;
+  same.ckpt = CkptSection{};
+  same.log = LogSection{};
+  same.bench.reset();
+  same.orchestrator.val.reset();
+  same.orchestrator.eval.reset();
+  same.orchestrator.save_rollouts.reset();
+  same.inference = InferenceSection{};
+  const RunSection defaults;
+  same.run = defaults;
+  same.run.seed = run.seed;
+  const train::SchedulerConfig& scheduler = trainer.scheduler;
+  // The schedules that decay depend on the length of the run; the constant one does not.
+  const bool decays = scheduler.type == "cosine" || (scheduler.type == "linear" && scheduler.decay_steps > 0);
+  if (!decays) same.max_steps.reset();
+  return config_hash(config::describer(same));
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,69 @@
+// The keys of `rlcpp rl` (prime-rl rl.py and its children, January 2026): a trainer, an orchestrator and an
+// engine in one process, with shortcuts at the top that are copied into them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "app/run_config.h"
+#include "base/config/load.h"
+#include "orchestrator/config.h"
+#include "rollout/engine.h"
+#include "train/trainer.h"
+
+namespace rlcpp::app {
+
+struct ModelShortcut {
+  std::optional<std::string> name;
+  void describe(config::Schema& s);
+};
+
+struct RlTrainerSection {
+  ModelSection model;
+  train::OptimConfig optim;
+  train::SchedulerConfig scheduler;
+  train::LossConfig loss;
+  void describe(config::Schema& s);
+};
+
+struct InferenceModelSection {
+  std::optional<std::int64_t> max_model_len;
+  void describe(config::Schema& s);
+};
+
+struct InferenceSection {
+  InferenceModelSection model;
+  std::int64_t max_sequences = 256, max_batch_tokens = 2048, page_size = 16;
+  std::optional<std::int64_t> num_pages;
+  void describe(config::Schema& s);
+};
+
+struct RlConfig {
+  ModelShortcut model;
+  std::optional<std::int64_t> seq_len, max_model_len, max_async_level, max_steps;
+  TokenizerSection tokenizer;
+  RlTrainerSection trainer;
+  orchestrator::OrchestratorSection orchestrator;
+  InferenceSection inference;
+  std::optional<CkptSection> ckpt = CkptSection{};
+  LogSection log;
+  std::optional<BenchSection> bench;
+  RunSection run;
+
+  void describe(config::Schema& s);
+  // Copies the shortcuts into the sections. Throws bad_input if `origins` shows that a section says something
+  // else.
+  void apply_shortcuts(const config::Origins& origins);
+  void validate() const;  // cross-checks, after apply_shortcuts(); throws bad_input
+
+  std::int64_t row_tokens() const;        // of the trainer's packed rows
+  std::int64_t max_model_len_of() const;  // of the engine
+  // The orchestrator's section with the run's seed mixed into its own.
+  orchestrator::OrchestratorSection seeded_orchestrator() const;
+  // Of everything that decides the result: not of where it is written, how long it runs, or how it is
+  // watched.
+  std::string hash() const;
+};
+
+}  // namespace rlcpp::app

@@ -1,0 +1,462 @@
+#include "app/rl_run.h"
+
+#include <algorithm>
+#include <csignal>
+#include <memory>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/rl_clock.h"
+#include "app/rl_report.h"
+#include "app/rl_text.h"
+#include "app/run_checkpoints.h"
+#include "app/run_console.h"
+#include "app/run_directory.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/signals.h"
+#include "client/engine_client.h"
+#include "monitor/progress.h"
+#include "monitor/step_line.h"
+#include "orchestrator/orchestrator.h"
+#include "orchestrator/rollout_log.h"
+
+namespace rlcpp::app {
+namespace {
+
+// Everything of one run between the plan and the end.
+class RlRun {
+ public:
+  RlRun(const RlConfig& config, const Invocation& invocation, const RlHooks& hooks, Logger& log)
+      : config_(config),
+        invocation_(invocation),
+        hooks_(hooks),
+        log_(log),
+        max_steps_(config.max_steps.value_or(-1)) {}
+
+  RlOutcome run(const config::Loaded& loaded);
+
+ private:
+  void prepare();
+  void plan_memory();
+  rollout::EngineConfig engine_config(std::size_t limit) const;
+  void open_directory(const config::Loaded& loaded);
+  void start_or_resume();
+  void train();
+  void one_step();
+  void measure(monitor::Metrics& metrics, bool last);
+  void report_step(const RlStep& step, const orchestrator::TrainingBatch& batch, monitor::Metrics metrics);
+  void save_rollouts(const std::string& name, const std::vector<orchestrator::Group>& groups,
+                     const orchestrator::Environments& environments, std::int64_t step) const;
+  void save();
+  RlOutcome finish();
+  orchestrator::ProgressFunction progress_line(const std::string& what);
+
+  RlConfig config_;
+  const Invocation& invocation_;
+  const RlHooks& hooks_;
+  Logger& log_;
+  std::int64_t max_steps_;
+
+  RunModel model_;
+  DeviceChoice device_;
+  std::unique_ptr<ThreadPool> pool_;
+  ops::Context ctx_;
+  RlText text_;
+  std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
+  train::TrainerOptions options_;
+  rollout::EngineConfig engine_config_;
+  MemoryPlan plan_;
+  ModelRegions model_regions_;
+  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+  std::shared_ptr<rollout::Engine::Regions> engine_regions_;
+
+  std::unique_ptr<RunDirectory> directory_;  // null only in a dry run that would continue or clean
+  std::unique_ptr<Checkpoints> checkpoints_;
+  std::unique_ptr<Arena> arena_;
+  ModelMemory memory_;
+  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<rollout::Engine> engine_;
+  std::unique_ptr<client::EngineClient> client_;
+  std::unique_ptr<monitor::MetricsWriter> metrics_;
+  std::unique_ptr<monitor::Progress> progress_bar_;
+
+  train::Progress progress_;
+  monitor::Eta eta_;
+  double begin_ = monotonic_seconds(), last_end_ = 0, save_seconds_ = 0;
+  std::int64_t here_ = 0;  // steps of this process
+  double first_reward_ = 0;
+  std::optional<double> reward_, val_reward_;  // newest
+  int signal_ = 0;
+};
+
+void RlRun::prepare() {
+  config_.validate();
+  model_ = resolve_model(config_.trainer.model, config_.run.seed, false);
+  require_positions(model_, config_.max_model_len_of(), "orchestrator.seq_len");
+  text_ = open_rl_text(config_, model_);
+  if (text_.stop_ids.empty()) {
+    log_.warn(
+        "neither the tokenizer nor config.json names a token that ends a turn: every completion runs to its "
+        "limit");
+  }
+  orchestrator::Orchestrator::Parts parts;
+  parts.codec = text_.codec;
+  parts.stop_ids = text_.stop_ids;
+  parts.row_tokens = config_.row_tokens();
+  parts.eval_groups_in_flight = config_.inference.max_sequences;
+  orchestrator_ =
+      std::make_unique<orchestrator::Orchestrator>(config_.seeded_orchestrator(), std::move(parts));
+  device_ = choose_device(config_.run.device);
+  pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
+  ctx_ = ops::make_context(device_.device, *pool_);
+  plan_memory();
+}
+
+// Without num_pages the cache takes what it can use, but no more than nine tenths of what the rest leaves.
+rollout::EngineConfig RlRun::engine_config(std::size_t limit) const {
+  const InferenceSection& section = config_.inference;
+  rollout::EngineConfig out;
+  out.max_sequences = section.max_sequences;
+  out.max_batch_tokens = section.max_batch_tokens;
+  out.page_size = section.page_size;
+  out.max_model_len = config_.max_model_len_of();
+  if (section.num_pages.has_value()) {
+    out.num_pages = *section.num_pages;
+    return out;
+  }
+  const std::int64_t pages_each = (out.max_model_len + out.page_size - 1) / out.page_size;
+  const model::ModelConfig& m = model_.config;
+  const std::size_t page_bytes =
+      static_cast<std::size_t>(m.num_layers * 2 * m.num_kv_heads * m.head_dim * out.page_size) *
+      sizeof(float);
+  out.num_pages = pages_each * out.max_sequences;
+  if (limit == 0) return out;
+  const std::size_t used = plan_.total_bytes();
+  const std::size_t room = limit > used ? (limit - used) / 10 * 9 : 0;
+  out.num_pages = std::clamp(static_cast<std::int64_t>(room / page_bytes), pages_each, out.num_pages);
+  return out;
+}
+
+void RlRun::plan_memory() {
+  options_.optim = config_.trainer.optim;
+  options_.scheduler = config_.trainer.scheduler;
+  options_.loss = config_.trainer.loss;
+  options_.max_steps = max_steps_;
+  options_.max_tokens = config_.row_tokens();
+  options_.head_chunk = config_.trainer.model.head_chunk;
+  options_.recompute = config_.trainer.model.recompute();
+  options_.max_nonfinite_steps = config_.run.max_nonfinite_steps;
+  const std::size_t limit = config_.run.memory_limit_bytes();
+  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.max_model_len_of());
+  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  engine_config_ = engine_config(limit);
+  engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
+  std::vector<std::string> cheaper = {
+      fmt::format("--inference.num-pages {}: a smaller cache, fewer completions at once",
+                  engine_config_.num_pages / 2),
+      "--inference.max-batch-tokens: smaller forwards of the engine"};
+  if (!config_.trainer.model.ac.has_value()) {
+    cheaper.push_back("--trainer.model.ac: activations of block inputs alone, about a third slower");
+  }
+  cheaper.push_back("--trainer.model.seq-len: shorter rows, same result");
+  plan_.require_fits(limit, cheaper);
+}
+
+void RlRun::open_directory(const config::Loaded& loaded) {
+  const bool resuming = config_.ckpt.has_value() && config_.ckpt->resume_step.has_value();
+  if (invocation_.dry_run && RunDirectory::used(config_.run.output_dir) && (resuming || config_.run.clean)) {
+    // Nothing of the earlier run is touched: only what would be continued is looked up.
+    if (resuming)
+      train::resolve_resume_step(config_.run.output_dir + "/checkpoints", *config_.ckpt->resume_step,
+                                 nullptr);
+    return;
+  }
+  const OpenRun how = config_.run.clean ? OpenRun::kClean : resuming ? OpenRun::kResume : OpenRun::kFresh;
+  directory_ = std::make_unique<RunDirectory>(config_.run.output_dir, how, log_);
+  if (config_.log.file && !invocation_.dry_run) log_.open_file(*directory_ / "logs/rl.log");
+  directory_->write("configs/resolved.toml", config::to_toml(config::describer(config_), &loaded.origins));
+  options_.dump_dir = directory_->nonfinite();
+  checkpoints_ = std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.hash(),
+                                               text_.tokenizer->directory(), log_);
+}
+
+void RlRun::start_or_resume() {
+  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  memory_ = make_model(model_.config, *arena_, model_regions_);
+  const std::optional<std::int64_t> resume = checkpoints_->resume_step();
+  if (!resume.has_value()) fill_weights(model_, memory_.weights, config_.run.seed, *pool_);
+  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
+                                              memory_.weights, memory_.packed, memory_.rope);
+  const auto tokens = text_.tokenizer;
+  engine_ = std::make_unique<rollout::Engine>(ctx_, model_.config, engine_config_, *arena_, engine_regions_,
+                                              memory_.weights, memory_.packed, memory_.rope,
+                                              [tokens](std::int32_t id) { return tokens->token_bytes(id); });
+  client_ = std::make_unique<client::EngineClient>(*engine_);
+  orchestrator_->attach(*client_);
+  if (resume.has_value()) {
+    const train::Restored restored = checkpoints_->resume(*resume, *trainer_);
+    progress_ = restored.progress;
+    const auto extra = nlohmann::json::parse(restored.extra, nullptr, false);
+    if (!extra.is_object() || !extra.contains("orchestrator")) {
+      throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp rl`", *resume,
+                                  directory_->checkpoints()),
+                      "it holds no state of the orchestrator", "choose the output_dir of an RL run");
+    }
+    for (const std::string& note : orchestrator_->restore(extra["orchestrator"])) log_.warn(note);
+  }
+  client_->set_version(progress_.step);
+  metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
+}
+
+// A live line on a terminal, now and then a line elsewhere; gone when the work is done.
+orchestrator::ProgressFunction RlRun::progress_line(const std::string& what) {
+  monitor::ProgressOptions options;
+  options.quiet = log_.options().level > LogLevel::kInfo;
+  options.line = [this](std::string_view line) { log_.info(line); };
+  if (log_.options().format == LogFormat::kJson) options.terminal = false;
+  return [this, what, options](std::int64_t done, std::int64_t of) {
+    if (progress_bar_ == nullptr)
+      progress_bar_ = std::make_unique<monitor::Progress>(what, of, "rollouts", options);
+    progress_bar_->update(done);
+  };
+}
+
+void RlRun::save_rollouts(const std::string& name, const std::vector<orchestrator::Group>& groups,
+                          const orchestrator::Environments& environments, std::int64_t step) const {
+  if (!config_.orchestrator.save_rollouts.has_value()) return;
+  const orchestrator::SaveRolloutsSection& section = *config_.orchestrator.save_rollouts;
+  orchestrator::RolloutLogOptions options;
+  options.step = step;
+  options.groups = section.groups.value_or(-1);
+  options.tokens = section.tokens;
+  durable::make_directories(durable::system_files(), *directory_ / "rollouts");
+  directory_->write("rollouts/" + name, orchestrator::rollout_lines(groups, environments, options));
+}
+
+// Validation and evaluation of the policy as it is now, where they are due.
+void RlRun::measure(monitor::Metrics& metrics, bool last) {
+  const std::int64_t step = progress_.step;
+  const bool start = here_ == 0;
+  const auto due = [&](std::int64_t interval, bool at_start, bool at_end) {
+    return (start && at_start) || (!start && step % interval == 0) || (last && at_end && !start);
+  };
+  const orchestrator::OrchestratorSection& section = config_.orchestrator;
+  if (section.val.has_value() &&
+      due(section.val->interval, section.val->at_start && step == 0, section.val->at_end)) {
+    const auto result = orchestrator_->validate(progress_line("validating"));
+    progress_bar_.reset();
+    metrics.merge(result.metrics);
+    val_reward_ = result.reward;
+    save_rollouts(fmt::format("val_step_{}.jsonl", step), result.groups,
+                  *orchestrator_->validation_environments(), step);
+    log_.success(fmt::format("{}  validation reward {:.4f}  {} prompts  {:.2f} s",
+                             step_counter(step, max_steps_), result.reward, result.groups.size(),
+                             result.seconds));
+  }
+  if (!section.eval.has_value()) return;
+  const bool at_start = step == 0 ? section.eval->eval_base_model : !section.eval->skip_eval_on_resume;
+  if (due(section.eval->interval, at_start, true)) {
+    const monitor::Metrics result = orchestrator_->evaluate_all(progress_line("evaluating"));
+    progress_bar_.reset();
+    metrics.merge(result);
+    log_.success(fmt::format("{}  {}", step_counter(step, max_steps_), evaluation_line(result)));
+  }
+}
+
+void RlRun::save() {
+  if (!checkpoints_->enabled()) return;
+  const double begin = monotonic_seconds();
+  train::CheckpointContent content;
+  content.progress = progress_;
+  content.extra = nlohmann::json{{"orchestrator", orchestrator_->state()}}.dump();
+  metrics_->flush();
+  checkpoints_->save(*trainer_, std::move(content));
+  save_seconds_ = monotonic_seconds() - begin;
+}
+
+void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& batch,
+                        monitor::Metrics metrics) {
+  metrics.set("time/step", step.interval_seconds);
+  metrics.set("time/forward_backward", step.train_seconds);
+  metrics.set("time/update_weights", 0);  // trainer and engine share them
+  metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("perf/throughput", static_cast<double>(step.tokens) / step.interval_seconds);
+  metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
+  save_seconds_ = 0;
+  metrics_->write(step.step, metrics);
+  eta_.step(step.interval_seconds);
+  if (step.result.skipped) {
+    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(step.step, max_steps_),
+                          step.result.loss, step.result.grad_norm));
+    return;
+  }
+  monitor::RolloutLine line;
+  line.step = step.step;
+  line.max_steps = max_steps_;
+  line.reward = step.reward;
+  if (reward_.has_value()) line.reward_change = step.reward - *reward_;
+  line.mismatch_kl = metrics.get("mismatch_kl/mean", monitor::kMissing);
+  line.entropy = metrics.get("entropy/mean", monitor::kMissing);
+  line.length = batch.summary.length;
+  line.truncated = batch.summary.truncated;
+  line.groups = static_cast<double>(batch.summary.groups);
+  line.groups_all = static_cast<double>(batch.summary.solved_all);
+  line.groups_none = static_cast<double>(batch.summary.solved_none);
+  line.generate = step.generate_seconds / step.interval_seconds;
+  line.train = step.train_seconds / step.interval_seconds;
+  line.wait = std::max(0.0, 1.0 - line.generate - line.train);
+  line.seconds = step.interval_seconds;
+  line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
+  log_.success(monitor::step_line(line));
+}
+
+void RlRun::one_step() {
+  const double begin = monotonic_seconds();
+  const orchestrator::TrainingBatch batch =
+      orchestrator_->next_batch(progress_line(fmt::format("sampling step {}", progress_.step + 1)));
+  progress_bar_.reset();
+  const double generated = monotonic_seconds();
+  if (batch.micro_batches.empty()) {
+    throw runtime_failure(fmt::format("no rollout of step {} can be trained", batch.step),
+                          fmt::format("{:.0f} % of them have errors", batch.summary.errors * 100),
+                          "look at rollouts/ and the environment's data");
+  }
+  RlStep step;
+  step.result = trainer_->step(batch.micro_batches);
+  const double trained = monotonic_seconds();
+  const auto mismatch = orchestrator::describe_mismatch(batch, step.result.first_mismatch);
+  if (mismatch.has_value() && !step.result.skipped && ctx_.mode == ops::NumericMode::kExact) {
+    throw runtime_failure("engine and trainer disagree on the probability of a sampled token", *mismatch,
+                          "exact mode promises equal bits, so this is an error of rlcpp: please report it "
+                          "with the model's config.json");
+  }
+  progress_.step += 1;
+  progress_.total_tokens += batch.summary.tokens();
+  progress_.total_samples += batch.summary.rollouts;
+  ++here_;
+  client_->set_version(progress_.step);
+
+  step.step = progress_.step;
+  step.generate_seconds = generated - begin;
+  step.score_seconds = batch.score_seconds;
+  step.train_seconds = trained - generated;
+  step.tokens = batch.summary.tokens();
+  step.reward = batch.summary.reward;
+  for (const data::MicroBatch& row : batch.micro_batches) {
+    for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
+      step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
+  }
+  const auto& saved = config_.orchestrator.save_rollouts;
+  if (saved.has_value() && step.step % saved->interval == 0) {
+    save_rollouts(fmt::format("step_{}.jsonl", step.step), batch.groups, orchestrator_->environments(),
+                  step.step);
+  }
+  monitor::Metrics metrics = batch.metrics;
+  metrics.merge(step.result.metrics);
+  measure(metrics, step.step == max_steps_);
+  step.peak_memory_bytes = peak_resident_bytes();
+  const double end = monotonic_seconds();
+  step.interval_seconds = end - (last_end_ > 0 ? last_end_ : begin);
+  last_end_ = end;
+  report_step(step, batch, std::move(metrics));
+  if (here_ == 1) first_reward_ = step.reward;
+  reward_ = step.reward;
+  if (hooks_.on_step) hooks_.on_step(step);
+}
+
+void RlRun::train() {
+  if (max_steps_ < 0 || progress_.step < max_steps_) {
+    monitor::Metrics metrics;
+    measure(metrics, false);
+    if (!metrics.items().empty() && progress_.step == 0) metrics_->write(0, metrics);
+  }
+  while (max_steps_ < 0 || progress_.step < max_steps_) {
+    signal_ = stop_signal();
+    if (signal_ != 0) break;
+    one_step();
+    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+  }
+  save();
+}
+
+RlOutcome RlRun::finish() {
+  RlOutcome out;
+  out.steps = progress_.step;
+  out.seconds = monotonic_seconds() - begin_;
+  if (signal_ == SIGINT) out.exit = ExitCode::kInterrupted;
+  if (signal_ == SIGTERM) out.exit = ExitCode::kTerminated;
+  out.first_reward = first_reward_;
+  out.last_reward = reward_.value_or(0);
+  out.val_reward = val_reward_;
+  out.run_dir = directory_->path();
+  out.weights_dir = checkpoints_->weights_dir();
+  metrics_->flush();
+  RlReport report;
+  report.run_dir = out.run_dir;
+  report.weights_dir = out.weights_dir;
+  if (const auto saved = checkpoints_->last_saved())
+    report.checkpoint = train::step_directory(directory_->checkpoints(), *saved);
+  report.model = config_.trainer.model.name;
+  report.command_line = invocation_.command_line;
+  report.signal = signal_;
+  report.steps = out.steps;
+  report.steps_here = here_;
+  report.max_steps = max_steps_;
+  report.skipped = trainer_->state().skipped;
+  report.saves = config_.ckpt.has_value();
+  report.progress = orchestrator_->progress();
+  report.seconds = out.seconds;
+  const RlRecord record = read_record(out.run_dir);
+  directory_->write("curves.svg", curves_svg(record, report));
+  const RunResult result = final_result(record, report);
+  print_result(invocation_.json ? result_json(result) : result_text(result));
+  return out;
+}
+
+RlOutcome RlRun::run(const config::Loaded& loaded) {
+  prepare();
+  open_directory(loaded);
+  Banner banner;
+  banner.command = "rl";
+  banner.device = device_text(device_, ctx_);
+  banner.model = model_.text;
+  banner.data = data_text(*orchestrator_, config_);
+  banner.overrides = overrides(config::describer(config_), loaded.origins);
+  banner.plan = plan_.table(config_.run.memory_limit_bytes());
+  banner.run_dir = directory_ != nullptr ? directory_->path() : "";
+  print_banner(banner, log_);
+  for (const std::string& note : loaded.notes) log_.info(note);
+  log_.info("training and sampling take turns: every rollout is from the newest policy");
+  if (invocation_.dry_run) {
+    print_result(prompt_listing(orchestrator_->environments(), text_, 3));
+    log_.success("dry run: everything fits; leave out --dry-run to start");
+    return {};
+  }
+  if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
+  start_or_resume();
+  begin_ = monotonic_seconds();
+  train();
+  return finish();
+}
+
+}  // namespace
+
+RlOutcome run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation,
+                 const RlHooks& hooks) {
+  config.apply_shortcuts(loaded.origins);
+  Logger log(merged_log(invocation.log, config.log));
+  config.run.arm_fail_points();
+  install_signal_handlers();
+  RlRun run(config, invocation, hooks, log);
+  if (!invocation.dry_run) return run.run(loaded);
+  try {
+    return run.run(loaded);
+  } catch (const Error& e) {
+    // A dry run answers with 0 or 2, whatever the reason.
+    throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
+  }
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,72 @@
+#include "app/rl_text.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "data/render.h"
+#include "tokenizer/chat_template.h"
+
+namespace rlcpp::app {
+
+RlText open_rl_text(const RlConfig& config, const RunModel& model) {
+  RlText out;
+  const std::string dir = tokenizer_directory(config.tokenizer, model);
+  auto tokens = std::make_shared<const tokenizer::Tokenizer>(tokenizer::Tokenizer::load(dir));
+  require_vocabulary(model, tokens->vocab_size(), dir);
+  out.tokenizer = tokens;
+
+  const std::string own = config.tokenizer.template_text();
+  const std::string source = own.empty() ? tokens->chat_template() : own;
+  if (source.empty()) {
+    throw bad_input(fmt::format("the tokenizer of {} has no chat template", dir),
+                    "environments give messages, not text", "set tokenizer.chat_template to a Jinja file");
+  }
+  const auto chat = std::make_shared<const tokenizer::ChatTemplate>(source);
+  const nlohmann::ordered_json variables = data::template_variables(*tokens);
+  out.codec.prompt_ids = [tokens, chat, variables](const std::vector<env::Message>& messages) {
+    nlohmann::ordered_json list = nlohmann::ordered_json::array();
+    for (const env::Message& message : messages)
+      list.push_back({{"role", message.role}, {"content", message.content}});
+    return tokens->encode(chat->render(list, /*add_generation_prompt=*/true, variables));
+  };
+  out.codec.completion_text = [tokens](std::span<const std::int32_t> ids) {
+    return tokens->decode(ids, /*skip_special=*/true);
+  };
+
+  for (const std::int64_t id : model.config.eos_token_ids)
+    out.stop_ids.push_back(static_cast<std::int32_t>(id));
+  if (tokens->eos_id() >= 0) out.stop_ids.push_back(tokens->eos_id());
+  std::sort(out.stop_ids.begin(), out.stop_ids.end());
+  out.stop_ids.erase(std::unique(out.stop_ids.begin(), out.stop_ids.end()), out.stop_ids.end());
+  return out;
+}
+
+std::string prompt_listing(const orchestrator::Environments& environments, const RlText& text, int count) {
+  std::string out = "prompts as the policy gets them\n";
+  int shown = 0;
+  for (std::int64_t index = 0; shown < count; ++index) {
+    bool any = false;
+    for (std::int64_t env = 0; env < environments.count() && shown < count; ++env) {
+      if (index >= environments.at(env).size()) continue;
+      any = true;
+      ++shown;
+      const orchestrator::Group group = environments.open({env, index});
+      const env::Environment& environment = environments.at(env);
+      const double perfect = environment.score(group.task, environment.perfect_completion(group.task)).reward;
+      const double empty = environment.score(group.task, "").reward;
+      out += fmt::format(
+          "\nprompt {}  {} example {}  {} tokens\n  {}\n  answer {}\n  reward {:.3f} for a perfect "
+          "completion, {:.3f} for an empty one\n",
+          shown, environments.name(env), group.task.example_id, group.prompt_length(),
+          printable(text.tokenizer->decode(group.prompt_ids)), printable(group.task.answer), perfect, empty);
+    }
+    if (!any) break;
+  }
+  return out;
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,89 @@
+// The trainer of RL alone, on fake rollouts: what `rlcpp trainer` and `rlcpp rl --bench` do.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/command.h"
+#include "app/rl_config.h"
+#include "app/run_config.h"
+#include "app/run_model.h"
+#include "train/trainer.h"
+
+namespace rlcpp::app {
+
+struct FakeRolloutsSection {
+  std::int64_t batch_size = 2;
+  bool generate_samples = false;
+  double logprob_noise = 0.05;
+  void describe(config::Schema& s);
+};
+
+struct TrainerDataSection {
+  std::optional<FakeRolloutsSection> fake;
+  void describe(config::Schema& s);
+};
+
+struct TrainerConfig {
+  ModelSection model;
+  train::OptimConfig optim;
+  train::SchedulerConfig scheduler;
+  train::LossConfig loss;
+  TrainerDataSection data;
+  LogSection log;
+  std::optional<BenchSection> bench;
+  std::optional<std::int64_t> max_steps;
+  RunSection run;
+
+  void describe(config::Schema& s);
+  // With `bench`: fake data, no files, four steps unless max_steps says otherwise.
+  void apply_bench();
+  void validate() const;  // throws bad_input
+  std::int64_t seq_len() const { return model.seq_len.value_or(2048); }
+};
+
+// The trainer's part of an RL configuration, for its benchmark: as many fake rows as a step has rollouts, as
+// the reference has it.
+TrainerConfig trainer_of(RlConfig config, const config::Origins& origins);
+
+struct TrainerFacts {
+  RunModel model;
+  Device device;
+  std::size_t planned_bytes = 0;
+};
+
+struct TrainerStep {
+  std::int64_t step = 0;
+  double step_seconds = 0;      // forward, backward, update
+  double interval_seconds = 0;  // from the end of the step before: with making the data
+  std::int64_t tokens = 0;      // of all rows
+  std::vector<std::int64_t> document_lengths;
+  train::StepResult result;
+  std::size_t peak_memory_bytes = 0;
+};
+
+struct TrainerHooks {
+  std::function<void(const TrainerFacts&)> on_start;
+  std::function<void(const TrainerStep&)> on_step;
+};
+
+struct TrainerOutcome {
+  ExitCode exit = ExitCode::kDone;
+  std::int64_t steps = 0;
+  double first_loss = 0, last_loss = 0;
+  double seconds = 0;
+};
+
+// The sampler's log-probabilities of fake rollouts are the policy's own plus noise, so that no mask rejects
+// the batch; a step whose gradient is zero is a runtime_failure.
+TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
+                           const TrainerHooks& hooks = {});
+
+// The same as a command: with --bench its steps go to the recorder, which prints the table. Returns the exit
+// code.
+int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation);
+
+}  // namespace rlcpp::app
