@@ -8,8 +8,7 @@ namespace rlcpp::ops {
 // y [M, H] = table [V, H] at ids [M] i32; every id in [0, V).
 void embedding_forward(const Context& ctx, const Tensor& y, const Tensor& table, const Tensor& ids);
 
-// dtable [V, H] += dy [M, H] at ids. Rows of one id are added in the order of their position, whatever the
-// threads.
+// dtable [V, H] += dy [M, H] at ids. Rows of one id are added in the order of their position.
 void embedding_backward(const Context& ctx, const Tensor& dtable, const Tensor& dy, const Tensor& ids);
 
 }  // namespace rlcpp::ops

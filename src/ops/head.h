@@ -13,33 +13,31 @@ namespace rlcpp::ops {
 void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
                  const Tensor& packed, const Tensor& temperatures);
 
-// lse [R] f32 = log sum exp of each row of logits [R, V], and its entropy [R] = lse - sum p z; entropy may be
-// empty.
+// lse [R] f32 = log sum exp of each row of logits [R, V]; entropy [R] = lse - sum p z (may be empty).
 void head_statistics(const Context& ctx, const Tensor& lse, const Tensor& entropy, const Tensor& logits);
 
 // The chunked head. M rows in all, processed chunk_rows = logits.dim(0) at a time.
 struct HeadInputs {
-  Tensor hidden;   // [M, H], after the final norm
-  Tensor w;        // [V, H]
-  Tensor packed;   // packed form of w, or empty
-  Tensor targets;  // [M] i32: the token whose log-probability is wanted; -1: the row has no target and is
-                   // skipped
+  Tensor hidden;        // [M, H], after the final norm
+  Tensor w;             // [V, H]
+  Tensor packed;        // packed form of w, or empty
+  Tensor targets;       // [M] i32: the token whose log-probability is wanted; -1: none, the row is skipped
   Tensor temperatures;  // [M] f32
   Tensor logits;        // [chunk, V] f32 workspace
 };
 
-// Visit one: logprobs [M] f32 = z[target] - lse, entropies [M] f32 (may be empty). Rows without a target get
-// 0.
+// Visit one: logprobs [M] f32 = z[target] - lse, entropies [M] f32 (may be empty). Rows without a target
+// get 0. The bits do not depend on the chunk's size, nor on which rows are skipped.
 void head_logprobs(const Context& ctx, const Tensor& logprobs, const Tensor& entropies, const HeadInputs& in);
 
-// Visit two: with c [M] f32 = d loss / d logprob of each row, dhidden [M, H] is overwritten (rows with target
-// -1 or c = 0 get 0) and dw [V, H] accumulates (empty: frozen head). dz = c (onehot(target) - p) /
-// temperature.
+// Visit two, with c [M] f32 = d loss / d logprob of each row and dz = c (onehot(target) - p) / temperature:
+// dhidden [M, H] is overwritten (rows with target -1 or c = 0 get 0), dw [V, H] accumulates (empty: frozen
+// head). The chunk's size changes no bit here either.
 void head_backward(const Context& ctx, const Tensor& dhidden, const Tensor& dw, const Tensor& coefficients,
                    const HeadInputs& in);
 
-// Both visits in one, for losses local to a token (cross-entropy: c = -weight): logits are computed once a
-// chunk.
+// Both visits in one, with the bits of both, for losses local to a token (cross-entropy: c = -weight):
+// logits are computed once a chunk.
 void head_fused(const Context& ctx, const Tensor& logprobs, const Tensor& entropies, const Tensor& dhidden,
                 const Tensor& dw, const Tensor& coefficients, const HeadInputs& in);
 

@@ -5,8 +5,7 @@
 
 namespace rlcpp::ops {
 
-// Sum of squares of g (any shape, f32), accumulated in f64 over fixed blocks of 4096 elements that are added
-// in order.
+// Sum of squares of g (any shape, f32), in f64: fixed blocks of 4096 elements, added in order.
 double sum_of_squares(const Context& ctx, const Tensor& g);
 
 // g *= factor.

@@ -28,15 +28,18 @@ struct SampledToken {
 };
 
 // One row. logits [V] f32: already divided by the temperature when params.plain() (from head_logits), with
-// `lse` from head_statistics; raw otherwise (head_logits with temperature 1), and then overwritten. `seen`:
-// prompt and output ids for the repetition penalty. `uniform` in [0, 1): the inverse-CDF draw runs over the
-// vocabulary in id order with one fixed order of sums, so the choice depends on the row and on `uniform`
-// alone.
+// `lse` from head_statistics; raw otherwise (head_logits with temperature 1, and its lse), and then
+// overwritten. `seen`: prompt and output ids for the repetition penalty, which divides positive logits and
+// multiplies negative ones, once an id. `uniform` in [0, 1): the inverse-CDF draw runs over the vocabulary in
+// id order with one fixed order of sums, so the choice depends on the row and on `uniform` alone.
+// Ties: all tokens equal to the k-th stay; top-p keeps the lower id first, and a token as long as those
+// before it weigh less than top_p. Greedy takes the lowest id of the maximum and returns its log-probability
+// at temperature 1, after the penalty. Throws runtime_failure if the row is not finite (minus infinity
+// apart).
 SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams& params,
                         std::span<const std::int32_t> seen, float uniform);
 
-// The draw for output token `index` of a request: a pure function of its seed, so a result never depends on
-// the batch.
+// The draw for output token `index` of a request: a pure function of its seed, whatever else is in the batch.
 float draw_uniform(std::uint64_t seed, std::int64_t index);
 
 }  // namespace rlcpp::ops

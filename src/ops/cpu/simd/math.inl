@@ -3,7 +3,7 @@
 
 // e^x. x = n ln 2 + r with |r| <= ln 2 / 2; the polynomial of e^r is that of Cephes' expf (S. Moshier). The
 // scaling by 2^n is done in two steps, so that subnormal results and overflow to infinity come out right.
-// Error below 1 ulp (tests/ops/math_test.cpp); NaN stays NaN.
+// Error below 1.25 ulp (tests/ops/math_test.cpp); NaN stays NaN.
 inline F16 vexp(F16 x) {
   const F16 clamped = vmax(set1(-104.0F), vmin(set1(89.0F), x));
   const F16 shifter = set1(12582912.0F);  // 1.5 * 2^23: adding it rounds to an integer in the low bits
