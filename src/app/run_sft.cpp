@@ -389,7 +389,8 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
   print_banner(banner, log_);
   for (const std::string& note : loaded.notes) log_.info(note);
   if (invocation_.dry_run) {
-    print(sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout));
+    print(invocation_.json ? sample_json(data_, 3)
+                           : sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout));
     log_.success("dry run: everything fits; leave out --dry-run to start");
     return {};
   }

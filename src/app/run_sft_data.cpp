@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include <fmt/format.h>
@@ -29,6 +30,28 @@ std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const toke
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
   return std::make_shared<data::SftSource>(data::Dataset::open(name, splits), std::move(renderer), shuffle,
                                            order_seed(config));
+}
+
+std::vector<data::Sample> first_samples(SftData& data, int count) {
+  std::vector<data::Sample> samples;
+  const auto wanted = static_cast<std::size_t>(count);
+  // A small data set shows what it has; fake data never ends.
+  const std::int64_t positions = data.rows != nullptr ? data.rows->rows() : count;
+  for (std::int64_t position = 0; samples.size() < wanted && position < positions; ++position) {
+    for (data::Sample& sample : data.source->at(position)) {
+      if (samples.size() < wanted) samples.push_back(std::move(sample));
+    }
+  }
+  return samples;
+}
+
+std::string place_of(const SftData& data, const data::Sample& sample) {
+  return data.rows != nullptr ? data.rows->dataset().place(sample.index)
+                              : fmt::format("fake {}", sample.index);
+}
+
+std::int64_t trained_tokens(const data::Sample& sample) {
+  return std::count(sample.mask.begin(), sample.mask.end(), 1);
 }
 
 }  // namespace
@@ -118,29 +141,33 @@ std::string marked_text(const tokenizer::Tokenizer& tokenizer, const data::Sampl
 std::string sample_listing(SftData& data, std::int64_t seq_len, int count, bool colour) {
   std::string text = "samples as they are trained; [[ ]] marks the tokens that the loss sees\n";
   int shown = 0;
-  for (std::int64_t position = 0;
-       shown < count && position < std::max<std::int64_t>(data.source->rows(), count); ++position) {
-    for (const data::Sample& sample : data.source->at(position)) {
-      if (shown == count) break;
-      ++shown;
-      const auto trained = std::count(sample.mask.begin(), sample.mask.end(), 1);
-      const auto length = static_cast<std::int64_t>(sample.ids.size());
-      const std::string place = data.rows != nullptr ? data.rows->dataset().place(sample.index)
-                                                     : fmt::format("fake {}", sample.index);
-      text += fmt::format("\nsample {}  {}  {} tokens, {} trained{}\n", shown, place, length, trained,
-                          length > seq_len ? fmt::format(", cut to {}", seq_len) : "");
-      if (data.tokenizer != nullptr) {
-        text += "  " + marked_text(*data.tokenizer, sample, colour) + "\n";
-      } else {
-        const std::size_t some = std::min<std::size_t>(sample.ids.size(), 16);
-        text += fmt::format(
-            "  ids {}{}\n",
-            fmt::join(sample.ids.begin(), sample.ids.begin() + static_cast<std::ptrdiff_t>(some), " "),
-            some < sample.ids.size() ? " ..." : "");
-      }
+  for (const data::Sample& sample : first_samples(data, count)) {
+    const auto length = static_cast<std::int64_t>(sample.ids.size());
+    text += fmt::format("\nsample {}  {}  {} tokens, {} trained{}\n", ++shown, place_of(data, sample), length,
+                        trained_tokens(sample), length > seq_len ? fmt::format(", cut to {}", seq_len) : "");
+    if (data.tokenizer != nullptr) {
+      text += "  " + marked_text(*data.tokenizer, sample, colour) + "\n";
+      continue;
     }
+    const std::size_t some = std::min<std::size_t>(sample.ids.size(), 16);
+    text += fmt::format("  ids {}{}\n", fmt::join(std::span(sample.ids).first(some), " "),
+                        some < sample.ids.size() ? " ..." : "");
   }
   return text;
+}
+
+std::string sample_json(SftData& data, int count) {
+  auto list = nlohmann::ordered_json::array();
+  for (const data::Sample& sample : first_samples(data, count)) {
+    nlohmann::ordered_json entry;
+    entry["place"] = place_of(data, sample);
+    entry["trained"] = trained_tokens(sample);
+    entry["ids"] = sample.ids;
+    entry["mask"] = sample.mask;
+    if (data.tokenizer != nullptr) entry["text"] = data.tokenizer->decode(sample.ids);
+    list.push_back(std::move(entry));
+  }
+  return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace rlcpp::app

@@ -29,7 +29,8 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
 // coloured as well if `colour`.
 std::string marked_text(const tokenizer::Tokenizer& tokenizer, const data::Sample& sample, bool colour);
 
-// The first `count` samples of the stream, each with its place, length and marked text.
+// The first `count` samples of the stream, each with its place, length and marked text; or the same as JSON.
 std::string sample_listing(SftData& data, std::int64_t seq_len, int count, bool colour);
+std::string sample_json(SftData& data, int count);
 
 }  // namespace rlcpp::app

@@ -216,6 +216,27 @@ TEST_F(Sft, JsonResultIsJson) {
   EXPECT_EQ(json["title"], "SFT finished");
   EXPECT_EQ(json["curves"]["loss"].size(), 6U);
   EXPECT_EQ(json["next"].size(), 2U);
+  const auto dry = world_->run(world_->sft("json-dry", {"--json", "--dry-run"}));
+  ASSERT_EQ(dry.code, 0) << dry.err;
+  const Json samples = Json::parse(dry.out);
+  ASSERT_EQ(samples.size(), 3U);
+  for (const auto& sample : samples) {
+    EXPECT_EQ(sample["ids"].size(), sample["mask"].size());
+    EXPECT_GT(sample["trained"], 0);
+  }
+}
+
+TEST_F(Sft, ShippedConfigurationsResolve) {
+  int files = 0;
+  for (const auto& entry : fs::directory_iterator(RLCPP_SOURCE "/configs/sft")) {
+    const auto o = world_->run({"sft", "@", entry.path().string(), "--model.name", *world_ / "model",
+                                "--tokenizer.name", *world_ / "tokenizer", "--data.name",
+                                world_->dir().path(), "--data.seq-len", "64", "--val.data.name",
+                                world_->dir().path(), "--output-dir", *world_ / "shipped", "--dry-run"});
+    EXPECT_EQ(o.code, 0) << entry.path() << "\n" << o.err;
+    ++files;
+  }
+  EXPECT_GE(files, 2);
 }
 
 TEST_F(Sft, FakeDataAndNoCheckpoints) {
@@ -242,7 +263,7 @@ TEST_F(Sft, BenchNeedsNoFilesAndLeavesNone) {
 // 50 kills in the long tier, each at a random moment of start, step, save or prune. The run goes on from what
 // it finds, and ends with the bits of the run that nobody killed.
 TEST_F(Sft, KillsAtRandomMomentsLoseNothing) {
-  const int kills = long_tier() ? 50 : 2;
+  const int kills = long_tier() ? 50 : 4;
   const int steps = long_tier() ? 40 : 12;
   const std::vector<std::string> options = {"--ckpt.interval",    "1", "--ckpt.keep-last", "2", "--max-steps",
                                             std::to_string(steps)};

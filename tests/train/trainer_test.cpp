@@ -28,10 +28,13 @@ double distance(const std::vector<float>& a, const std::vector<float>& b) {
 
 TEST(Trainer, GroupingOfRowsDoesNotChangeTheGradient) {
   const auto seed = test::fresh_seed();
-  for (const bool rl : {false, true}) {
+  for (const std::string kind : {"sft", "token", "sequence"}) {
+    const bool rl = kind != "sft";
+    auto options = plain_options();
+    if (rl) options.loss.ratio_type = kind;
     Rng rng(seed, rl ? 1 : 0);
     const auto rows = random_rows(rng, 4, rl);
-    TinyRun apart(plain_options(), seed), together(plain_options(), seed), pairs(plain_options(), seed);
+    TinyRun apart(options, seed), together(options, seed), pairs(options, seed);
     const auto a = apart.trainer->step(rows);
     const auto b = together.trainer->step({joined(rows)});
     const auto c = pairs.trainer->step({joined({rows[0], rows[1]}), joined({rows[2], rows[3]})});
