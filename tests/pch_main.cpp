@@ -1,2 +1,4 @@
 // Holds the precompiled header of the tests; does nothing.
-int main() { return 0; }
+int main() {
+  return 0;
+}

@@ -3,7 +3,10 @@
 namespace rlcpp {
 
 Error::Error(ExitCode code, std::string what, std::string because, std::string help)
-    : std::runtime_error(std::move(what)), code_(code), because_(std::move(because)), help_(std::move(help)) {}
+    : std::runtime_error(std::move(what)),
+      code_(code),
+      because_(std::move(because)),
+      help_(std::move(help)) {}
 
 std::string Error::render() const {
   std::string text = "error: ";
@@ -29,7 +32,8 @@ Error runtime_failure(std::string what, std::string because, std::string help) {
 void internal_error(std::string_view condition, const char* file, int line) {
   throw Error(ExitCode::kFailed,
               "internal check failed: " + std::string(condition) + " at " + file + ":" + std::to_string(line),
-              "an invariant of rlcpp does not hold", "this is a bug in rlcpp: please report it with the command line");
+              "an invariant of rlcpp does not hold",
+              "this is a bug in rlcpp: please report it with the command line");
 }
 
 }  // namespace rlcpp

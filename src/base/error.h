@@ -1,5 +1,5 @@
-// One exception type for everything a user can see. It says what happened, why, and what to do; the process prints
-// it once, without a stack, and leaves with the exit code it carries.
+// One exception type for everything a user can see. It says what happened, why, and what to do; the process
+// prints it once, without a stack, and leaves with the exit code it carries.
 #pragma once
 
 #include <stdexcept>
@@ -46,8 +46,8 @@ Error runtime_failure(std::string what, std::string because = {}, std::string he
 [[noreturn]] void internal_error(std::string_view condition, const char* file, int line);
 
 // Checks that stay in release builds; the only macro of the code base besides those of CUDA error checks.
-#define RLCPP_CHECK(condition) \
-  do {                         \
+#define RLCPP_CHECK(condition)                                                 \
+  do {                                                                         \
     if (!(condition)) ::rlcpp::internal_error(#condition, __FILE__, __LINE__); \
   } while (false)
 

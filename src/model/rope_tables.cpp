@@ -28,8 +28,8 @@ float llama3_frequency(const RopeConfig& rope, float frequency) {
   return (1 - smooth) * frequency / factor + smooth * frequency;
 }
 
-// The ramp of YaRN (Peng et al. 2023): where it starts and how many dimensions it spans, between extrapolation and
-// interpolation.
+// The ramp of YaRN (Peng et al. 2023): where it starts and how many dimensions it spans, between
+// extrapolation and interpolation.
 struct YarnRamp {
   float low, width;
 };
@@ -72,8 +72,7 @@ std::vector<float> inverse_frequencies(const ModelConfig& config) {
         frequencies[i] = llama3_frequency(rope, plain);
         break;
       case RopeKind::kYarn: {
-        const float share =
-            std::clamp((static_cast<float>(i) - ramp.low) / ramp.width, 0.0F, 1.0F);
+        const float share = std::clamp((static_cast<float>(i) - ramp.low) / ramp.width, 0.0F, 1.0F);
         const float extrapolated = 1.0F - share;
         frequencies[i] = (1.0F / (factor * wave)) * (1.0F - extrapolated) + plain * extrapolated;
         break;

@@ -1,12 +1,14 @@
-// What the driver says of the GPUs of this machine. The runtime is linked statically and finds the driver when it is
-// first called, so the binary starts on a machine without either.
+// What the driver says of the GPUs of this machine. The runtime is linked statically and finds the driver
+// when it is first called, so the binary starts on a machine without either.
 #include <cuda_runtime_api.h>
 
 #include "tensor/device.h"
 
 namespace rlcpp::cuda {
 
-bool compiled_in() { return true; }
+bool compiled_in() {
+  return true;
+}
 
 std::vector<GpuInfo> gpus(std::string* why) {
   int count = 0;
@@ -33,7 +35,9 @@ std::vector<GpuInfo> gpus(std::string* why) {
 }
 
 std::string version() {
-  const auto text = [](int number) { return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10); };
+  const auto text = [](int number) {
+    return std::to_string(number / 1000) + "." + std::to_string(number % 1000 / 10);
+  };
   int runtime = 0;
   int driver = 0;
   cudaRuntimeGetVersion(&runtime);

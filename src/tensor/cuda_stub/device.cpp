@@ -3,13 +3,17 @@
 
 namespace rlcpp::cuda {
 
-bool compiled_in() { return false; }
+bool compiled_in() {
+  return false;
+}
 
 std::vector<GpuInfo> gpus(std::string* why) {
   *why = "this binary was built without CUDA";
   return {};
 }
 
-std::string version() { return "none (CPU build)"; }
+std::string version() {
+  return "none (CPU build)";
+}
 
 }  // namespace rlcpp::cuda
