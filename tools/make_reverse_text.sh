@@ -2,14 +2,14 @@
 # Makes the reverse-text data sets from the definitions of WordNet 3.0 (Debian package wordnet-base; Copyright 2006 by
 # Princeton University, free to use, copy, modify and distribute with that notice, which LICENSE-WordNet beside the data
 # carries). Phrases are runs of one to three words with 3 to 8 letters in all, each once, in an order that depends on
-# nothing but the text.
+# nothing but the text, and takes every length in turn: most runs are long, and a learner needs short ones too.
 #   tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]
 # writes sft.jsonl and val.jsonl (prompt and completion) and rl.jsonl and eval.jsonl (prompt): no phrase is in two of
 # train and held-out.
 set -euo pipefail
 
 out=${1:?usage: tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]}
-train=${2:-20000}
+train=${2:-6000}
 held_out=${3:-512}
 source=/usr/share/wordnet/data.noun
 notice=/usr/share/doc/wordnet-base/copyright
@@ -25,13 +25,15 @@ export LC_ALL=C
 phrases=$(mktemp)
 trap 'rm -f "$phrases"' EXIT
 sed -n 's/^[0-9].* | \([^;"]*\).*/\1/p' "$source" | awk '
-  function emit(phrase,    h, i) {
+  function emit(phrase,    h, i, letters_only) {
     if (length(phrase) < 3 || phrase in seen) return
     seen[phrase] = 1
     # A hash of the phrase is its place in the order: no random generator that differs between awks.
     h = 7
     for (i = 1; i <= length(phrase); ++i) h = (h * 131 + index("abcdefghijklmnopqrstuvwxyz ", substr(phrase, i, 1))) % 8388593
-    printf "%07d\t%s\n", (h * 7919) % 8388593, phrase
+    letters_only = phrase
+    gsub(/ /, "", letters_only)
+    printf "%d\t%07d\t%s\n", length(letters_only), (h * 7919) % 8388593, phrase
   }
   {
     line = tolower($0)
@@ -47,7 +49,7 @@ sed -n 's/^[0-9].* | \([^;"]*\).*/\1/p' "$source" | awk '
         if (letters >= 3) emit(phrase)
       }
     }
-  }' | sort >"$phrases"
+  }' | sort | awk -F'\t' '{printf "%06d\t%d\t%s\n", ++place[$1], $1, $3}' | sort >"$phrases"
 
 total=$(wc -l <"$phrases")
 need=$((train + 2 * held_out))
@@ -58,7 +60,7 @@ if [ "$total" -lt "$need" ]; then
 fi
 
 rows() { # rows FIRST COUNT KIND
-  tail -n "+$1" "$phrases" | head -n "$2" | cut -f2 | awk -v kind="$3" '
+  tail -n "+$1" "$phrases" | head -n "$2" | cut -f3 | awk -v kind="$3" '
     {
       reversed = ""
       for (i = length($0); i > 0; --i) reversed = reversed substr($0, i, 1)
