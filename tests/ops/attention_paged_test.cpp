@@ -111,6 +111,16 @@ TEST(PagedAttention, LongDocumentsInChunks) {
   }
 }
 
+TEST(PagedAttention, EightThousandTokens) {
+  if (!long_tier()) GTEST_SKIP();
+  Random random;
+  const ops::Context ctx = cpu_context();
+  AttentionCase c = make_attention_case(random, {4, 1, 64}, {8192, 3});
+  const Floats packed = run_packed(ctx, c).out;
+  Cache cache(random, c, 16);
+  expect_same_bits(run_mixed(ctx, c, cache, random, 2048), packed, "8192 tokens");
+}
+
 TEST(PagedAttention, SequencesMayShareThePagesOfAPrompt) {
   Random random;
   const ops::Context ctx = cpu_context();
