@@ -25,11 +25,11 @@ function(rlcpp_unity target)
   endif()
 endfunction()
 
-# rlcpp_room(NAME [NEEDS room...]) makes the static library rlcpp_NAME of src/NAME/*.cpp and the files of its
+# rlcpp_room(NAME [SINGLE_FILES] [NEEDS room...] [LIBRARIES library...]) makes the static library rlcpp_NAME of src/NAME/*.cpp and the files of its
 # sub-folders, except the back-end folders (cuda, cuda_stub), of which one is chosen by RLCPP_CUDA. NEEDS lists rooms on
 # floors below; a room that includes something else does not compile into a program, because it does not link.
 function(rlcpp_room name)
-  cmake_parse_arguments(ARG "" "" "NEEDS;LIBRARIES" ${ARGN})
+  cmake_parse_arguments(ARG "SINGLE_FILES" "" "NEEDS;LIBRARIES" ${ARGN})
   set(root ${CMAKE_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${root}/*.cpp)
   list(FILTER sources EXCLUDE REGEX "/(cuda|cuda_stub)/")
@@ -53,7 +53,9 @@ function(rlcpp_room name)
     target_link_libraries(rlcpp_${name} PUBLIC rlcpp_${need})
   endforeach()
   rlcpp_precompile(rlcpp_${name} rlcpp_pch)
-  rlcpp_unity(rlcpp_${name})
+  if(NOT ARG_SINGLE_FILES)
+    rlcpp_unity(rlcpp_${name})
+  endif()
   target_link_libraries(rlcpp_${name} PUBLIC ${ARG_LIBRARIES})
   if(RLCPP_CUDA AND backend)
     target_link_libraries(rlcpp_${name} PUBLIC CUDA::cudart_static)
