@@ -46,7 +46,7 @@ tools/make_reverse_text.sh "$out/data"
   --added-tokens "<reversed_text>,</reversed_text>" --out "$out/tokenizer"
 
 sft_steps=() rl_steps=()
-if [ "$short" = yes ]; then rl_steps=(--max-steps 40 --orchestrator.val.num-examples 64); fi
+if [ "$short" = yes ]; then rl_steps=(--max-steps 60 --orchestrator.val.num-examples 64); fi
 say "SFT: a random model learns the task's form"
 "$rlcpp" sft @ configs/sft/reverse-text.toml --model.name configs/models/qwen3-1m --tokenizer.name "$out/tokenizer" \
   --data.name "$out/data/sft.jsonl" --val.data.name "$out/data/val.jsonl" --seed "$seed" --output-dir "$out/sft" --clean \
