@@ -115,7 +115,7 @@ int RunDirectory::set_aside_after(std::int64_t step) const {
       if (!name.starts_with("step_")) continue;
       const auto parsed = std::from_chars(name.data() + 5, end, number);
       if (parsed.ec != std::errc() || parsed.ptr != end || number <= step) continue;
-      files.rename(root + "/" + name, fmt::format("{}/before-{}.{}", root, run_id_, name));
+      files.rename(fmt::format("{}/{}", root, name), fmt::format("{}/before-{}.{}", root, run_id_, name));
       ++moved;
     }
     if (moved > 0) files.sync_directory(root);

@@ -85,7 +85,7 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
 }
 
 std::string tokenizer_directory(const TokenizerSection& section, const RunModel& model) {
-  const std::string dir = section.name.value_or(model.directory);
+  std::string dir = section.name.value_or(model.directory);
   if (dir.empty()) {
     throw bad_input("there is no tokenizer", "model.name gives shapes only, and tokenizer.name is not set",
                     "set tokenizer.name to a directory with tokenizer.json");

@@ -170,7 +170,13 @@ void SftRun::start_or_resume() {
   if (resume.has_value()) {
     const train::Restored restored = checkpoints_->resume(*resume, *trainer_);
     progress_ = restored.progress;
-    cursor_ = nlohmann::ordered_json::parse(restored.extra).at("data").dump();
+    const auto extra = nlohmann::ordered_json::parse(restored.extra);
+    if (!extra.is_object() || !extra.contains("data")) {
+      throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp sft`",
+                                  progress_.step, directory_->checkpoints()),
+                      "it holds no position in the data", "choose the output_dir of an SFT run");
+    }
+    cursor_ = extra.at("data").dump();
     loader_->restore(cursor_);
   }
   if (directory_ != nullptr) {
@@ -294,8 +300,9 @@ std::vector<std::string> SftRun::next_commands(bool interrupted) const {
   if (directory_ == nullptr || !config_.ckpt.has_value()) return next;
   std::vector<std::string> words = invocation_.command_line;
   if (words.empty()) words = {"rlcpp", "sft"};
-  const std::string again =
-      command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean"}) + " --ckpt.resume-step -1";
+  // Before the first step there is no checkpoint to go on from, but the directory counts as used.
+  const std::string again = command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean"}) +
+                            (progress_.step > 0 ? " --ckpt.resume-step -1" : " --clean");
   if (interrupted) return {again};
   const std::string weights = checkpoints_->weights_dir();
   if (!weights.empty()) {

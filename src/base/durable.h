@@ -54,6 +54,7 @@ inline constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
 inline constexpr const char* kManifestName = "manifest.json";
 
 // Writes `path` whole or not at all: temporary name, write, sync, rename, sync of the directory.
+// Throws bad_input if `path` is a device, a pipe or a socket.
 void write_file(FileLayer& files, const std::string& path, std::string_view content);
 
 void make_directories(FileLayer& files, const std::string& path);  // all levels; existing ones are fine

@@ -221,6 +221,13 @@ Error file_error(std::string_view operation, const std::string& path, int error_
 }
 
 void write_file(FileLayer& files, const std::string& path, std::string_view content) {
+  // The rename would put a plain file in the place of /dev/stdout or of a pipe.
+  std::error_code ignored;
+  const auto kind = std::filesystem::status(path, ignored).type();
+  using Type = std::filesystem::file_type;
+  if (kind == Type::character || kind == Type::block || kind == Type::fifo || kind == Type::socket) {
+    throw bad_input("cannot write " + path, "it is a device, a pipe or a socket", "name a plain file");
+  }
   const std::string temporary = path + ".tmp-" + detail::random_suffix();
   detail::OpenFile file(files, files.open_new(temporary));
   try {

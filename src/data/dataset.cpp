@@ -23,7 +23,7 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
   }
   std::vector<std::string> paths;
   for (const std::string& split : splits) {
-    const std::string path = name + "/" + split + ".jsonl";
+    const std::string path = fmt::format("{}/{}.jsonl", name, split);
     if (!fs::is_regular_file(path, ignored)) {
       std::vector<std::string> found;
       for (const auto& entry : fs::directory_iterator(name)) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tokenizer/unicode_tables.h"
 #include "tokenizer/utf8.h"
 
 namespace rlcpp::tokenizer {
@@ -13,32 +14,6 @@ bool is_white_space(char32_t c) {
   return (c >= 9 && c <= 13) || c == 0x20 || c == 0x85 || c == 0xA0 || c == 0x1680 ||
          (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F ||
          c == 0x3000;
-}
-
-// \w of Rust's regex crate: Alphabetic, marks, decimal digits, connector punctuation and join controls.
-// utf8proc has no Alphabetic; letters, letter numbers and the circled letters are it, beside marks.
-bool is_word(char32_t c) {
-  if (c == 0x200C || c == 0x200D) return true;
-  if ((c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) || (c >= 0x1F150 && c <= 0x1F169) ||
-      (c >= 0x1F170 && c <= 0x1F189)) {
-    return true;
-  }
-  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
-    case UTF8PROC_CATEGORY_LU:
-    case UTF8PROC_CATEGORY_LL:
-    case UTF8PROC_CATEGORY_LT:
-    case UTF8PROC_CATEGORY_LM:
-    case UTF8PROC_CATEGORY_LO:
-    case UTF8PROC_CATEGORY_NL:
-    case UTF8PROC_CATEGORY_MN:
-    case UTF8PROC_CATEGORY_MC:
-    case UTF8PROC_CATEGORY_ME:
-    case UTF8PROC_CATEGORY_ND:
-    case UTF8PROC_CATEGORY_PC:
-      return true;
-    default:
-      return false;
-  }
 }
 
 // Start of the code point that ends at `end`.
@@ -54,6 +29,26 @@ char32_t code_point_at(std::string_view text, std::size_t pos) {
 }
 
 }  // namespace
+
+bool is_word_character(char32_t c) {
+  if (c == 0x200C || c == 0x200D) return true;
+  switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
+    case UTF8PROC_CATEGORY_LU:
+    case UTF8PROC_CATEGORY_LL:
+    case UTF8PROC_CATEGORY_LT:
+    case UTF8PROC_CATEGORY_LM:
+    case UTF8PROC_CATEGORY_LO:
+    case UTF8PROC_CATEGORY_NL:
+    case UTF8PROC_CATEGORY_MN:
+    case UTF8PROC_CATEGORY_MC:
+    case UTF8PROC_CATEGORY_ME:
+    case UTF8PROC_CATEGORY_ND:
+    case UTF8PROC_CATEGORY_PC:
+      return true;
+    default:
+      return contains(further_word_characters(), c);
+  }
+}
 
 void AddedTokenMatcher::add(const AddedToken& token, const std::string& pattern) {
   if (pattern.empty()) return;
@@ -115,8 +110,8 @@ void AddedTokenMatcher::split(std::string_view text, bool parse_special, std::ve
     pos = end;  // the search goes on behind the match, also if the match is discarded
     if (token.special && !parse_special) continue;
     if (token.single_word) {
-      const bool word_before = begin > 0 && is_word(code_point_at(text, previous(text, begin)));
-      const bool word_after = end < text.size() && is_word(code_point_at(text, end));
+      const bool word_before = begin > 0 && is_word_character(code_point_at(text, previous(text, begin)));
+      const bool word_after = end < text.size() && is_word_character(code_point_at(text, end));
       if (word_before || word_after) continue;
     }
     if (token.lstrip) {

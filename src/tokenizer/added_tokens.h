@@ -18,6 +18,9 @@ struct Piece {
   std::int32_t id = -1;
 };
 
+// What a token that must stand alone (single_word) may not touch: \w of Rust's regex crate.
+bool is_word_character(char32_t c);
+
 class AddedTokenMatcher {
  public:
   // Adds a token to look for as `pattern` (its content, or its normalised content). The first of equal

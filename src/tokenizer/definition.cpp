@@ -8,6 +8,8 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "tokenizer/unicode_tables.h"
+#include "tokenizer/utf8.h"
 
 namespace rlcpp::tokenizer {
 
@@ -115,6 +117,16 @@ std::string escape_regex(std::string_view literal) {
   return out;
 }
 
+std::string digits_pattern() {
+  std::string pattern = "[\\p{N}";
+  for (const CodePointRange& range : further_digits()) {
+    append_utf8(pattern, range.first);
+    pattern += "-";
+    append_utf8(pattern, range.last);
+  }
+  return pattern + "]";
+}
+
 SplitBehaviour behaviour_of(const Part& part) {
   const std::string name = part.text("behavior");
   if (name == "Removed") return SplitBehaviour::kRemoved;
@@ -151,7 +163,7 @@ bool read_pre_tokenizer(const Part& part, std::vector<SplitStep>& out, bool afte
     step.behaviour = behaviour_of(part);
     step.invert = part.flag("invert", false);
   } else if (type == "Digits") {
-    step.pattern = R"(\p{N})";
+    step.pattern = digits_pattern();
     step.behaviour =
         part.flag("individual_digits", false) ? SplitBehaviour::kIsolated : SplitBehaviour::kContiguous;
   } else {

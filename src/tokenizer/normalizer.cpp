@@ -7,6 +7,8 @@
 #include <memory>
 
 #include "base/error.h"
+#include "tokenizer/unicode_tables.h"
+#include "tokenizer/utf8.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -38,15 +40,35 @@ int options_of(Normalization form) {
 
 }  // namespace
 
-std::string normalize(std::string_view text, Normalization form) {
-  if (text.empty() || surely_normal(text, form)) return std::string(text);
+namespace {
+
+void append_normal(std::string& out, std::string_view text, Normalization form) {
+  if (text.empty()) return;
   utf8proc_uint8_t* result = nullptr;
   const utf8proc_ssize_t length = utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()),
                                                static_cast<utf8proc_ssize_t>(text.size()), &result,
                                                static_cast<utf8proc_option_t>(options_of(form)));
   const std::unique_ptr<utf8proc_uint8_t, decltype(&std::free)> owner(result, std::free);
   if (length < 0) throw runtime_failure("text could not be normalised", utf8proc_errmsg(length));
-  return std::string(reinterpret_cast<const char*>(result), static_cast<std::size_t>(length));
+  out.append(reinterpret_cast<const char*>(result), static_cast<std::size_t>(length));
+}
+
+}  // namespace
+
+std::string normalize(std::string_view text, Normalization form) {
+  if (text.empty() || surely_normal(text, form)) return std::string(text);
+  // A character that the normaliser does not know is neither moved nor joined to others: it parts the text.
+  std::string out;
+  std::size_t begin = 0;
+  for (std::size_t pos = 0; pos < text.size();) {
+    const std::size_t at = pos;
+    if (!contains(unknown_to_normalizer(), next_code_point(text, pos))) continue;
+    append_normal(out, text.substr(begin, at - begin), form);
+    out += text.substr(at, pos - at);
+    begin = pos;
+  }
+  append_normal(out, text.substr(begin), form);
+  return out;
 }
 
 }  // namespace rlcpp::tokenizer

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -66,6 +67,7 @@ void read_added_tokens(const Json& config, const std::string& where, std::vector
     token.normalized = flag("normalized");
     out.push_back(std::move(token));
   }
+  std::sort(out.begin(), out.end(), [](const AddedToken& a, const AddedToken& b) { return a.id < b.id; });
 }
 
 }  // namespace

@@ -41,6 +41,21 @@ void merge_added_tokens(Definition& definition, const Settings& settings) {
   for (const AddedToken& token : settings.added_tokens) {
     if (known.insert(token.content).second) definition.added_tokens.push_back(token);
   }
+  // So does it with the tokens of roles that are plain words of the vocabulary: they become special.
+  const std::string* roles[] = {&settings.bos_token, &settings.eos_token, &settings.unk_token,
+                                &settings.pad_token};
+  for (const std::string* role : roles) {
+    if (role->empty() || known.contains(*role)) continue;
+    const auto word = std::find_if(definition.vocab.begin(), definition.vocab.end(),
+                                   [&](const auto& entry) { return entry.first == *role; });
+    if (word == definition.vocab.end()) continue;
+    known.insert(*role);
+    AddedToken token;
+    token.id = word->second;
+    token.content = *role;
+    token.special = true;
+    definition.added_tokens.push_back(std::move(token));
+  }
 }
 
 }  // namespace
@@ -48,6 +63,7 @@ void merge_added_tokens(Definition& definition, const Settings& settings) {
 struct Tokenizer::State {
   State(const Definition& definition, Settings roles, std::string from);
   std::int32_t role(const std::string& token, const char* key) const;
+  void check_id(const Definition& definition, const AddedToken& token, std::int32_t id, bool fresh);
 
   std::string where;
   std::string directory;
@@ -62,6 +78,7 @@ struct Tokenizer::State {
   std::vector<std::string> bytes;  // by id; what decode() joins
   std::vector<bool> special;
   std::int32_t bos = -1, eos = -1, pad = -1;
+  std::int32_t next_added = 0;  // id that HF would give the next added token which the vocabulary lacks
 };
 
 Tokenizer::State::State(const Definition& definition, Settings roles, std::string from)
@@ -104,8 +121,10 @@ Tokenizer::State::State(const Definition& definition, Settings roles, std::strin
       throw bad_input(fmt::format("{}: two tokens have the id {}", where, token.id),
                       fmt::format("they are {} and {}", names[index], token.content));
     }
+    check_id(definition, token, known->second, fresh);
     names[index] = token.content;
-    bytes[index] = bytes_of(token.content);
+    // HF decodes a token that is looked for in normalised text as what it looks for.
+    bytes[index] = bytes_of(token.normalized ? normalize_all(token.content, normalizers) : token.content);
     special[index] = special[index] || token.special;
     ordered.push_back(&token);
   }
@@ -128,6 +147,19 @@ Tokenizer::State::State(const Definition& definition, Settings roles, std::strin
   bos = role(settings.bos_token, "bos_token");
   eos = role(settings.eos_token, "eos_token");
   pad = role(settings.pad_token, "pad_token");
+}
+
+// HF numbers added tokens by itself, from the size of the vocabulary on, whatever the file says; a file with
+// other ids would mean other ids there than here.
+void Tokenizer::State::check_id(const Definition& definition, const AddedToken& token, std::int32_t id,
+                                bool fresh) {
+  const auto size = static_cast<std::int32_t>(definition.vocab.size());
+  if (fresh && id != std::max(next_added, size)) {
+    throw bad_input(fmt::format("{}: the added token {} has the id {}", where, token.content, id),
+                    fmt::format("the next free id is {}, which HF would give it", std::max(next_added, size)),
+                    "number the added tokens without gaps behind the vocabulary");
+  }
+  next_added = std::max(next_added, id + 1);
 }
 
 std::int32_t Tokenizer::State::role(const std::string& token, const char* key) const {

@@ -176,7 +176,8 @@ std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
   if (std::find(steps.begin(), steps.end(), wanted) == steps.end()) {
     throw bad_input(fmt::format("{} holds no checkpoint of step {}", root, wanted),
                     steps.empty() ? "there is none at all" : fmt::format("steps: {}", fmt::join(steps, ", ")),
-                    "set ckpt.resume_step to one of these, or to -1 for the newest");
+                    steps.empty() ? "check output_dir, or leave ckpt.resume_step out to start anew"
+                                  : "set ckpt.resume_step to one of these, or to -1 for the newest");
   }
   return wanted;
 }

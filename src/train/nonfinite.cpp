@@ -47,7 +47,7 @@ std::string dump_batch(const std::string& dir, std::int64_t step, double loss, d
   }
   durable::FileLayer& files = durable::system_files();
   durable::make_directories(files, dir);
-  const std::string path = fmt::format("{}/nonfinite_step_{}.json", dir, step);
+  std::string path = fmt::format("{}/nonfinite_step_{}.json", dir, step);
   durable::write_file(files, path, root.dump() + "\n");
   return path;
 }

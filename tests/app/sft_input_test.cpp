@@ -103,6 +103,12 @@ TEST_F(SftInput, Configuration) {
   for (const auto& [flag, word] : features) refused({flag, "2"}, {word});
 }
 
+TEST_F(SftInput, NumbersThatWouldRuinTheWeightsAreRefused) {
+  refused({"--optim.lr", "inf"}, {"optim.lr must be a number of at least 0", "it is inf"});
+  refused({"--optim.lr", "nan"}, {"it is nan"});
+  refused({"--optim.betas2", "1.0"}, {"optim.betas2 must be a number of at least 0 and below 1", "it is 1"});
+}
+
 TEST_F(SftInput, TooLittleMemoryIsRefusedBeforeTheStartWithWaysOut) {
   const auto o = world_->run(world_->sft("refused", {"--memory-limit", "100KiB"}));
   EXPECT_EQ(o.code, 3);

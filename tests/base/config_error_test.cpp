@@ -95,7 +95,8 @@ TEST(ConfigError, FlagValues) {
   expect_has(load_error({"--no-shuffle=true"}), {"takes no value"});
   expect_has(load_error({"--env"}), {"--env is a list of tables", "--env.0.KEY VALUE"});
   expect_has(load_error({"--env.id", "x"}), {"env.0.id"});
-  expect_has(load_error({"--env.3.id", "x"}), {"env has 0 elements, so the next one is env.0"});
+  expect_has(load_error({"--env.3.id", "x"}),
+             {"env has 0 elements, so the next one is env.0", "one after the other"});
   expect_has(load_error({"--model.fp8", "x"}),
              {"model.fp8 is not supported", "FP8 training does not exist yet."});
   expect_has(load_error({"--model.fp8.recipe", "x"}), {"model.fp8 is not supported"});

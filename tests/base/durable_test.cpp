@@ -51,6 +51,18 @@ TEST(WriteFile, ReplacesWholeAndLeavesNothingBehind) {
   EXPECT_EQ(read_file(dir / "empty"), "");
 }
 
+TEST(WriteFile, RefusesPipesAndDevicesInsteadOfReplacingThem) {
+  const FastDirectory dir;
+  ASSERT_EQ(mkfifo((dir / "pipe").c_str(), 0600), 0);
+  fs::create_symlink("pipe", dir / "link");
+  for (const char* name : {"pipe", "link"}) {
+    const Error error = error_of([&] { write_file(system_files(), dir / name, "x"); });
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_TRUE(fs::is_fifo(dir / name));
+  }
+  EXPECT_EQ(names_in(dir.path()).size(), 2U);
+}
+
 TEST(WriteFile, KeepsTheOldOneWhenTheTargetCannotBeReplaced) {
   const FastDirectory dir;
   fs::create_directories(dir / "taken/inside");

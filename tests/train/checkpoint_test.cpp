@@ -163,6 +163,8 @@ TEST_F(Checkpoint, AnotherModelIsRefusedByTensorAndShape) {
 
 TEST_F(Checkpoint, ResumeStepIsFoundOrRefusedWithWhatExists) {
   TinyRun run(plain_options(), 1);
+  EXPECT_NE(refusal([&] { resolve_resume_step(root_, 7, nullptr); }).find("there is none at all"),
+            std::string::npos);
   EXPECT_NE(refusal([&] { resolve_resume_step(root_, -1, nullptr); }).find("no checkpoint to resume"),
             std::string::npos);
   const auto batches = batches_of(1, 3);

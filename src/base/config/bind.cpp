@@ -110,7 +110,12 @@ Problem Binder::unknown(const std::string& key, const Place& place, const std::s
   for (std::size_t i = 0; i < found.size() && i < parts.size(); ++i) {
     if (found[i] == "0" && asked[i] == "0") found[i] = parts[i];
   }
-  near = fmt::format("{}{}", place.file == nullptr ? "--" : "", fmt::join(found, "."));
+  near = fmt::format("{}", fmt::join(found, "."));
+  if (near == key) {  // right but for the number of the element, which `hint` explains
+    problem.help = "elements are counted from 0 and added one after the other";
+    return problem;
+  }
+  if (place.file == nullptr) near = "--" + near;
   problem.help = refused.empty()
                      ? "the key probably meant is " + near
                      : fmt::format("{} is probably meant, and is not supported: {}", near, refused);

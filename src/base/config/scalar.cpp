@@ -27,12 +27,15 @@ std::string range_text(const Field& field) {
   const bool high = std::isfinite(field.maximum);
   std::string text;
   if (low) {
-    text = field.minimum_open ? " above " : (high ? " from " : " of at least ");
+    text = field.minimum_open ? " above " : (high && !field.maximum_open ? " from " : " of at least ");
     text += number_text(field, field.minimum);
   }
-  if (high)
+  if (high && field.maximum_open) {
+    text += (low ? " and below " : " below ") + number_text(field, field.maximum);
+  } else if (high) {
     text += (low ? (field.minimum_open ? " and at most " : " to ") : " of at most ") +
             number_text(field, field.maximum);
+  }
   return text;
 }
 
@@ -42,7 +45,7 @@ bool number_fits(const Field& field, double value) {
     // "-inf" is the minimum of an unbounded field, and -inf itself is then allowed.
     return std::isinf(field.minimum) && !field.minimum_open;
   }
-  return value <= field.maximum;
+  return field.maximum_open ? value < field.maximum : value <= field.maximum;
 }
 
 bool check_int(const Field& field, std::int64_t value, Problem& problem) {

@@ -43,6 +43,7 @@ struct Field {
   double minimum = -std::numeric_limits<double>::infinity();
   double maximum = std::numeric_limits<double>::infinity();
   bool minimum_open = false;         // value > minimum rather than >=
+  bool maximum_open = false;         // value < maximum rather than <=
   std::string unit;                  // "tokens", "seconds", ...: shown in help and docs
   std::vector<std::string> aliases;  // other names users know: accepted with a note
   bool narrow = false;               // int or float: 32 bits, which bound the range and the digits written
@@ -61,6 +62,12 @@ struct Field {
   }
   Field& at_most(double value) {
     maximum = value;
+    return *this;
+  }
+  // below(infinity) asks for a finite number.
+  Field& below(double value) {
+    maximum = value;
+    maximum_open = true;
     return *this;
   }
   Field& one_of(std::vector<std::string> values) {

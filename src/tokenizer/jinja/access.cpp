@@ -56,6 +56,7 @@ Value dict_method(const Value& object, const std::string& name) {
         name,
         [object](Runtime& runtime, Arguments& arguments) {
           const Bound bound(runtime, "get", arguments, {"key", "default"}, 1);
+          require_hashable(runtime, bound.at(0));
           const Value* found = object.as_dict().find(bound.at(0));
           return found != nullptr ? *found : bound.get(1, Value());
         },
@@ -157,15 +158,19 @@ Value missing(const Value& object, const std::string& name) {
   return Value::undefined(fmt::format("'{} object' has no attribute '{}'", type_name(object), name));
 }
 
-// A Python attribute of the object; None if it has none of that name.
+// A Python attribute of the object; None if it has none of that name. What the sandbox forbids is undefined:
+// it prints as nothing, and using it fails.
 Value python_attribute(Runtime& runtime, const Value& object, const std::string& name) {
   const auto refuse = [&](const char* why) {
     runtime.fail(fmt::format("the attribute {} of a {} {}", name, type_name(object), why));
   };
-  if (name.starts_with("__")) refuse("is not for templates");
+  const auto forbidden = [&](const char* why) {
+    return Value::undefined(fmt::format("the attribute {} of a {} {}", name, type_name(object), why));
+  };
+  if (name.starts_with("__")) return forbidden("is not for templates");
   switch (object.kind()) {
     case Kind::kDict:
-      if (one_of(name, kDictChanges)) refuse("changes it, which templates may not");
+      if (one_of(name, kDictChanges)) return forbidden("changes it, which templates may not");
       if (name == "fromkeys") refuse("is not supported");
       return dict_method(object, name);
     case Kind::kString:
@@ -173,7 +178,7 @@ Value python_attribute(Runtime& runtime, const Value& object, const std::string&
     case Kind::kSequence: {
       const SequenceKind kind = object.as_sequence().kind;
       if (kind == SequenceKind::kList && one_of(name, kListChanges))
-        refuse("changes it, which templates may not");
+        return forbidden("changes it, which templates may not");
       if (kind == SequenceKind::kList || kind == SequenceKind::kTuple || kind == SequenceKind::kRange) {
         return list_method(object, name);
       }
@@ -280,9 +285,9 @@ Value slice(Runtime& runtime, const Value& object, const Value& begin, const Val
   const auto fits = [](const Value& value) { return value.is_none() || value.is_integer(); };
   const bool sliceable = object.is_string() || object.is_sequence(SequenceKind::kList) ||
                          object.is_sequence(SequenceKind::kTuple) || object.is_sequence(SequenceKind::kRange);
-  if (!sliceable || !fits(begin) || !fits(end) || !fits(step)) {
-    return Value::undefined(fmt::format("'{} object' has no such slice", type_name(object)));
-  }
+  if (!sliceable) runtime.fail(fmt::format("a {} has no slices", type_name(object)));
+  if (!fits(begin) || !fits(end) || !fits(step))
+    runtime.fail("the parts of a slice must be integers or none");
   constexpr std::int64_t kFar = std::int64_t{1} << 40;  // beyond any length; keeps sums from overflowing
   const std::int64_t stride = step.is_none() ? 1 : std::clamp(step.as_int(), -kFar, kFar);
   if (stride == 0) runtime.fail("the step of a slice is 0");

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace rlcpp::tokenizer::jinja {
 
 Bound::Bound(Runtime& runtime, std::string_view function, Arguments& arguments,
@@ -50,8 +52,12 @@ Value make_callable(std::string name, std::function<Value(Runtime&, Arguments&)>
       Callable{std::move(name), std::move(function), depth_around(depth_of(bound_to))});
 }
 
-Value lookup_path(Runtime& runtime, const Value& item, const Value& path) {
-  if (!path.is_string()) return subscript(runtime, item, path);
+Value lookup_path(Runtime& runtime, const Value& item, const Value& path, const Value& fallback) {
+  const auto step = [&](const Value& value, const Value& key) {
+    Value found = subscript(runtime, value, key);
+    return found.is_undefined() && !fallback.is_none() ? fallback : found;
+  };
+  if (!path.is_string()) return step(item, path);
   Value value = item;
   const std::string& text = path.as_string();
   for (std::size_t begin = 0; begin <= text.size();) {
@@ -59,8 +65,7 @@ Value lookup_path(Runtime& runtime, const Value& item, const Value& path) {
     const std::string part = text.substr(begin, end - begin);
     const bool number =
         !part.empty() && part.size() < 18 && part.find_first_not_of("0123456789") == std::string::npos;
-    value =
-        subscript(runtime, value, number ? Value(static_cast<std::int64_t>(std::stoll(part))) : Value(part));
+    value = step(value, number ? Value(static_cast<std::int64_t>(std::stoll(part))) : Value(part));
     begin = end + 1;
   }
   return value;

@@ -36,7 +36,8 @@ Value make_callable(std::string name, std::function<Value(Runtime&, Arguments&)>
                     const Value& bound_to = Value());
 
 // "user.name" or 0: what the filters map, sort, sum, unique, selectattr, groupby look at in each item.
-Value lookup_path(Runtime& runtime, const Value& item, const Value& path);
+// `fallback`, unless none, stands in wherever a step finds nothing.
+Value lookup_path(Runtime& runtime, const Value& item, const Value& path, const Value& fallback = Value());
 
 // The filters of each file, by name.
 Filter find_text_filter(std::string_view name);

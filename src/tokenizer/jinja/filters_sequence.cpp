@@ -103,6 +103,7 @@ Value unique_filter(Runtime& runtime, const Value& value, Arguments& arguments) 
   Values seen;
   for (const Value& item : iterate(runtime, value)) {
     Value key = sort_key(runtime, item, bound.get(1, Value()), bound.flag(0, false));
+    require_hashable(runtime, key);
     runtime.spend(static_cast<std::int64_t>(seen.size() / 8));
     if (std::any_of(seen.begin(), seen.end(), [&](const Value& other) { return equal(other, key); }))
       continue;
@@ -160,16 +161,14 @@ Value map_filter(Runtime& runtime, const Value& value, Arguments& arguments) {
   if (arguments.positional.empty()) {
     const Bound bound(runtime, "map", arguments, {"attribute", "default"}, 1);
     for (const Value& item : iterate(runtime, value)) {
-      Value found = lookup_path(runtime, item, bound.at(0));
-      if (found.is_undefined() && bound.has(1) && !bound.at(1).is_none()) found = bound.at(1);
-      out.push_back(std::move(found));
+      out.push_back(lookup_path(runtime, item, bound.at(0), bound.get(1, Value())));
     }
     return generator(std::move(out));
   }
   const std::string name = take_name(runtime, arguments, "map", "a filter");
   const Filter filter = find_filter(name);
-  if (filter == nullptr) runtime.fail(fmt::format("the filter {} is not supported", name));
   for (const Value& item : iterate(runtime, value)) {
+    if (filter == nullptr) runtime.fail(fmt::format("the filter {} is not supported", name));
     Arguments inner = arguments;
     runtime.spend();
     out.push_back(filter(runtime, item, inner));
@@ -185,15 +184,13 @@ Value select_items(Runtime& runtime, const Value& value, Arguments& arguments, c
     path = arguments.positional[0];
     arguments.positional.erase(arguments.positional.begin());
   }
-  Test test = nullptr;
-  if (!arguments.positional.empty()) {
-    const std::string name = take_name(runtime, arguments, filter, "a test");
-    test = find_test(name);
-    if (test == nullptr) runtime.fail(fmt::format("the test {} is not supported", name));
-  }
+  const bool by_test = !arguments.positional.empty();
+  const std::string name = by_test ? take_name(runtime, arguments, filter, "a test") : "";
+  const Test test = by_test ? find_test(name) : nullptr;
   Values kept;
   if (truth(value)) {
     for (const Value& item : iterate(runtime, value)) {
+      if (by_test && test == nullptr) runtime.fail(fmt::format("the test {} is not supported", name));
       const Value subject = by_attribute ? lookup_path(runtime, item, path) : item;
       Arguments inner = arguments;
       runtime.spend();
@@ -247,7 +244,6 @@ Value dictsort_filter(Runtime& runtime, const Value& value, Arguments& arguments
 Value batch_filter(Runtime& runtime, const Value& value, Arguments& arguments) {
   const Bound bound(runtime, "batch", arguments, {"linecount", "fill_with"}, 1);
   const std::int64_t count = bound.integer(0, 1);
-  if (count < 1) runtime.fail("batch needs a positive count");
   Values batches;
   Values batch;
   for (const Value& item : iterate(runtime, value)) {

@@ -94,12 +94,13 @@ Value indent_filter(Runtime& runtime, const Value& value, Arguments& arguments) 
   std::string out;
   bool first = true;
   for (const Value& line : lines.as_sequence().items) {
+    const std::size_t before = out.size();
     if (!first) out += "\n";
     const bool indented = first ? bound.flag(1, false) : bound.flag(2, false) || !line.as_string().empty();
     if (indented) out += indention;
     out += line.as_string();
     first = false;
-    runtime.spend_bytes(out.size() > runtime.limits().bytes ? out.size() : indention.size());
+    runtime.spend_growth(before, out.size());
   }
   return out;
 }
@@ -109,6 +110,7 @@ Value truncate_filter(Runtime& runtime, const Value& value, Arguments& arguments
   const std::int64_t limit = bound.integer(0, 255);
   const std::u32string end = to_code_points(bound.text(2, "..."));
   const std::int64_t leeway = bound.has(3) && !bound.at(3).is_none() ? bound.integer(3, 5) : 5;
+  if (value.is_undefined()) return value;
   if (!value.is_string()) runtime.fail(fmt::format("truncate needs a string, not {}", type_name(value)));
   const std::u32string text = to_code_points(value.as_string());
   const auto end_size = static_cast<std::int64_t>(end.size());
@@ -190,12 +192,13 @@ Value join_filter(Runtime& runtime, const Value& value, Arguments& arguments) {
   std::string out;
   bool first = true;
   for (const Value& item : iterate(runtime, value)) {
+    const std::size_t before = out.size();
     if (!first) out += separator;
     first = false;
     const bool by_attribute = bound.has(1) && !bound.at(1).is_none();
     const std::string text = to_text(runtime, by_attribute ? lookup_path(runtime, item, bound.at(1)) : item);
     out += text;
-    runtime.spend_bytes(out.size() > runtime.limits().bytes ? out.size() : text.size() + separator.size());
+    runtime.spend_growth(before, out.size());
   }
   return out;
 }

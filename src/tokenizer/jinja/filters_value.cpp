@@ -9,6 +9,7 @@
 
 #include "tokenizer/jinja/builtins.h"
 #include "tokenizer/jinja/text.h"
+#include "tokenizer/utf8.h"
 
 namespace rlcpp::tokenizer::jinja {
 namespace {
@@ -20,7 +21,12 @@ Value default_filter(Runtime& runtime, const Value& value, Arguments& arguments)
 }
 
 // Digits of int("...") and float("..."): underscores between digits go; nullopt if one stands elsewhere.
-std::optional<std::string> plain_digits(std::string_view text) {
+std::optional<std::string> plain_digits(std::string_view raw) {
+  std::string text;  // with the digits of all scripts as ASCII
+  for (std::size_t pos = 0; pos < raw.size();) {
+    const char32_t c = next_code_point(raw, pos);
+    append_utf8(text, c < 0x80 || decimal_value(c) < 0 ? c : static_cast<char32_t>('0' + decimal_value(c)));
+  }
   std::string out;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] != '_') {

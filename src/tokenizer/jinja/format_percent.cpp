@@ -119,6 +119,18 @@ class Formatter {
         }
         break;
       }
+      case 'c': {
+        numeric = false;
+        const std::int64_t point = value.is_integer() ? value.as_int() : -1;
+        if (value.is_string() && count_code_points(value.as_string()) == 1) {
+          text = value.as_string();
+        } else if (point >= 0 && point < 0x110000 && (point < 0xD800 || point >= 0xE000)) {
+          append_utf8(text, static_cast<char32_t>(point));
+        } else {
+          runtime_.fail("%c in a % format needs a character");
+        }
+        break;
+      }
       case 'd':
       case 'i':
       case 'x':

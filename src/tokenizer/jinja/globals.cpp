@@ -94,6 +94,13 @@ Value find_global(std::string_view name) {
   if (name == "namespace") return make_callable("namespace", make_namespace);
   if (name == "raise_exception") return make_callable("raise_exception", raise_exception);
   if (name == "strftime_now") return make_callable("strftime_now", strftime_now);
+  for (const char* other : {"cycler", "joiner", "lipsum", "self"}) {
+    if (name == other) {
+      return make_callable(other, [other](Runtime& runtime, Arguments&) -> Value {
+        runtime.fail(fmt::format("{} is not supported", other));
+      });
+    }
+  }
   return Value();
 }
 

@@ -43,7 +43,7 @@ std::string Interpreter::render(const Body& body, std::vector<std::pair<std::str
 
 void Interpreter::write(std::string_view text, std::string& out) {
   out += text;
-  if (out.size() > runtime_.limits().bytes) runtime_.spend_bytes(out.size());
+  runtime_.spend_growth(out.size() - text.size(), out.size());
 }
 
 Interpreter::Flow Interpreter::run(const Body& body, const ScopePtr& scope, std::string& out) {

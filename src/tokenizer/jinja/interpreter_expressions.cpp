@@ -75,9 +75,7 @@ Value Interpreter::evaluate(const Expression& expression, const ScopePtr& scope,
     auto out = std::make_shared<Dict>();
     for (const auto& [key, value] : dict->entries) {
       const Value name_value = evaluate(*key, scope);
-      if (name_value.is(Kind::kDict) || name_value.is_sequence(SequenceKind::kList)) {
-        runtime_.fail(fmt::format("a {} cannot be the key of a dict", type_name(name_value)));
-      }
+      require_hashable(runtime_, name_value);
       out->set(name_value, evaluate(*value, scope));
     }
     return out;
@@ -101,8 +99,11 @@ Value Interpreter::evaluate(const Expression& expression, const ScopePtr& scope,
   }
   if (const auto* concat = std::get_if<Concat>(&node)) {
     std::string out;
-    for (const ExpressionPtr& part : concat->parts) out += to_text(runtime_, evaluate(*part, scope));
-    runtime_.spend_bytes(out.size());
+    for (const ExpressionPtr& part : concat->parts) {
+      const std::size_t before = out.size();
+      out += to_text(runtime_, evaluate(*part, scope));
+      runtime_.spend_growth(before, out.size());
+    }
     return out;
   }
   if (const auto* comparison = std::get_if<Comparison>(&node)) return evaluate_comparison(*comparison, scope);

@@ -68,6 +68,7 @@ class Writer {
 
   void write(const Value& value) {
     const Runtime::Depth depth(runtime_);
+    const std::size_t before = out.size();
     runtime_.spend();
     if (value.is_none()) {
       out += "null";
@@ -76,6 +77,7 @@ class Writer {
     } else if (value.is_string()) {
       runtime_.spend_bytes(value.as_string().size());
       append_string(out, value.as_string(), style_.ensure_ascii);
+      runtime_.spend_growth(before, out.size());
     } else if (value.is(Kind::kDict)) {
       write_dict(value.as_dict());
     } else if (value.is_sequence(SequenceKind::kList) || value.is_sequence(SequenceKind::kTuple)) {

@@ -178,6 +178,10 @@ bool less(Runtime& runtime, const Value& left, const Value& right) {
   unsupported(runtime, "<", left, right);
 }
 
+void require_hashable(Runtime& runtime, const Value& key) {
+  if (!hashable(key)) runtime.fail(fmt::format("a {} cannot be the key of a dict", type_name(key)));
+}
+
 bool contains(Runtime& runtime, const Value& container, const Value& item) {
   switch (container.kind()) {
     case Kind::kUndefined:
@@ -187,6 +191,7 @@ bool contains(Runtime& runtime, const Value& container, const Value& item) {
       runtime.spend_bytes(container.as_string().size());
       return container.as_string().find(item.as_string()) != std::string::npos;
     case Kind::kDict:
+      require_hashable(runtime, item);
       runtime.spend(static_cast<std::int64_t>(container.as_dict().entries.size() / 16));
       return container.as_dict().find(item) != nullptr;
     case Kind::kSequence: {

@@ -208,6 +208,7 @@ Target Parser::parse_single_target(bool with_namespace) {
   for (const char* reserved : {"true", "false", "none", "True", "False", "None", "not", "and", "or"}) {
     if (target.name == reserved) fail(fmt::format("nothing can be assigned to '{}'", target.name));
   }
+  if (target.name == "loop" && loops_ > 0) fail("nothing can be assigned to 'loop' inside a loop");
   if (with_namespace && skip_operator(".")) target.attribute = expect_name("an attribute");
   return target;
 }
@@ -218,8 +219,7 @@ Target Parser::parse_target(bool with_namespace) {
   Target tuple;
   tuple.items.push_back(std::move(first));
   while (skip_operator(",")) {
-    if (is_name("in") || is_operator("=") || current().kind == TokenKind::kBlockEnd || is_operator(")"))
-      break;
+    if (is_name("in") || current().kind == TokenKind::kBlockEnd || is_operator(")")) break;
     tuple.items.push_back(parse_single_target(with_namespace));
   }
   return tuple;
@@ -247,7 +247,11 @@ Parameters Parser::parse_parameters() {
   expect_operator("(");
   while (!is_operator(")")) {
     if (!parameters.names.empty()) expect_operator(",");
-    parameters.names.push_back(expect_name("a parameter"));
+    std::string name = expect_name("a parameter");
+    if (std::find(parameters.names.begin(), parameters.names.end(), name) != parameters.names.end()) {
+      fail(fmt::format("the parameter {} is named twice", name));
+    }
+    parameters.names.push_back(std::move(name));
     if (skip_operator("=")) {
       parameters.defaults.push_back(parse_expression());
     } else if (!parameters.defaults.empty()) {

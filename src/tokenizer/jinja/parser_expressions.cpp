@@ -2,6 +2,7 @@
 
 #include <array>
 #include <charconv>
+#include <cstdlib>
 
 #include "tokenizer/jinja/parser_detail.h"
 
@@ -177,11 +178,8 @@ ExpressionPtr Parser::parse_primary() {
     }
     case TokenKind::kFloat: {
       skip();
-      double value = 0;
-      const auto read = std::from_chars(token.text.data(), token.text.data() + token.text.size(), value);
-      if (read.ec != std::errc())
-        fail_at(token.line, fmt::format("the number {} is out of range", token.text));
-      return make(token.line, Literal{Value(value)});
+      return make(token.line,
+                  Literal{Value(std::strtod(token.text.c_str(), nullptr))});  // too large: infinite
     }
     case TokenKind::kOperator:
       if (skip_operator("(")) {
@@ -294,8 +292,8 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
   }
   expect_operator("[");
   std::vector<ExpressionPtr> indices;
-  do {
-    if (!indices.empty() && is_operator("]")) break;
+  while (!is_operator("]")) {
+    if (!indices.empty()) expect_operator(",");
     const int part_line = current().line;
     ExpressionPtr begin;
     if (!is_operator(":")) {
@@ -315,7 +313,7 @@ ExpressionPtr Parser::parse_subscript(ExpressionPtr object) {
       fail_at(part_line, "slices of several dimensions are not supported");
     expect_operator("]");
     return make(line, Slice{std::move(object), std::move(begin), std::move(end), std::move(step)});
-  } while (skip_operator(","));
+  }
   expect_operator("]");
   if (indices.size() == 1) return make(line, Subscript{std::move(object), std::move(indices[0])});
   ExpressionPtr key = make(line, ListLiteral{std::move(indices), true});

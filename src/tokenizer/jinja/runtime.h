@@ -25,10 +25,16 @@ class Runtime {
   void spend(std::int64_t operations = 1) {
     if ((fuel_ -= operations) < 0) out_of_fuel();
   }
-  // Accounts for a string of `count` bytes: an operation a KiB, and a limit of its own.
+  // Accounts for a string of `count` bytes that is made or read: an operation for 256 of them, and a limit of
+  // its own.
   void spend_bytes(std::size_t count) {
     if (count > limits_.bytes) too_long(count);
-    spend(static_cast<std::int64_t>(count >> 10));
+    spend(static_cast<std::int64_t>(count >> 8));
+  }
+  // For a text that grows: its new part is accounted for, the whole is held to the limit.
+  void spend_growth(std::size_t before, std::size_t after) {
+    if (after > limits_.bytes) too_long(after);
+    spend(static_cast<std::int64_t>((after - before) >> 8));
   }
   // Throws bad_input "chat template line N: <message>".
   [[noreturn]] void fail(const std::string& message) const;
@@ -95,7 +101,7 @@ Value find_global(std::string_view name);
 // nothing.
 Value attribute(Runtime& runtime, const Value& object, const std::string& name);
 Value subscript(Runtime& runtime, const Value& object, const Value& index);
-// object[begin:end:step]; none parts are absent. Undefined for parts that are no integers, as Jinja2 has it.
+// object[begin:end:step]; parts that are none are absent.
 Value slice(Runtime& runtime, const Value& object, const Value& begin, const Value& end, const Value& step);
 // A method of a string, bound to it; None if strings have no such method.
 Value string_method(Runtime& runtime, const std::string& self, const std::string& name);
@@ -106,6 +112,8 @@ Value add(Runtime& runtime, const Value& left, const Value& right);
 Value arithmetic(Runtime& runtime, std::string_view op, const Value& left, const Value& right);
 Value negate(Runtime& runtime, const Value& value);
 bool less(Runtime& runtime, const Value& left, const Value& right);
+// Fails for what cannot be the key of a dict.
+void require_hashable(Runtime& runtime, const Value& key);
 bool contains(Runtime& runtime, const Value& container, const Value& item);
 
 // The elements of what can be looped over: of a dict its keys, of a string its characters, of undefined

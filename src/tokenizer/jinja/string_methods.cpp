@@ -148,7 +148,7 @@ Value replace_method(Runtime& runtime, const std::string& self, Arguments& argum
   std::size_t pos = 0;
   const auto put = [&](std::string_view text) {
     out += text;
-    if (out.size() > runtime.limits().bytes) runtime.spend_bytes(out.size());
+    runtime.spend_growth(out.size() - text.size(), out.size());
   };
   if (from.empty()) {  // between all characters, and at both ends
     while (limit-- != 0) {
@@ -199,10 +199,11 @@ Value join_method(Runtime& runtime, const std::string& self, Arguments& argument
   bool first = true;
   for (const Value& item : iterate(runtime, bound.at(0))) {
     if (!item.is_string()) runtime.fail(fmt::format("join() takes strings, not {}", type_name(item)));
+    const std::size_t before = out.size();
     if (!first) out += self;
     first = false;
     out += item.as_string();
-    runtime.spend_bytes(out.size() > runtime.limits().bytes ? out.size() : item.as_string().size());
+    runtime.spend_growth(before, out.size());
   }
   return out;
 }
@@ -297,6 +298,7 @@ Value swapcase_method(Runtime& runtime, const std::string& self, Arguments& argu
 Value format_method(Runtime& runtime, const std::string& self, Arguments& arguments) {
   std::string out;
   std::size_t automatic = 0;
+  bool numbered = false;
   for (std::size_t i = 0; i < self.size(); ++i) {
     const char c = self[i];
     if (c != '{' && c != '}') {
@@ -316,7 +318,10 @@ Value format_method(Runtime& runtime, const std::string& self, Arguments& argume
     }
     const bool number =
         !field.empty() && field.size() < 6 && field.find_first_not_of("0123456789") == std::string::npos;
+    const std::size_t before = out.size();
     if (field.empty() || number) {
+      numbered = numbered || number;
+      if (numbered && (automatic > 0 || field.empty())) runtime.fail("format() mixes {} with {0}");
       const std::size_t index = number ? static_cast<std::size_t>(std::stoul(field)) : automatic++;
       if (index >= arguments.positional.size()) runtime.fail("format() has too few arguments");
       out += to_text(runtime, arguments.positional[index]);
@@ -327,7 +332,7 @@ Value format_method(Runtime& runtime, const std::string& self, Arguments& argume
         runtime.fail(fmt::format("format() has no argument named {}", field));
       out += to_text(runtime, found->second);
     }
-    runtime.spend_bytes(out.size());
+    runtime.spend_growth(before, out.size());
     i = close;
   }
   return out;

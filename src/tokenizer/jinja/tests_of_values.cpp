@@ -108,6 +108,7 @@ bool is_in(Runtime& r, const Value& v, Arguments& a) {
 bool is_same(Runtime& r, const Value& v, Arguments& a) {
   const Value o = other(r, "sameas", a);
   if (v.kind() != o.kind()) return false;
+  if (v.is_undefined()) return &v.hint() == &o.hint();  // each look-up makes a new one
   if (v.is(Kind::kSequence)) return &v.as_sequence() == &o.as_sequence();
   if (v.is(Kind::kDict)) return &v.as_dict() == &o.as_dict();
   return equal(v, o);

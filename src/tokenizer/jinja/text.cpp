@@ -222,4 +222,12 @@ bool is_decimal(char32_t c) {
   return category(c) == UTF8PROC_CATEGORY_ND;
 }
 
+int decimal_value(char32_t c) {
+  if (!is_decimal(c)) return -1;
+  // Decimal digits come in runs of ten, from zero on (Unicode 4.6); the mathematical ones are five such runs.
+  int before = 0;
+  while (is_decimal(c - static_cast<char32_t>(before) - 1)) ++before;
+  return before % 10;
+}
+
 }  // namespace rlcpp::tokenizer::jinja

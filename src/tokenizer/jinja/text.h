@@ -29,5 +29,7 @@ bool is_upper(std::string_view text);  // str.isupper()
 bool is_lower(std::string_view text);  // str.islower()
 bool is_alpha(char32_t c);             // str.isalpha() of one character
 bool is_decimal(char32_t c);           // str.isdecimal() of one character
+// 0 to 9 for a decimal digit of any script; -1 else.
+int decimal_value(char32_t c);
 
 }  // namespace rlcpp::tokenizer::jinja

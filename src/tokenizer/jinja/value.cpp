@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "tokenizer/jinja/loop.h"
 #include "tokenizer/jinja/runtime.h"
 #include "tokenizer/utf8.h"
 
@@ -207,6 +208,14 @@ bool equal(const Value& left, const Value& right) {
   }
 }
 
+bool hashable(const Value& value) {
+  if (value.is(Kind::kDict)) return false;
+  if (!value.is(Kind::kSequence)) return true;
+  const Sequence& sequence = value.as_sequence();
+  if (sequence.kind != SequenceKind::kTuple) return sequence.kind != SequenceKind::kList;
+  return std::all_of(sequence.items.begin(), sequence.items.end(), hashable);
+}
+
 std::string float_text(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return value < 0 ? "-inf" : "inf";
@@ -289,9 +298,10 @@ std::string string_representation(const std::string& text) {
 std::string joined(Runtime& runtime, const Values& items) {
   std::string out;
   for (const Value& item : items) {
+    const std::size_t before = out.size();
     if (!out.empty()) out += ", ";
     out += representation(runtime, item);
-    runtime.spend_bytes(out.size());
+    runtime.spend_growth(before, out.size());
   }
   return out;
 }
@@ -299,11 +309,12 @@ std::string joined(Runtime& runtime, const Values& items) {
 std::string dict_text(Runtime& runtime, const std::vector<std::pair<Value, Value>>& entries) {
   std::string out = "{";
   for (const auto& [key, value] : entries) {
+    const std::size_t before = out.size();
     if (out.size() > 1) out += ", ";
     out += representation(runtime, key);
     out += ": ";
     out += representation(runtime, value);
-    runtime.spend_bytes(out.size());
+    runtime.spend_growth(before, out.size());
   }
   return out + "}";
 }
@@ -352,8 +363,11 @@ std::string representation(Runtime& runtime, const Value& value) {
       return sequence_text(runtime, value.as_sequence());
     case Kind::kDict:
       return dict_text(runtime, value.as_dict().entries);
+    case Kind::kLoop: {
+      const Loop& loop = value.as_loop();
+      return fmt::format("<LoopContext {}/{}>", loop.index0 + 1, loop.items->size());
+    }
     case Kind::kNamespace:
-    case Kind::kLoop:
     case Kind::kCallable:
       break;
   }

@@ -138,6 +138,8 @@ int depth_around(int inside);
 // Python's name of the type, for errors.
 std::string type_name(const Value& value);
 bool truth(const Value& value);
+// What can be the key of a dict: no lists and dicts, nor tuples that hold some.
+bool hashable(const Value& value);
 // Python's ==. Different kinds of numbers compare by value; other kinds that differ are unequal.
 bool equal(const Value& left, const Value& right);
 
