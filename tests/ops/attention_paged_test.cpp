@@ -112,7 +112,7 @@ TEST(PagedAttention, LongDocumentsInChunks) {
 }
 
 TEST(PagedAttention, EightThousandTokens) {
-  if (!long_tier()) GTEST_SKIP();
+  if (!long_tier()) GTEST_SKIP() << "long tier";
   Random random;
   const ops::Context ctx = cpu_context();
   AttentionCase c = make_attention_case(random, {4, 1, 64}, {8192, 3});

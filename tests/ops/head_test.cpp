@@ -96,7 +96,7 @@ TEST(Head, AgreesWithTheReference) {
 }
 
 TEST(Head, LargeVocabulary) {
-  if (!long_tier()) GTEST_SKIP();
+  if (!long_tier()) GTEST_SKIP() << "long tier";
   Random random;
   Case c = make_case(random, 40, 64, 151936, true);
   const Output o = run(cpu_context(), c, 16, true);
