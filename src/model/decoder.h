@@ -20,9 +20,9 @@ RopeTables make_rope(const ModelConfig& config, const Arena& arena, const RopeRe
 
 // One packed row of M tokens: D documents one after the other.
 struct PackedBatch {
-  Tensor ids;         // [M] i32
-  Tensor positions;   // [M] i32, from 0 in each document
-  Tensor cu_seqlens;  // [D + 1] i32
+  Tensor ids;        // [M] i32
+  Tensor positions;  // [M] i32, from 0 in each document
+  ops::Documents documents;
 };
 
 // Which activations are kept between forward and backward.

@@ -62,7 +62,7 @@ void block_backward(const BlockContext& block, const Activations::Layer& a, cons
   // mid = input + out(attention(rope(qkv(norm1(input))))).
   product_gradients(ctx, g.out, g.out_bias, d.residual, a.attn);
   ops::linear_backward_input(ctx, d.attn, d.residual, w.out, false);
-  ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.cu_seqlens, c.qkv(),
+  ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.documents, c.qkv(),
                           attention_scale(c));
   ops::qk_norm_rope_backward(ctx, d.qkv, g.q_norm, g.k_norm, d.qkv, a.qkv_raw, a.qk_rstd, w.q_norm, w.k_norm,
                              block.rope.cos, block.rope.sin, batch.positions, c.qkv(), c.rms_eps);

@@ -18,7 +18,7 @@ void attention_branch(const BlockContext& block, const Activations::Layer& a, co
   ops::linear_forward(block.ctx, a.qkv_raw, a.norm1, w.qkv, block.packed.qkv, w.qkv_bias);
   ops::qk_norm_rope_forward(block.ctx, a.qkv, a.qk_rstd, a.qkv_raw, w.q_norm, w.k_norm, block.rope.cos,
                             block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
-  ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.cu_seqlens, c.qkv(), attention_scale(c));
+  ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.documents, c.qkv(), attention_scale(c));
   // The product lands in `mid` and the old residual is added to it there: an addition commutes, and no copy
   // is needed.
   ops::linear_forward(block.ctx, a.mid, a.attn, w.out, block.packed.out, w.out_bias);

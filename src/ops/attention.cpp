@@ -2,6 +2,7 @@
 
 #include "ops/checks.h"
 #include "ops/cpu/attention.h"
+#include "ops/cuda/attention.h"
 
 namespace rlcpp::ops {
 namespace {
@@ -14,53 +15,61 @@ void check_shape(const QkvShape& shape, float scale) {
   RLCPP_CHECK(scale > 0);
 }
 
-void check_documents(const Tensor& cu_seqlens, std::int64_t rows) {
+void check_documents(const Documents& documents, std::int64_t rows) {
+  const Tensor& cu_seqlens = documents.cu_seqlens;
   RLCPP_CHECK(cu_seqlens.rank() == 1 && cu_seqlens.dtype() == DType::kI32 && cu_seqlens.dim(0) >= 1);
+  RLCPP_CHECK(documents.longest >= 0 && documents.longest <= rows);
+  if (cu_seqlens.device().kind != DeviceKind::kCpu) return;
   const auto cu = cu_seqlens.i32_span();
   RLCPP_CHECK(cu.front() == 0 && cu.back() == rows);
   for (std::size_t d = 1; d < cu.size(); ++d) RLCPP_CHECK(cu[d] >= cu[d - 1]);
 }
 
-void check_pages(const KvPages& pages, const QkvShape& shape) {
+void check_pages(const Context& ctx, const KvPages& pages, const QkvShape& shape) {
   RLCPP_CHECK(pages.k.rank() == 4 && pages.page_size() > 0);
-  RLCPP_CHECK(is_f32(pages.k, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
-  RLCPP_CHECK(is_f32(pages.v, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
+  RLCPP_CHECK(
+      is_compute(ctx, pages.k, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
+  RLCPP_CHECK(
+      is_compute(ctx, pages.v, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
 }
 
 }  // namespace
 
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
-                       const Tensor& cu_seqlens, const QkvShape& shape, float scale) {
-  require_cpu(ctx, "attention_forward");
+                       const Documents& documents, const QkvShape& shape, float scale) {
   const std::int64_t rows = qkv.dim(0);
   check_shape(shape, scale);
-  check_documents(cu_seqlens, rows);
-  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(out, {rows, shape.num_heads * shape.head_dim}));
+  check_documents(documents, rows);
+  RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) &&
+              is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}));
-  cpu::attention_forward(ctx, out, lse, qkv, cu_seqlens, shape, scale);
+  if (ctx.on_gpu()) return cuda::attention_forward(ctx, out, lse, qkv, documents, shape, scale);
+  cpu::attention_forward(ctx, out, lse, qkv, documents.cu_seqlens, shape, scale);
 }
 
 void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
-                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens,
+                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale) {
-  require_cpu(ctx, "attention_backward");
   const std::int64_t rows = qkv.dim(0);
   check_shape(shape, scale);
-  check_documents(cu_seqlens, rows);
-  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(dqkv, {rows, shape.width()}) &&
+  check_documents(documents, rows);
+  RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) && is_compute(ctx, dqkv, {rows, shape.width()}) &&
               qkv.raw() != dqkv.raw());
-  RLCPP_CHECK(is_f32(out, {rows, shape.num_heads * shape.head_dim}));
-  RLCPP_CHECK(is_f32(dout, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
+  RLCPP_CHECK(is_compute(ctx, dout, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}) && is_f32(delta, {rows, shape.num_heads}));
-  cpu::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, cu_seqlens, shape, scale);
+  if (ctx.on_gpu()) {
+    return cuda::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, documents, shape, scale);
+  }
+  cpu::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, documents.cu_seqlens, shape, scale);
 }
 
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape) {
-  require_cpu(ctx, "kv_write");
   check_shape(shape, 1.0F);
-  check_pages(pages, shape);
-  RLCPP_CHECK(is_f32(qkv, {qkv.dim(0), shape.width()}) && is_i32(slots, {qkv.dim(0)}));
+  check_pages(ctx, pages, shape);
+  RLCPP_CHECK(is_compute(ctx, qkv, {qkv.dim(0), shape.width()}) && is_i32(slots, {qkv.dim(0)}));
+  if (ctx.on_gpu()) return cuda::kv_write(ctx, pages, qkv, slots, shape);
   const std::int64_t limit = pages.k.dim(0) * pages.page_size();
   for (const std::int32_t slot : slots.i32_span()) RLCPP_CHECK(slot >= 0 && slot < limit);
   cpu::kv_write(ctx, pages, qkv, slots, shape);
@@ -69,13 +78,16 @@ void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const
 void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
                      const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
                      const QkvShape& shape, float scale) {
-  require_cpu(ctx, "attention_paged");
   const std::int64_t rows = qkv.dim(0);
   check_shape(shape, scale);
-  check_pages(pages, shape);
-  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(out, {rows, shape.num_heads * shape.head_dim}));
+  check_pages(ctx, pages, shape);
+  RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) &&
+              is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_i32(positions, {rows}) && is_i32(sequence_of, {rows}));
   RLCPP_CHECK(block_tables.rank() == 2 && block_tables.dtype() == DType::kI32);
+  if (ctx.on_gpu()) {
+    return cuda::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
+  }
   const std::int64_t page_size = pages.page_size();
   const std::int64_t max_pages = block_tables.dim(1);
   const std::int32_t* table = block_tables.i32();

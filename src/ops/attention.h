@@ -10,15 +10,20 @@
 
 namespace rlcpp::ops {
 
-// qkv [M, width] after qk_norm_rope_forward; cu_seqlens [D + 1] i32 with cu_seqlens[0] = 0 and cu_seqlens[D]
-// = M: document d is rows [cu_seqlens[d], cu_seqlens[d + 1]). out [M, num_heads * head_dim]; lse [M,
+// The documents of a packed row: document d is rows [cu_seqlens[d], cu_seqlens[d + 1]).
+struct Documents {
+  Tensor cu_seqlens;         // [D + 1] i32, from 0 to M
+  std::int64_t longest = 0;  // tokens of the longest document: a GPU's kernels are chosen by it on the host
+};
+
+// qkv [M, width] after qk_norm_rope_forward. out [M, num_heads * head_dim]; lse [M,
 // num_heads] f32 = log sum exp of the scaled scores, kept for the backward.
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
-                       const Tensor& cu_seqlens, const QkvShape& shape, float scale);
+                       const Documents& documents, const QkvShape& shape, float scale);
 
 // dqkv [M, width] is overwritten. delta [M, num_heads] f32 is scratch for rowsum(dout * out).
 void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
-                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens,
+                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale);
 
 // One layer's pages: k and v [num_pages, page_size, num_kv_heads, head_dim]. The order of the elements inside

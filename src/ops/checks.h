@@ -8,9 +8,6 @@
 
 namespace rlcpp::ops {
 
-// Throws environment_error if the context's device has no back end for `operation` in this build.
-void require_cpu(const Context& ctx, const char* operation);
-
 // True if t is of `type` with this shape.
 inline bool has_shape(const Tensor& t, DType type, std::initializer_list<std::int64_t> shape) {
   if (t.empty() || t.dtype() != type || t.rank() != static_cast<int>(shape.size())) return false;
@@ -25,6 +22,13 @@ inline bool is_f32(const Tensor& t, std::initializer_list<std::int64_t> shape) {
 }
 inline bool is_i32(const Tensor& t, std::initializer_list<std::int64_t> shape) {
   return has_shape(t, DType::kI32, shape);
+}
+// Of the type in which this device computes.
+inline bool is_compute(const Context& ctx, const Tensor& t, std::initializer_list<std::int64_t> shape) {
+  return has_shape(t, ctx.compute_type(), shape);
+}
+inline bool empty_or_compute(const Context& ctx, const Tensor& t, std::initializer_list<std::int64_t> shape) {
+  return t.empty() || is_compute(ctx, t, shape);
 }
 inline bool empty_or_f32(const Tensor& t, std::initializer_list<std::int64_t> shape) {
   return t.empty() || is_f32(t, shape);

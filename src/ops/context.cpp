@@ -1,16 +1,22 @@
 #include "ops/context.h"
 
 #include "ops/cpu/kernels.h"
+#include "ops/cuda/runtime.h"
 
 namespace rlcpp::ops {
 
 Context make_context(Device device, ThreadPool& pool) {
   Context ctx;
   ctx.device = device;
-  ctx.mode = NumericMode::kExact;
+  ctx.mode = ctx.on_gpu() ? NumericMode::kFast : NumericMode::kExact;
   ctx.pool = &pool;
+  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device);
   ctx.kernels = &cpu::best_kernels();
   return ctx;
+}
+
+void synchronize(const Context& ctx) {
+  if (ctx.on_gpu()) cuda::synchronize(*ctx.cuda);
 }
 
 std::string instruction_set() {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "base/thread_pool.h"
@@ -13,10 +14,13 @@ namespace rlcpp::ops {
 namespace cpu {
 struct Kernels;
 }
+namespace cuda {
+class Runtime;
+}
 
 // docs/numerics.md. exact: every forward sum has one fixed order that does not depend on batch, packing,
 // chunking, padding or threads, and the same code serves trainer and engine. fast: deterministic from run to
-// run, no more. The CPU knows only exact.
+// run, no more. The CPU knows only exact; CUDA only fast as yet.
 enum class NumericMode : std::uint8_t { kExact, kFast };
 
 struct Context {
@@ -24,10 +28,20 @@ struct Context {
   NumericMode mode = NumericMode::kExact;
   ThreadPool* pool = nullptr;             // never null once made by make_context
   const cpu::Kernels* kernels = nullptr;  // the inner loops of the CPU; null: the best of this processor
+  std::shared_ptr<cuda::Runtime> cuda;    // stream, library handles and workspace of a GPU; null on the CPU
+
+  bool on_gpu() const { return device.kind == DeviceKind::kCuda; }
+  // The element type of activations and of the weights that operations read: f32 on the CPU, bf16 on CUDA.
+  // Statistics (rstd, lse, log-probabilities), logits and gradients of weights are f32 on both.
+  DType compute_type() const { return on_gpu() ? DType::kBF16 : DType::kF32; }
 };
 
-// The pool outlives the context.
+// The pool outlives the context. Throws environment_error if the device is a GPU and this build has no CUDA.
 Context make_context(Device device, ThreadPool& pool);
+
+// Returns when the device has done everything that was asked of it so far. At once on the CPU. Throws
+// runtime_failure with the name of the CUDA error if something failed.
+void synchronize(const Context& ctx);
 
 // The vector extensions that CPU operations use on this machine: "avx512", "avx2" or "portable". Results are
 // the same bits with each.

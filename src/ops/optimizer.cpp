@@ -2,40 +2,47 @@
 
 #include "ops/checks.h"
 #include "ops/cpu/optimizer.h"
+#include "ops/cuda/optimizer.h"
 
 namespace rlcpp::ops {
 namespace {
 
+bool is_flat(const Tensor& t, DType type) {
+  return t.dtype() == type && (t.size() == 0 || !t.empty());
+}
 bool is_flat_f32(const Tensor& t) {
-  return t.dtype() == DType::kF32 && (t.size() == 0 || !t.empty());
+  return is_flat(t, DType::kF32);
 }
 
 }  // namespace
 
-double sum_of_squares(const Context& ctx, const Tensor& g) {
-  require_cpu(ctx, "sum_of_squares");
-  RLCPP_CHECK(is_flat_f32(g));
-  return cpu::sum_of_squares(ctx, g);
+double sum_of_squares(const Context& ctx, std::span<const Tensor> all) {
+  for (const Tensor& g : all) RLCPP_CHECK(is_flat_f32(g));
+  if (ctx.on_gpu()) return cuda::sum_of_squares(ctx, all);
+  return cpu::sum_of_squares(ctx, all);
 }
 
 void scale(const Context& ctx, const Tensor& g, float factor) {
-  require_cpu(ctx, "scale");
   RLCPP_CHECK(is_flat_f32(g));
+  if (ctx.on_gpu()) return cuda::scale(ctx, g, factor);
   cpu::scale(ctx, g, factor);
 }
 
 bool all_finite(const Context& ctx, const Tensor& g) {
-  require_cpu(ctx, "all_finite");
   RLCPP_CHECK(is_flat_f32(g));
+  if (ctx.on_gpu()) return cuda::all_finite(ctx, g);
   return cpu::all_finite(ctx, g);
 }
 
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
-           const AdamWStep& step) {
-  require_cpu(ctx, "adamw");
-  RLCPP_CHECK(is_flat_f32(w) && is_flat_f32(m) && is_flat_f32(v) && is_flat_f32(g));
+           const AdamWStep& step, const Tensor& working) {
+  RLCPP_CHECK(is_flat_f32(w) && is_flat_f32(g) && m.dtype() == v.dtype());
+  RLCPP_CHECK(is_flat_f32(m) || (ctx.on_gpu() && is_flat(m, DType::kBF16)));
+  RLCPP_CHECK(working.empty() || (is_flat(working, ctx.compute_type()) && working.size() == w.size()));
   RLCPP_CHECK(m.size() == w.size() && v.size() == w.size() && g.size() == w.size());
   RLCPP_CHECK(step.step >= 1);
+  if (ctx.on_gpu()) return cuda::adamw(ctx, w, m, v, g, step, working);
+  RLCPP_CHECK(working.empty());
   cpu::adamw(ctx, w, m, v, g, step);
 }
 

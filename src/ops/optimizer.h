@@ -1,12 +1,18 @@
 // Optimizer updates over flat f32 parameters, and the global norm of gradients.
 #pragma once
 
+#include <span>
+
 #include "ops/context.h"
 
 namespace rlcpp::ops {
 
-// Sum of squares of g (any shape, f32), in f64: fixed blocks of 4096 elements, added in order.
-double sum_of_squares(const Context& ctx, const Tensor& g);
+// Sum of squares of all tensors (any shapes, f32), in f64: fixed blocks of 4096 elements of each tensor,
+// added in order. Waits for the device once.
+double sum_of_squares(const Context& ctx, std::span<const Tensor> all);
+inline double sum_of_squares(const Context& ctx, const Tensor& g) {
+  return sum_of_squares(ctx, std::span<const Tensor>(&g, 1));
+}
 
 // g *= factor.
 void scale(const Context& ctx, const Tensor& g, float factor);
@@ -23,11 +29,16 @@ struct AdamWStep {
   double weight_decay = 0;
   std::int64_t step = 1;     // 1 for the first update: bias corrections 1 - beta^step
   float gradient_scale = 1;  // clip factor, applied to g on the fly
+  // For moments kept in bf16 (CUDA): they are rounded stochastically, by draws that are a pure function of
+  // this number and the element's place (Philox), so that small changes are kept in the mean.
+  std::uint64_t rounding_seed = 0;
 };
 
 // Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW: w -= lr * wd * w; m, v updated;
-// then w -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All tensors of one size, f32.
+// then w -= lr * (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All tensors of one size, f32; on CUDA
+// m and v may both be bf16. `working`: the copy of w in the type that operations read, rounded to nearest;
+// empty where they read w itself.
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
-           const AdamWStep& step);
+           const AdamWStep& step, const Tensor& working = {});
 
 }  // namespace rlcpp::ops

@@ -2,21 +2,24 @@
 
 #include "ops/checks.h"
 #include "ops/cpu/rope.h"
+#include "ops/cuda/rope.h"
 
 namespace rlcpp::ops {
 namespace {
 
 constexpr std::int64_t kMaxHeadDim = 512;
 
-void check_common(const Tensor& q_norm, const Tensor& k_norm, const Tensor& cos, const Tensor& sin,
-                  const Tensor& positions, std::int64_t rows, const QkvShape& shape) {
+void check_common(const Context& ctx, const Tensor& q_norm, const Tensor& k_norm, const Tensor& cos,
+                  const Tensor& sin, const Tensor& positions, std::int64_t rows, const QkvShape& shape) {
   RLCPP_CHECK(shape.num_heads > 0 && shape.num_kv_heads > 0 && shape.num_heads % shape.num_kv_heads == 0);
   RLCPP_CHECK(shape.head_dim > 0 && shape.head_dim % 2 == 0 && shape.head_dim <= kMaxHeadDim);
-  RLCPP_CHECK(empty_or_f32(q_norm, {shape.head_dim}) && empty_or_f32(k_norm, {shape.head_dim}));
+  RLCPP_CHECK(empty_or_compute(ctx, q_norm, {shape.head_dim}) &&
+              empty_or_compute(ctx, k_norm, {shape.head_dim}));
   RLCPP_CHECK(q_norm.empty() == k_norm.empty());
   RLCPP_CHECK(cos.rank() == 2 && is_f32(cos, {cos.dim(0), shape.head_dim / 2}));
   RLCPP_CHECK(is_f32(sin, {cos.dim(0), shape.head_dim / 2}));
   RLCPP_CHECK(is_i32(positions, {rows}));
+  if (ctx.on_gpu()) return;
   for (const std::int32_t position : positions.i32_span())
     RLCPP_CHECK(position >= 0 && position < cos.dim(0));
 }
@@ -26,11 +29,12 @@ void check_common(const Tensor& q_norm, const Tensor& k_norm, const Tensor& cos,
 void qk_norm_rope_forward(const Context& ctx, const Tensor& out, const Tensor& rstd, const Tensor& qkv,
                           const Tensor& q_norm, const Tensor& k_norm, const Tensor& cos, const Tensor& sin,
                           const Tensor& positions, const QkvShape& shape, float eps) {
-  require_cpu(ctx, "qk_norm_rope_forward");
   const std::int64_t rows = qkv.dim(0);
-  check_common(q_norm, k_norm, cos, sin, positions, rows, shape);
-  RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}) && is_f32(out, {rows, shape.width()}));
+  check_common(ctx, q_norm, k_norm, cos, sin, positions, rows, shape);
+  RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) && is_compute(ctx, out, {rows, shape.width()}));
   RLCPP_CHECK(q_norm.empty() || is_f32(rstd, {rows, shape.num_heads + shape.num_kv_heads}));
+  if (ctx.on_gpu())
+    return cuda::qk_norm_rope_forward(ctx, out, rstd, qkv, q_norm, k_norm, cos, sin, positions, shape, eps);
   cpu::qk_norm_rope_forward(ctx, out, rstd, qkv, q_norm, k_norm, cos, sin, positions, shape, eps);
 }
 
@@ -38,15 +42,17 @@ void qk_norm_rope_backward(const Context& ctx, const Tensor& dqkv, const Tensor&
                            const Tensor& dk_norm, const Tensor& dout, const Tensor& qkv, const Tensor& rstd,
                            const Tensor& q_norm, const Tensor& k_norm, const Tensor& cos, const Tensor& sin,
                            const Tensor& positions, const QkvShape& shape, float eps) {
-  require_cpu(ctx, "qk_norm_rope_backward");
   const std::int64_t rows = dout.dim(0);
-  check_common(q_norm, k_norm, cos, sin, positions, rows, shape);
-  RLCPP_CHECK(is_f32(dout, {rows, shape.width()}) && is_f32(dqkv, {rows, shape.width()}));
+  check_common(ctx, q_norm, k_norm, cos, sin, positions, rows, shape);
+  RLCPP_CHECK(is_compute(ctx, dout, {rows, shape.width()}) && is_compute(ctx, dqkv, {rows, shape.width()}));
   RLCPP_CHECK(empty_or_f32(dq_norm, {shape.head_dim}) && empty_or_f32(dk_norm, {shape.head_dim}));
   if (!q_norm.empty()) {
-    RLCPP_CHECK(is_f32(qkv, {rows, shape.width()}));
+    RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}));
     RLCPP_CHECK(is_f32(rstd, {rows, shape.num_heads + shape.num_kv_heads}));
   }
+  if (ctx.on_gpu())
+    return cuda::qk_norm_rope_backward(ctx, dqkv, dq_norm, dk_norm, dout, qkv, rstd, q_norm, k_norm, cos, sin,
+                                       positions, shape, eps);
   cpu::qk_norm_rope_backward(ctx, dqkv, dq_norm, dk_norm, dout, qkv, rstd, q_norm, k_norm, cos, sin,
                              positions, shape, eps);
 }

@@ -2,19 +2,22 @@
 
 #include "ops/checks.h"
 #include "ops/cpu/swiglu.h"
+#include "ops/cuda/swiglu.h"
 
 namespace rlcpp::ops {
 
 void swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& gate_up) {
-  require_cpu(ctx, "swiglu_forward");
-  RLCPP_CHECK(y.rank() == 2 && is_f32(y, {y.dim(0), y.dim(1)}) && is_f32(gate_up, {y.dim(0), 2 * y.dim(1)}));
+  RLCPP_CHECK(y.rank() == 2 && is_compute(ctx, y, {y.dim(0), y.dim(1)}) &&
+              is_compute(ctx, gate_up, {y.dim(0), 2 * y.dim(1)}));
+  if (ctx.on_gpu()) return cuda::swiglu_forward(ctx, y, gate_up);
   cpu::swiglu_forward(ctx, y, gate_up);
 }
 
 void swiglu_backward(const Context& ctx, const Tensor& dgate_up, const Tensor& dy, const Tensor& gate_up) {
-  require_cpu(ctx, "swiglu_backward");
-  RLCPP_CHECK(dy.rank() == 2 && is_f32(dy, {dy.dim(0), dy.dim(1)}));
-  RLCPP_CHECK(is_f32(gate_up, {dy.dim(0), 2 * dy.dim(1)}) && is_f32(dgate_up, {dy.dim(0), 2 * dy.dim(1)}));
+  RLCPP_CHECK(dy.rank() == 2 && is_compute(ctx, dy, {dy.dim(0), dy.dim(1)}));
+  RLCPP_CHECK(is_compute(ctx, gate_up, {dy.dim(0), 2 * dy.dim(1)}) &&
+              is_compute(ctx, dgate_up, {dy.dim(0), 2 * dy.dim(1)}));
+  if (ctx.on_gpu()) return cuda::swiglu_backward(ctx, dgate_up, dy, gate_up);
   cpu::swiglu_backward(ctx, dgate_up, dy, gate_up);
 }
 

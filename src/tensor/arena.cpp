@@ -4,8 +4,9 @@
 
 #include <array>
 #include <cstdio>
-#include <cstring>
 #include <utility>
+
+#include "tensor/copy.h"
 
 namespace rlcpp {
 namespace {
@@ -138,11 +139,12 @@ void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::st
 }
 
 Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(device) {
-  if (device.kind != DeviceKind::kCpu) {
-    throw environment_error("this version cannot place the plan on a GPU",
-                            "the CUDA operations are not built yet", "run with --device cpu");
-  }
   if (plan_.total_bytes() == 0) return;
+  if (device.kind == DeviceKind::kCuda) {
+    base_ = cuda::allocate(plan_.total_bytes(), device);
+    cuda::fill(base_, device, 0, plan_.total_bytes());
+    return;
+  }
   void* memory =
       mmap(nullptr, plan_.total_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) {
@@ -156,7 +158,12 @@ Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(d
 }
 
 Arena::~Arena() {
-  if (base_ != nullptr) munmap(base_, plan_.total_bytes());
+  if (base_ == nullptr) return;
+  if (device_.kind == DeviceKind::kCuda) {
+    cuda::release(base_, device_);
+  } else {
+    munmap(base_, plan_.total_bytes());
+  }
 }
 
 Arena::Arena(Arena&& other) noexcept
@@ -169,12 +176,12 @@ Tensor Arena::operator[](RegionId id) const {
 }
 
 void Arena::poison(RegionId id) const {
-  const Tensor tensor = (*this)[id];
-  std::memset(tensor.raw(), 0xFF, tensor.bytes());
+  fill_bytes((*this)[id], 0xFF);
 }
 
 void Arena::poison_all() const {
-  if (base_ != nullptr) std::memset(base_, 0xFF, plan_.total_bytes());
+  if (base_ == nullptr) return;
+  fill_bytes(Tensor(base_, DType::kU8, {static_cast<std::int64_t>(plan_.total_bytes())}, device_), 0xFF);
 }
 
 }  // namespace rlcpp

@@ -70,7 +70,7 @@ class MemoryPlan {
 
 class Arena {
  public:
-  // Allocates the plan on `device`; host memory is zeroed and advised to use large pages. Throws
+  // Allocates the plan on `device`; zeroed; host memory is advised to use large pages. Throws
   // environment_error.
   Arena(MemoryPlan plan, Device device);
   ~Arena();

@@ -36,6 +36,15 @@ bool compiled_in();
 std::vector<GpuInfo> gpus(std::string* why);
 // "CUDA runtime 13.0, driver 13.0", or why there is none.
 std::string version();
+// Memory for tensor/arena.h and tensor/copy.h. allocate throws environment_error with what is free; the
+// others throw runtime_failure with the CUDA error. copy and fill return when done, after all earlier work of
+// the device.
+void* allocate(std::size_t bytes, Device device);
+void release(void* memory, Device device) noexcept;
+void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
+void fill(void* memory, Device device, std::uint8_t value, std::size_t bytes);
+// Throws runtime_failure naming the call and the error unless `status` (a cudaError_t) is success.
+void check(int status, const char* what);
 }  // namespace cuda
 
 // The processor's name as the kernel reports it.

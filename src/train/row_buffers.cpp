@@ -27,7 +27,7 @@ RowBuffers::RowBuffers(const Arena& arena, const RowRegions& regions, std::int64
     : vocab_size_(vocab_size) {
   full_.packed.ids = arena[regions.ids];
   full_.packed.positions = arena[regions.positions];
-  full_.packed.cu_seqlens = arena[regions.cu_seqlens];
+  full_.packed.documents.cu_seqlens = arena[regions.cu_seqlens];
   full_.targets = arena[regions.targets];
   full_.temperatures = arena[regions.temperatures];
   full_.logprobs = arena[regions.logprobs];
@@ -54,7 +54,7 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
   Row row;
   row.packed.ids = full_.packed.ids.rows(0, tokens);
   row.packed.positions = full_.packed.positions.rows(0, tokens);
-  row.packed.cu_seqlens = full_.packed.cu_seqlens.rows(0, documents + 1);
+  row.packed.documents.cu_seqlens = full_.packed.documents.cu_seqlens.rows(0, documents + 1);
   row.targets = full_.targets.rows(0, tokens);
   row.temperatures = full_.temperatures.rows(0, tokens);
   row.logprobs = full_.logprobs.rows(0, tokens);
@@ -64,7 +64,7 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
 
   std::copy(batch.ids.begin(), batch.ids.end(), row.packed.ids.i32());
   std::copy(batch.positions.begin(), batch.positions.end(), row.packed.positions.i32());
-  std::copy(batch.cu_seqlens.begin(), batch.cu_seqlens.end(), row.packed.cu_seqlens.i32());
+  std::copy(batch.cu_seqlens.begin(), batch.cu_seqlens.end(), row.packed.documents.cu_seqlens.i32());
   const auto targets = row.targets.i32_span();
   const auto temperatures = row.temperatures.f32_span();
   std::fill(targets.begin(), targets.end(), -1);
@@ -73,6 +73,8 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
     const auto begin = static_cast<std::size_t>(batch.cu_seqlens[d]);
     const auto end = static_cast<std::size_t>(batch.cu_seqlens[d + 1]);
     RLCPP_CHECK(begin < end);
+    row.packed.documents.longest =
+        std::max(row.packed.documents.longest, static_cast<std::int64_t>(end - begin));
     for (std::size_t t = begin; t + 1 < end; ++t) {
       if (which == Targets::kAll || batch.mask[t + 1] != 0) targets[t] = batch.ids[t + 1];
       if (!batch.temperatures.empty()) temperatures[t] = batch.temperatures[t + 1];

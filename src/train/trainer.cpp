@@ -137,9 +137,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
 }
 
 double Trainer::Impl::gradient_norm() const {
-  double sum = 0;
-  for (const Tensor& g : gradients.flat) sum += ops::sum_of_squares(ctx, g);
-  return std::sqrt(sum);
+  return std::sqrt(ops::sum_of_squares(ctx, gradients.flat));
 }
 
 void Trainer::Impl::update(double norm, double lr) {

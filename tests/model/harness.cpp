@@ -94,13 +94,15 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
 PackedBatch TestModel::batch(const Row& row) const {
   put(ids_, row.ids);
   put(cu_, row.cu_seqlens);
+  std::int64_t longest = 0;
   for (std::size_t d = 0; d < row.documents(); ++d) {
+    longest = std::max<std::int64_t>(longest, row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
     for (std::int32_t i = row.cu_seqlens[d]; i < row.cu_seqlens[d + 1]; ++i) {
       positions_.i32()[i] = i - row.cu_seqlens[d];
     }
   }
   return {ids_.rows(0, row.tokens()), positions_.rows(0, row.tokens()),
-          cu_.rows(0, static_cast<std::int64_t>(row.cu_seqlens.size()))};
+          {cu_.rows(0, static_cast<std::int64_t>(row.cu_seqlens.size())), longest}};
 }
 
 Tensor TestModel::run(const Row& row) {

@@ -15,7 +15,12 @@ struct AttentionCase {
   Floats qkv;
   float scale = 1;
   std::int64_t rows() const { return cu_seqlens.back(); }
-  Tensor cu_view() { return view(cu_seqlens, {static_cast<std::int64_t>(cu_seqlens.size())}); }
+  ops::Documents documents() {
+    std::int64_t longest = 0;
+    for (std::size_t d = 1; d < cu_seqlens.size(); ++d)
+      longest = std::max<std::int64_t>(longest, cu_seqlens[d] - cu_seqlens[d - 1]);
+    return {view(cu_seqlens, {static_cast<std::int64_t>(cu_seqlens.size())}), longest};
+  }
 };
 
 inline AttentionCase make_attention_case(Random& random, const ops::QkvShape& shape,
@@ -38,7 +43,7 @@ inline AttentionResult run_packed(const ops::Context& ctx, AttentionCase& c) {
   const std::int64_t out_width = c.shape.num_heads * c.shape.head_dim;
   AttentionResult r = {poisoned(c.rows() * out_width), poisoned(c.rows() * c.shape.num_heads)};
   ops::attention_forward(ctx, view(r.out, {c.rows(), out_width}), view(r.lse, {c.rows(), c.shape.num_heads}),
-                         view(c.qkv, {c.rows(), c.shape.width()}), c.cu_view(), c.shape, c.scale);
+                         view(c.qkv, {c.rows(), c.shape.width()}), c.documents(), c.shape, c.scale);
   return r;
 }
 

@@ -61,7 +61,7 @@ Floats run_backward(const ops::Context& ctx, AttentionCase& c, AttentionResult& 
   ops::attention_backward(ctx, view(dqkv, {c.rows(), c.shape.width()}), view(dout, {c.rows(), out_width}),
                           view(r.out, {c.rows(), out_width}), view(r.lse, {c.rows(), c.shape.num_heads}),
                           view(c.qkv, {c.rows(), c.shape.width()}),
-                          view(delta, {c.rows(), c.shape.num_heads}), c.cu_view(), c.shape, c.scale);
+                          view(delta, {c.rows(), c.shape.num_heads}), c.documents(), c.shape, c.scale);
   return dqkv;
 }
 

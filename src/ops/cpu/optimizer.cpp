@@ -15,7 +15,9 @@ constexpr std::int64_t kOptimizerBlock = 16384;
 
 }  // namespace
 
-double sum_of_squares(const Context& ctx, const Tensor& g) {
+namespace {
+
+double sum_of_squares_of(const Context& ctx, const Tensor& g) {
   const Kernels& kernels = kernels_of(ctx);
   const std::int64_t n = g.size();
   const std::int64_t blocks = blocks_of(n, kSumBlock);
@@ -31,6 +33,14 @@ double sum_of_squares(const Context& ctx, const Tensor& g) {
     std::memcpy(&sum, partial + 2 * b, sizeof sum);
     total += sum;
   }
+  return total;
+}
+
+}  // namespace
+
+double sum_of_squares(const Context& ctx, std::span<const Tensor> all) {
+  double total = 0;
+  for (const Tensor& g : all) total += sum_of_squares_of(ctx, g);
   return total;
 }
 

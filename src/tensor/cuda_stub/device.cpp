@@ -1,7 +1,16 @@
 // Stands in for tensor/cuda in a build without CUDA.
+#include "base/error.h"
 #include "tensor/device.h"
 
 namespace rlcpp::cuda {
+namespace {
+
+// choose_device refuses a GPU, so nothing below is reached.
+[[noreturn]] void absent() {
+  throw environment_error("this binary was built without CUDA", "", "build with the cuda preset");
+}
+
+}  // namespace
 
 bool compiled_in() {
   return false;
@@ -14,6 +23,20 @@ std::vector<GpuInfo> gpus(std::string* why) {
 
 std::string version() {
   return "none (CPU build)";
+}
+
+void* allocate(std::size_t, Device) {
+  absent();
+}
+void release(void*, Device) noexcept {}
+void copy(void*, Device, const void*, Device, std::size_t) {
+  absent();
+}
+void fill(void*, Device, std::uint8_t, std::size_t) {
+  absent();
+}
+void check(int, const char*) {
+  absent();
 }
 
 }  // namespace rlcpp::cuda

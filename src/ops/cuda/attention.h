@@ -1,0 +1,19 @@
+// CUDA form of ops/attention.h; shapes are checked there.
+#pragma once
+
+#include "ops/attention.h"
+
+namespace rlcpp::ops::cuda {
+
+void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
+                       const Documents& documents, const QkvShape& shape, float scale);
+void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
+                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
+                        const QkvShape& shape, float scale);
+void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
+              const QkvShape& shape);
+void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
+                     const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
+                     const QkvShape& shape, float scale);
+
+}  // namespace rlcpp::ops::cuda

@@ -1,0 +1,16 @@
+// CUDA form of ops/matmul.h; shapes are checked there.
+#pragma once
+
+#include "ops/context.h"
+
+namespace rlcpp::ops::cuda {
+
+void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias,
+                    bool accumulate);
+void linear_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
+                           bool accumulate);
+void linear_backward_weight(const Context& ctx, const Tensor& dw, const Tensor& dy, const Tensor& x,
+                            bool accumulate);
+void linear_backward_bias(const Context& ctx, const Tensor& db, const Tensor& dy, bool accumulate);
+
+}  // namespace rlcpp::ops::cuda

@@ -1,0 +1,14 @@
+// CUDA form of ops/optimizer.h; shapes are checked there.
+#pragma once
+
+#include "ops/optimizer.h"
+
+namespace rlcpp::ops::cuda {
+
+double sum_of_squares(const Context& ctx, std::span<const Tensor> all);
+void scale(const Context& ctx, const Tensor& g, float factor);
+bool all_finite(const Context& ctx, const Tensor& g);
+void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
+           const AdamWStep& step, const Tensor& working);
+
+}  // namespace rlcpp::ops::cuda

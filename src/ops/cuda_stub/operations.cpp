@@ -1,0 +1,120 @@
+// Stands in for ops/cuda in a build without CUDA. make_context refuses a GPU, so nothing below make_runtime
+// is ever reached.
+#include "ops/cuda/attention.h"
+#include "ops/cuda/embedding.h"
+#include "ops/cuda/head.h"
+#include "ops/cuda/matmul.h"
+#include "ops/cuda/norm.h"
+#include "ops/cuda/optimizer.h"
+#include "ops/cuda/rope.h"
+#include "ops/cuda/runtime.h"
+#include "ops/cuda/swiglu.h"
+
+#include "base/error.h"
+
+namespace rlcpp::ops::cuda {
+namespace {
+
+[[noreturn]] void absent() {
+  throw environment_error("this binary was built without CUDA", "the operation needs a GPU",
+                          "build with the cuda preset, or run with --device cpu");
+}
+
+}  // namespace
+
+class Runtime {};
+
+std::shared_ptr<Runtime> make_runtime(Device) {
+  absent();
+}
+void synchronize(Runtime&) {
+  absent();
+}
+void use_workspace(Runtime&, const Tensor&) {
+  absent();
+}
+std::size_t workspace_bytes(Runtime&, const WorkspaceNeeds&) {
+  absent();
+}
+
+void rmsnorm_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                     const Tensor&, float) {
+  absent();
+}
+void rmsnorm_backward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                      const Tensor&, const Tensor&, bool) {
+  absent();
+}
+void qk_norm_rope_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                          const Tensor&, const Tensor&, const Tensor&, const Tensor&, const QkvShape&,
+                          float) {
+  absent();
+}
+void qk_norm_rope_backward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                           const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                           const Tensor&, const Tensor&, const QkvShape&, float) {
+  absent();
+}
+void swiglu_forward(const Context&, const Tensor&, const Tensor&) {
+  absent();
+}
+void swiglu_backward(const Context&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void embedding_forward(const Context&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void embedding_backward(const Context&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void head_logits(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void head_statistics(const Context&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void head_visit(const Context&, const HeadVisit&, const HeadInputs&) {
+  absent();
+}
+double sum_of_squares(const Context&, std::span<const Tensor>) {
+  absent();
+}
+void scale(const Context&, const Tensor&, float) {
+  absent();
+}
+bool all_finite(const Context&, const Tensor&) {
+  absent();
+}
+void adamw(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const AdamWStep&,
+           const Tensor&) {
+  absent();
+}
+void linear_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, bool) {
+  absent();
+}
+void linear_backward_input(const Context&, const Tensor&, const Tensor&, const Tensor&, bool) {
+  absent();
+}
+void linear_backward_weight(const Context&, const Tensor&, const Tensor&, const Tensor&, bool) {
+  absent();
+}
+void linear_backward_bias(const Context&, const Tensor&, const Tensor&, bool) {
+  absent();
+}
+void attention_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Documents&,
+                       const QkvShape&, float) {
+  absent();
+}
+void attention_backward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                        const Tensor&, const Tensor&, const Documents&, const QkvShape&, float) {
+  absent();
+}
+void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, const QkvShape&) {
+  absent();
+}
+void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
+                     const Tensor&, const Tensor&, const QkvShape&, float) {
+  absent();
+}
+
+}  // namespace rlcpp::ops::cuda

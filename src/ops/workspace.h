@@ -1,0 +1,27 @@
+// Scratch memory of operations. On a GPU it is part of the plan: asked for before the arena exists, handed
+// over once it does. The CPU's operations keep their own small scratch a thread.
+#pragma once
+
+#include <cstddef>
+
+#include "ops/context.h"
+#include "ops/rope.h"
+
+namespace rlcpp::ops {
+
+// The largest calls of a run.
+struct WorkspaceNeeds {
+  std::int64_t tokens = 0;  // rows of one micro-batch or forward
+  std::int64_t documents = 0;
+  std::int64_t hidden_size = 0, vocab_size = 0;
+  QkvShape shape;
+};
+
+// Bytes of scratch that calls of up to these sizes take. 0 on the CPU.
+std::size_t workspace_bytes(const Context& ctx, const WorkspaceNeeds& needs);
+
+// Every later call on `ctx` and its copies takes its scratch from `memory`, which outlives them. A call that
+// needs more throws runtime_failure with both sizes.
+void use_workspace(const Context& ctx, const Tensor& memory);
+
+}  // namespace rlcpp::ops
