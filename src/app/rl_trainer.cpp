@@ -150,9 +150,9 @@ TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, c
 
   const Arena arena(plan, device.device);
   const ModelMemory memory = make_model(model.config, arena, model_regions);
-  fill_weights(model, memory.weights, config.run.seed, pool);
+  fill_weights(model, memory.full(), config.run.seed, pool);
   train::Trainer trainer(ctx, model.config, options, arena, trainer_regions, memory.weights, memory.packed,
-                         memory.rope);
+                         memory.rope, memory.masters);
   std::unique_ptr<monitor::MetricsWriter> metrics;
   if (directory != nullptr) metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
 

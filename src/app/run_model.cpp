@@ -118,7 +118,10 @@ void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
                         std::int64_t positions) {
   ModelRegions regions;
-  regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", DType::kF32);
+  regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", ctx.compute_type());
+  if (ctx.compute_type() != DType::kF32) {
+    regions.masters = model::plan_weights(config, plan, MemoryUse::kOptimizer, "master.", DType::kF32);
+  }
   regions.packed = model::plan_packed(config, ctx, plan);
   regions.rope = model::plan_rope(config, plan, positions);
   return regions;
@@ -127,6 +130,8 @@ ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& confi
 ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions) {
   return {model::make_weight_set(config, arena, regions.weights),
           model::make_packed_set(config, arena, regions.packed),
+          regions.masters.regions.empty() ? model::WeightSet()
+                                          : model::make_weight_set(config, arena, regions.masters),
           model::make_rope(config, arena, regions.rope)};
 }
 

@@ -31,14 +31,17 @@ void require_positions(const RunModel& model, std::int64_t seq_len, const std::s
 void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size, const std::string& tokenizer_dir);
 
 struct ModelRegions {
-  model::WeightRegions weights, packed;
+  model::WeightRegions weights, packed, masters;  // masters: none where the decoder reads f32
   model::RopeRegions rope;
 };
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
                         std::int64_t positions);
 
 struct ModelMemory {
-  model::WeightSet weights, packed;
+  model::WeightSet weights, packed, masters;
+
+  // Where loading and initialisation write: f32.
+  const model::WeightSet& full() const { return masters.flat.empty() ? weights : masters; }
   model::RopeTables rope;
 };
 ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions);

@@ -159,9 +159,9 @@ void SftRun::start_or_resume() {
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume =
       checkpoints_ != nullptr ? checkpoints_->resume_step() : std::nullopt;
-  if (!resume.has_value()) fill_weights(model_, memory_.weights, config_.run.seed, *pool_);
+  if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope);
+                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   data::LoaderOptions loading;
   loading.batch_size = config_.data.batch_size;
   loading.micro_batch_size = config_.data.micro_batch_size;

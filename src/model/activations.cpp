@@ -16,6 +16,7 @@ struct Field {
   Tensor Layer::*place;
   std::int64_t width;  // 0: the model has none
   bool kept_selective;
+  bool statistic = false;  // f32 whatever the type of activations
 };
 
 // In the order of Layer. Only `input` is kept by every policy.
@@ -25,15 +26,15 @@ std::array<Field, 13> fields_of(const ModelConfig& c) {
   const std::int64_t raw = c.qk_norm ? width : 0;
   return {{{"input", &Layer::input, h, true},
            {"norm1", &Layer::norm1, h, false},
-           {"rstd1", &Layer::rstd1, 1, true},
+           {"rstd1", &Layer::rstd1, 1, true, true},
            {"qkv_raw", &Layer::qkv_raw, raw, true},
            {"qkv", &Layer::qkv, width, !c.qk_norm},
-           {"qk_rstd", &Layer::qk_rstd, c.qk_norm ? c.num_heads + c.num_kv_heads : 0, true},
+           {"qk_rstd", &Layer::qk_rstd, c.qk_norm ? c.num_heads + c.num_kv_heads : 0, true, true},
            {"attn", &Layer::attn, c.num_heads * c.head_dim, true},
-           {"lse", &Layer::lse, c.num_heads, true},
+           {"lse", &Layer::lse, c.num_heads, true, true},
            {"mid", &Layer::mid, h, true},
            {"norm2", &Layer::norm2, h, false},
-           {"rstd2", &Layer::rstd2, 1, true},
+           {"rstd2", &Layer::rstd2, 1, true, true},
            {"gate_up", &Layer::gate_up, 2 * c.intermediate_size, true},
            {"swiglu", &Layer::swiglu, c.intermediate_size, false}}};
 }
@@ -68,36 +69,37 @@ Layer Layer::rows(std::int64_t count) const {
 }
 
 Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                                       Recompute recompute) {
+                                       Recompute recompute, DType type) {
   Regions regions;
   regions.max_tokens = max_tokens;
   regions.recompute = recompute;
-  const auto add = [&](const std::string& name, std::int64_t width) {
-    return width == 0 ? RegionId{}
-                      : plan.add(MemoryUse::kActivations, name, DType::kF32, {max_tokens, width});
+  const auto add = [&](const std::string& name, std::int64_t width, bool statistic = false) {
+    return width == 0
+               ? RegionId{}
+               : plan.add(MemoryUse::kActivations, name, statistic ? DType::kF32 : type, {max_tokens, width});
   };
   const auto fields = fields_of(config);
   std::array<RegionId, 13> common;
   for (std::size_t f = 0; f < fields.size(); ++f) {
     if (!kept(fields[f], f, recompute))
-      common[f] = add(fmt::format("all layers {}", fields[f].name), fields[f].width);
+      common[f] = add(fmt::format("all layers {}", fields[f].name), fields[f].width, fields[f].statistic);
   }
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
     std::vector<RegionId>& ids = regions.layers.emplace_back();
     for (std::size_t f = 0; f < fields.size(); ++f) {
-      ids.push_back(kept(fields[f], f, recompute)
-                        ? add(fmt::format("layer {} {}", layer, fields[f].name), fields[f].width)
-                        : common[f]);
+      ids.push_back(kept(fields[f], f, recompute) ? add(fmt::format("layer {} {}", layer, fields[f].name),
+                                                        fields[f].width, fields[f].statistic)
+                                                  : common[f]);
     }
   }
   const std::int64_t h = config.hidden_size;
   regions.shared = {add("last residual", h),
-                    add("final rstd", 1),
+                    add("final rstd", 1, true),
                     add("hidden", h),
                     add("gradient of residual", h),
                     add("gradient of attention", config.num_heads * config.head_dim),
                     add("gradient of qkv", config.qkv().width()),
-                    add("attention delta", config.num_heads)};
+                    add("attention delta", config.num_heads, true)};
   return regions;
 }
 

@@ -13,6 +13,7 @@
 #include "model/checkpoint.h"
 #include "model/config_json.h"
 #include "model/model_files.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::model {
 namespace {
@@ -73,7 +74,8 @@ void check_tied_head(const ModelConfig& config, const ModelFiles& files, const W
   }
   std::vector<float> head(static_cast<std::size_t>(config.vocab_size * config.hidden_size));
   entry.file->read_f32(*entry.tensor, head);
-  const std::span<const float> embedding = weights.embedding.f32_span();
+  HostFloats stored_embedding(weights.embedding);
+  const std::span<const float> embedding = stored_embedding.values();
   const auto differs = std::mismatch(head.begin(), head.end(), embedding.begin());
   if (differs.first == head.end()) return;
   const std::int64_t at = differs.first - head.begin();
@@ -123,7 +125,11 @@ void load_weights(const ModelConfig& config, const std::string& dir, const Weigh
       known.insert(slice.name);
       const ModelFiles::Entry& entry = require(files, slice.name, slice.shape);
       const Tensor rows = weights.flat[p].rows(slice.row, slice.shape[0]);
-      reads.emplace_back([&entry, rows] { entry.file->read_f32(*entry.tensor, rows.f32_span()); });
+      reads.emplace_back([&entry, rows] {
+        HostFloats host(rows, false);
+        entry.file->read_f32(*entry.tensor, host.values());
+        host.store();
+      });
     }
   }
   refuse_unknown(files, known);

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "hub/safetensors.h"
 #include "model/checkpoint.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::model {
 namespace {
@@ -22,10 +23,10 @@ constexpr std::array kTokenizerFiles = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt",     "chat_template.jinja"};
 
-// One HF tensor to write, and where its values lie.
+// One HF tensor to write, and where its values (f32) lie.
 struct Piece {
   hub::StoredTensor stored;
-  std::span<const float> values;
+  Tensor values;
 };
 
 std::vector<Piece> pieces_of(const ModelConfig& config, const WeightSet& weights, DType dtype) {
@@ -34,8 +35,10 @@ std::vector<Piece> pieces_of(const ModelConfig& config, const WeightSet& weights
   std::vector<Piece> pieces;
   for (std::size_t p = 0; p < list.size(); ++p) {
     for (const HfSlice& slice : list[p].slices) {
-      const std::span<const float> values = weights.flat[p].rows(slice.row, slice.shape[0]).f32_span();
-      pieces.push_back({{slice.name, dtype, slice.shape, 0, values.size() * size_of(dtype)}, values});
+      const Tensor values = weights.flat[p].rows(slice.row, slice.shape[0]);
+      pieces.push_back(
+          {{slice.name, dtype, slice.shape, 0, static_cast<std::size_t>(values.size()) * size_of(dtype)},
+           values});
     }
   }
   return pieces;
@@ -57,13 +60,15 @@ std::vector<std::vector<Piece>> shards_of(const std::vector<Piece>& pieces, std:
 }
 
 void write_values(durable::AtomicDirectory::Writer& writer, const Piece& piece) {
+  HostFloats host(piece.values);
+  const std::span<const float> values = host.values();
   if (piece.stored.dtype == DType::kF32) {
-    writer.write(std::as_bytes(piece.values));
+    writer.write(std::as_bytes(values));
     return;
   }
   std::vector<std::uint16_t> chunk;
-  for (std::size_t at = 0; at < piece.values.size(); at += kChunk) {
-    const auto part = piece.values.subspan(at, std::min(kChunk, piece.values.size() - at));
+  for (std::size_t at = 0; at < values.size(); at += kChunk) {
+    const auto part = values.subspan(at, std::min(kChunk, values.size() - at));
     chunk.resize(part.size());
     std::transform(part.begin(), part.end(), chunk.begin(), f32_to_bf16);
     writer.write(std::as_bytes(std::span<const std::uint16_t>(chunk)));

@@ -32,12 +32,13 @@ enum class Recompute : std::uint8_t {
   kFull,       // only block inputs are kept
 };
 
-// Memory of the activations for up to `max_tokens` tokens. A forward fills it, one backward consumes it.
+// Memory of the activations for up to `max_tokens` tokens, in ops::Context::compute_type(); statistics are
+// f32. A forward fills it, one backward consumes it.
 class Activations {
  public:
   struct Regions;
   static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                      Recompute recompute);
+                      Recompute recompute, DType type = DType::kF32);
   Activations(const ModelConfig& config, const Arena& arena, const Regions& regions);
 
   struct Layer {
@@ -100,7 +101,8 @@ struct PagedScratch {
 struct PagedScratchRegions {
   std::vector<RegionId> regions;
 };
-PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens);
+PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
+                                       DType type = DType::kF32);
 PagedScratch make_paged_scratch(const ModelConfig& config, const Arena& arena,
                                 const PagedScratchRegions& regions);
 

@@ -20,15 +20,18 @@ constexpr std::array<Place, 9> kPlaces = {
 
 }  // namespace
 
-PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens) {
+PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
+                                       DType type) {
   const std::int64_t h = config.hidden_size;
   const auto add = [&](const char* name, std::int64_t width) {
-    return plan.add(MemoryUse::kWorkspace, name, DType::kF32, {max_tokens, width});
+    return plan.add(MemoryUse::kWorkspace, name, type, {max_tokens, width});
   };
   return {{add("engine residual", h), add("engine norm", h),
            plan.add(MemoryUse::kWorkspace, "engine rstd", DType::kF32, {max_tokens}),
            add("engine qkv", config.qkv().width()),
-           config.qk_norm ? add("engine qk rstd", config.num_heads + config.num_kv_heads) : RegionId{},
+           config.qk_norm ? plan.add(MemoryUse::kWorkspace, "engine qk rstd", DType::kF32,
+                                     {max_tokens, config.num_heads + config.num_kv_heads})
+                          : RegionId{},
            add("engine attention", config.num_heads * config.head_dim), add("engine branch", h),
            add("engine gate_up", 2 * config.intermediate_size),
            add("engine swiglu", config.intermediate_size)}};

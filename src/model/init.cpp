@@ -9,6 +9,7 @@
 
 #include "base/rng.h"
 #include "model/weights.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::model {
 namespace {
@@ -135,16 +136,20 @@ void init_random(const ModelConfig& config, const WeightSet& weights, std::uint6
   const std::vector<ParameterInfo> list = parameter_list(config);
   RLCPP_CHECK(list.size() == weights.flat.size());
   std::vector<Task> tasks;
+  std::vector<HostFloats> hosts;  // one of each parameter: spans of tasks point into them
+  hosts.reserve(list.size());
   for (std::size_t p = 0; p < list.size(); ++p) {
-    const Tensor& tensor = weights.flat[p];
+    const std::span<float> values = hosts.emplace_back(weights.flat[p], false).values();
     if (list[p].shape.size() == 1) {
       // Vectors are norms, which start at one, and biases, which start at zero.
       const bool norm = list[p].name.ends_with("norm");
-      std::fill_n(tensor.f32(), tensor.size(), norm ? 1.0F : 0.0F);
+      std::fill(values.begin(), values.end(), norm ? 1.0F : 0.0F);
       continue;
     }
     for (const HfSlice& slice : list[p].slices) {
-      const std::span<float> all = tensor.rows(slice.row, slice.shape[0]).f32_span();
+      const std::size_t width = static_cast<std::size_t>(slice.shape[1]);
+      const std::span<float> all = values.subspan(static_cast<std::size_t>(slice.row) * width,
+                                                  static_cast<std::size_t>(slice.shape[0]) * width);
       const std::uint64_t stream = hash_of(slice.name);
       for (std::size_t begin = 0; begin < all.size(); begin += kTask) {
         tasks.push_back({all.subspan(begin, std::min<std::size_t>(kTask, all.size() - begin)),
@@ -163,6 +168,7 @@ void init_random(const ModelConfig& config, const WeightSet& weights, std::uint6
   } else {
     for (std::int64_t i = 0; i < count; ++i) run(i);
   }
+  for (const HostFloats& host : hosts) host.store();
 }
 
 }  // namespace rlcpp::model

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "model/decoder.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::model {
 namespace {
@@ -98,8 +99,9 @@ RopeTables make_rope(const ModelConfig& config, const Arena& arena, const RopeRe
   const std::vector<float> frequencies = inverse_frequencies(config);
   const auto half = static_cast<std::int64_t>(frequencies.size());
   const float factor = attention_factor(config.rope);
-  float* cos = tables.cos.f32();
-  float* sin = tables.sin.f32();
+  HostFloats cosines(tables.cos, false), sines(tables.sin, false);
+  float* cos = cosines.values().data();
+  float* sin = sines.values().data();
   for (std::int64_t position = 0; position < tables.cos.dim(0); ++position) {
     for (std::int64_t i = 0; i < half; ++i) {
       // The angle is rounded to f32 as in transformers: at far positions the rounding is what both must
@@ -109,6 +111,8 @@ RopeTables make_rope(const ModelConfig& config, const Arena& arena, const RopeRe
       sin[position * half + i] = static_cast<float>(std::sin(static_cast<double>(angle))) * factor;
     }
   }
+  cosines.store();
+  sines.store();
   return tables;
 }
 

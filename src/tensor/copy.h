@@ -20,6 +20,23 @@ std::vector<float> to_floats(const Tensor& from);
 // Values rounded to nearest into the tensor's type (f32, bf16, f16); as many as it has elements.
 void from_floats(const Tensor& to, std::span<const float> values);
 
+// The values of an f32 tensor on the host: its own memory on the CPU, a copy of it otherwise.
+class HostFloats {
+ public:
+  // `read`: the values that are there are wanted; false: they will all be written.
+  explicit HostFloats(const Tensor& tensor, bool read = true);
+  HostFloats(HostFloats&&) noexcept = default;
+  HostFloats& operator=(HostFloats&&) = delete;
+  std::span<float> values() { return values_; }
+  // After writing: brings the values to the tensor.
+  void store() const;
+
+ private:
+  Tensor tensor_;
+  std::vector<float> copy_;
+  std::span<float> values_;
+};
+
 // The host memory of `values` seen as a tensor [size] on the CPU.
 template <class T>
 Tensor host_view(std::span<T> values, DType type) {

@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "hub/safetensors.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::train {
 namespace {
@@ -45,8 +46,10 @@ void write_set(durable::AtomicDirectory& directory, const std::string& name, con
   durable::AtomicDirectory::Writer writer = directory.create(name);
   const std::string header = hub::safetensors_header(tensors, {{"format", "rlcpp"}});
   writer.write(std::as_bytes(std::span(header)));
-  for (const Tensor& source : sources)
-    writer.write({static_cast<const std::byte*>(source.raw()), source.bytes()});
+  for (const Tensor& source : sources) {
+    HostFloats host(source);
+    writer.write(std::as_bytes(host.values()));
+  }
   writer.finish();
 }
 
@@ -71,7 +74,9 @@ void read_set(const std::string& path, const model::ModelConfig& model, const mo
                         name_of(it->second.dtype), fmt::join(slice.shape, ", ")),
             "resume with the model of that run");
       }
-      file.read_f32(it->second, slice_of(set.flat.at(i), slice).f32_span());
+      HostFloats host(slice_of(set.flat.at(i), slice), false);
+      file.read_f32(it->second, host.values());
+      host.store();
     }
   }
   if (stored.size() != expected) {

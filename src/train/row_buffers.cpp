@@ -5,10 +5,36 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::train {
+namespace {
 
-RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size) {
+bool on_host(const Tensor& tensor) {
+  return tensor.device().kind == DeviceKind::kCpu;
+}
+
+template <class T>
+void send(const Tensor& to, std::span<const T> values, DType type) {
+  if (!on_host(to)) copy(to, host_view(values, type));
+}
+
+std::span<const float> fetch(const Tensor& from, std::span<float> values) {
+  if (!on_host(from)) copy(host_view(values, DType::kF32), from);
+  return values;
+}
+
+}  // namespace
+
+template <class T>
+std::span<T> RowBuffers::host(const Tensor& tensor, std::vector<T>& copy) {
+  const auto size = static_cast<std::size_t>(tensor.size());
+  if (on_host(tensor)) return {tensor.as<T>(), size};
+  if (copy.size() < size) copy.resize(size);
+  return std::span(copy).first(size);
+}
+
+RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size, DType type) {
   const auto use = MemoryUse::kWorkspace;
   RowRegions r;
   r.ids = plan.add(use, "batch.ids", DType::kI32, {max_tokens});
@@ -19,7 +45,7 @@ RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hid
   r.logprobs = plan.add(use, "batch.logprobs", DType::kF32, {max_tokens});
   r.entropies = plan.add(use, "batch.entropies", DType::kF32, {max_tokens});
   r.coefficients = plan.add(use, "batch.coefficients", DType::kF32, {max_tokens});
-  r.dhidden = plan.add(MemoryUse::kActivations, "head.dhidden", DType::kF32, {max_tokens, hidden_size});
+  r.dhidden = plan.add(MemoryUse::kActivations, "head.dhidden", type, {max_tokens, hidden_size});
   return r;
 }
 
@@ -62,11 +88,11 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
   row.coefficients = full_.coefficients.rows(0, tokens);
   row.dhidden = full_.dhidden.rows(0, tokens);
 
-  std::copy(batch.ids.begin(), batch.ids.end(), row.packed.ids.i32());
-  std::copy(batch.positions.begin(), batch.positions.end(), row.packed.positions.i32());
-  std::copy(batch.cu_seqlens.begin(), batch.cu_seqlens.end(), row.packed.documents.cu_seqlens.i32());
-  const auto targets = row.targets.i32_span();
-  const auto temperatures = row.temperatures.f32_span();
+  copy(row.packed.ids, host_view(std::span(batch.ids), DType::kI32));
+  copy(row.packed.positions, host_view(std::span(batch.positions), DType::kI32));
+  copy(row.packed.documents.cu_seqlens, host_view(std::span(batch.cu_seqlens), DType::kI32));
+  const auto targets = host(row.targets, targets_);
+  const auto temperatures = host(row.temperatures, temperatures_);
   std::fill(targets.begin(), targets.end(), -1);
   std::fill(temperatures.begin(), temperatures.end(), 1.0F);
   for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
@@ -80,7 +106,26 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
       if (!batch.temperatures.empty()) temperatures[t] = batch.temperatures[t + 1];
     }
   }
+  row.host_targets = targets;
+  send<std::int32_t>(row.targets, targets, DType::kI32);
+  send<float>(row.temperatures, temperatures, DType::kF32);
   return row;
+}
+
+std::span<float> RowBuffers::coefficients(const Row& row) {
+  return host(row.coefficients, coefficients_);
+}
+
+void RowBuffers::send_coefficients(const Row& row) {
+  send<float>(row.coefficients, host(row.coefficients, coefficients_), DType::kF32);
+}
+
+std::span<const float> RowBuffers::logprobs(const Row& row) {
+  return fetch(row.logprobs, host(row.logprobs, logprobs_));
+}
+
+std::span<const float> RowBuffers::entropies(const Row& row) {
+  return fetch(row.entropies, host(row.entropies, entropies_));
 }
 
 void rows_to_tokens(const data::MicroBatch& batch, std::span<const float> rows, std::span<float> out) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "data/batch.h"
@@ -16,7 +17,8 @@ struct RowRegions {
   RegionId ids, positions, cu_seqlens, targets, temperatures, logprobs, entropies, coefficients, dhidden;
 };
 
-RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size);
+// `type`: of the gradient that the head hands to the decoder.
+RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size, DType type);
 
 enum class Targets : std::uint8_t {
   kTrained,  // only rows whose next token has mask 1: what a loss needs
@@ -28,6 +30,7 @@ struct Row {
   model::PackedBatch packed;
   Tensor targets, temperatures, logprobs, entropies, coefficients;  // [M]
   Tensor dhidden;                                                   // [M, H]
+  std::span<const std::int32_t> host_targets;                       // the values of targets
 };
 
 class RowBuffers {
@@ -38,10 +41,23 @@ class RowBuffers {
   // temperatures.
   Row load(const data::MicroBatch& batch, Targets which);
 
+  // The host's view of coefficients, to be written before send_coefficients() brings them to the device.
+  std::span<float> coefficients(const Row& row);
+  void send_coefficients(const Row& row);
+  // What the head wrote, on the host; valid until the next load.
+  std::span<const float> logprobs(const Row& row);
+  std::span<const float> entropies(const Row& row);
+
   std::int64_t max_tokens() const { return max_tokens_; }
 
  private:
+  // Host memory of one stream; on the CPU the tensor itself.
+  template <class T>
+  std::span<T> host(const Tensor& tensor, std::vector<T>& copy);
+
   Row full_;
+  std::vector<std::int32_t> targets_;
+  std::vector<float> temperatures_, coefficients_, logprobs_, entropies_;
   std::int64_t max_tokens_;
   std::int64_t vocab_size_;
 };

@@ -2,14 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "ops/cast.h"
 #include "ops/head.h"
 #include "ops/optimizer.h"
+#include "ops/workspace.h"
+#include "tensor/copy.h"
 #include "train/nonfinite.h"
 #include "train/row_buffers.h"
 
@@ -21,7 +23,7 @@ const failpoint::Registration kPoints{"train.gradient"};
 struct Trainer::Regions {
   model::WeightRegions gradients, first, second;
   model::Activations::Regions activations;
-  RegionId logits;
+  RegionId logits, workspace;
   RowRegions rows;
 };
 
@@ -29,7 +31,7 @@ struct Trainer::Impl {
   ops::Context ctx;
   model::ModelConfig model;
   TrainerOptions options;
-  model::WeightSet weights, packed, gradients, first, second;
+  model::WeightSet weights, packed, masters, gradients, first, second;
   model::RopeTables rope;
   model::Activations activations;
   Tensor logits;
@@ -37,6 +39,8 @@ struct Trainer::Impl {
   std::vector<model::ParameterInfo> parameters;
   State state;
 
+  // The decoder reads a bf16 copy of the f32 masters.
+  bool separate() const { return weights.flat.front().raw() != masters.flat.front().raw(); }
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
   }
@@ -60,25 +64,38 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
   r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", DType::kF32);
   r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", DType::kF32);
-  r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute);
+  r->activations =
+      model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type());
   const std::int64_t chunk = std::min(options.head_chunk, options.max_tokens);
   r->logits = plan.add(MemoryUse::kLogits, "head.logits", DType::kF32, {chunk, model.vocab_size});
-  r->rows = plan_rows(plan, options.max_tokens, model.hidden_size);
+  r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
+  ops::WorkspaceNeeds needs;
+  needs.tokens = needs.documents = options.max_tokens;
+  needs.hidden_size = model.hidden_size;
+  needs.vocab_size = model.vocab_size;
+  needs.shape = model.qkv();
+  if (const std::size_t bytes = ops::workspace_bytes(ctx, needs); bytes > 0) {
+    r->workspace = plan.add(MemoryUse::kWorkspace, "workspace of operations", DType::kU8,
+                            {static_cast<std::int64_t>(bytes)});
+  }
   return r;
 }
 
 Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
                  const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
-                 const model::WeightSet& packed, const model::RopeTables& rope)
-    : impl_(new Impl{
-          ctx, model, options, weights, packed, model::make_weight_set(model, arena, regions->gradients),
-          model::make_weight_set(model, arena, regions->first),
-          model::make_weight_set(model, arena, regions->second), rope,
-          model::Activations(model, arena, regions->activations), arena[regions->logits],
-          RowBuffers(arena, regions->rows, model.vocab_size), model::parameter_list(model), State{}}) {
+                 const model::WeightSet& packed, const model::RopeTables& rope,
+                 const model::WeightSet& masters)
+    : impl_(new Impl{ctx, model, options, weights, packed, masters.flat.empty() ? weights : masters,
+                     model::make_weight_set(model, arena, regions->gradients),
+                     model::make_weight_set(model, arena, regions->first),
+                     model::make_weight_set(model, arena, regions->second), rope,
+                     model::Activations(model, arena, regions->activations), arena[regions->logits],
+                     RowBuffers(arena, regions->rows, model.vocab_size), model::parameter_list(model),
+                     State{}}) {
+  if (regions->workspace.index >= 0) ops::use_workspace(ctx, arena[regions->workspace]);
   // A fresh optimizer has zero moments whatever the arena was filled with.
   for (const model::WeightSet* set : {&impl_->first, &impl_->second}) {
-    for (const Tensor& t : set->flat) std::memset(t.raw(), 0, t.bytes());
+    for (const Tensor& t : set->flat) ops::zero(ctx, t);
   }
   repack();
 }
@@ -90,14 +107,15 @@ Trainer::~Trainer() = default;
 double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row);
-  const auto coefficients = row.coefficients.f32_span();
-  const auto targets = row.targets.i32_span();
+  const auto coefficients = rows.coefficients(row);
+  const auto targets = row.host_targets;
   const float each = static_cast<float>(-1.0 / scale);
   for (std::size_t t = 0; t < coefficients.size(); ++t) coefficients[t] = targets[t] >= 0 ? each : 0.0F;
+  rows.send_coefficients(row);
   ops::head_fused(ctx, row.logprobs, Tensor(), row.dhidden, gradients.head, row.coefficients,
                   head_inputs(row, hidden));
   double sum = 0;
-  const auto logprobs = row.logprobs.f32_span();
+  const auto logprobs = rows.logprobs(row);
   for (std::size_t t = 0; t < logprobs.size(); ++t) {
     if (targets[t] >= 0) sum -= static_cast<double>(logprobs[t]);
   }
@@ -114,8 +132,8 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
 
   const std::size_t tokens = batch.ids.size();
   std::vector<float> logprobs(tokens), entropies(tokens), coefficients(tokens, 0.0F);
-  rows_to_tokens(batch, row.logprobs.f32_span(), logprobs);
-  rows_to_tokens(batch, row.entropies.f32_span(), entropies);
+  rows_to_tokens(batch, rows.logprobs(row), logprobs);
+  rows_to_tokens(batch, rows.entropies(row), entropies);
   const double before = metrics.loss;
   for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
     const auto begin = static_cast<std::size_t>(batch.cu_seqlens[d]);
@@ -130,7 +148,8 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
     streams.mask = part(batch.mask);
     policy_loss(options.loss, streams, scale, std::span(coefficients).subspan(begin, count), metrics);
   }
-  tokens_to_rows(batch, coefficients, row.coefficients.f32_span());
+  tokens_to_rows(batch, coefficients, rows.coefficients(row));
+  rows.send_coefficients(row);
   ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
   backward(row);
   return metrics.loss - before;
@@ -156,7 +175,9 @@ void Trainer::Impl::update(double norm, double lr) {
   for (std::size_t i = 0; i < parameters.size(); ++i) {
     ops::AdamWStep own = step;
     if (!parameters[i].decay) own.weight_decay = 0;
-    ops::adamw(ctx, weights.flat[i], first.flat[i], second.flat[i], gradients.flat[i], own);
+    own.rounding_seed = static_cast<std::uint64_t>(i);
+    ops::adamw(ctx, masters.flat[i], first.flat[i], second.flat[i], gradients.flat[i], own,
+               separate() ? weights.flat[i] : Tensor());
   }
   model::pack_all(ctx, packed, weights);
 }
@@ -186,7 +207,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   const bool by_sequence = rl && m.options.loss.divides_by_sequences();
   const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
 
-  for (const Tensor& g : m.gradients.flat) std::memset(g.raw(), 0, g.bytes());
+  for (const Tensor& g : m.gradients.flat) ops::zero(m.ctx, g);
   LossMetrics loss_metrics;
   std::int64_t done = 0;
   for (const data::MicroBatch& batch : batches) {
@@ -194,7 +215,10 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     result.loss += policy ? m.policy_gradient(batch, scale, loss_metrics) : m.cross_entropy(batch, scale);
     if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
   }
-  if (failpoint::hit("train.gradient") == "nan") m.gradients.flat.front().f32()[0] = std::nanf("");
+  if (failpoint::hit("train.gradient") == "nan") {
+    // All bits set is a NaN.
+    fill_bytes(m.gradients.flat.front().rows(0, 1), 0xFF);
+  }
 
   result.grad_norm = m.gradient_norm();
   result.lr = learning_rate(m.options.scheduler, m.options.optim.lr, m.state.step, m.options.max_steps);
@@ -241,8 +265,8 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
   for (const data::MicroBatch& batch : batches) {
     const Row row = m.rows.load(batch, Targets::kTrained);
     ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
-    const auto logprobs = row.logprobs.f32_span();
-    const auto targets = row.targets.i32_span();
+    const auto logprobs = m.rows.logprobs(row);
+    const auto targets = row.host_targets;
     for (std::size_t t = 0; t < logprobs.size(); ++t) {
       if (targets[t] < 0) continue;
       sum -= static_cast<double>(logprobs[t]);
@@ -257,18 +281,24 @@ std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
   const Row row = m.rows.load(batch, Targets::kAll);
   ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
   std::vector<float> out(batch.ids.size());
-  rows_to_tokens(batch, row.logprobs.f32_span(), out);
+  rows_to_tokens(batch, m.rows.logprobs(row), out);
   return out;
 }
 
 void Trainer::repack() {
-  model::pack_all(impl_->ctx, impl_->packed, impl_->weights);
+  Impl& m = *impl_;
+  if (m.separate()) {
+    for (std::size_t i = 0; i < m.weights.flat.size(); ++i) {
+      ops::cast(m.ctx, m.weights.flat[i], m.masters.flat[i]);
+    }
+  }
+  model::pack_all(m.ctx, m.packed, m.weights);
 }
 std::int64_t Trainer::steps_done() const {
   return impl_->state.step;
 }
 const model::WeightSet& Trainer::weights() const {
-  return impl_->weights;
+  return impl_->masters;
 }
 const model::ModelConfig& Trainer::model() const {
   return impl_->model;

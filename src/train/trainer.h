@@ -59,7 +59,9 @@ struct StepResult {
   std::int64_t tokens = 0, loss_tokens = 0, documents = 0;  // of the step
 };
 
-// Owns nothing large: weights, gradients and moments are views into the run's arena.
+// Owns nothing large: weights, gradients and moments are views into the run's arena. `weights` are what the
+// decoder reads, in ops::Context::compute_type(); `masters` the same in f32, which the optimizer changes and
+// checkpoints hold. Where the decoder reads f32, they are one, and `masters` is empty.
 class Trainer {
  public:
   struct Regions;
@@ -69,7 +71,8 @@ class Trainer {
                                        const TrainerOptions& options, MemoryPlan& plan);
   Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
           const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
-          const model::WeightSet& packed, const model::RopeTables& rope);
+          const model::WeightSet& packed, const model::RopeTables& rope,
+          const model::WeightSet& masters = {});
   ~Trainer();
 
   // One optimizer step over the micro-batches; weights and their packed forms change in place. Throws
@@ -82,9 +85,10 @@ class Trainer {
   std::vector<float> logprobs(const data::MicroBatch& batch);
 
   std::int64_t steps_done() const;
-  // Makes the packed forms anew after the weights were changed from outside (a restore).
+  // Makes the decoder's copies and the packed forms anew after the masters were changed from outside (a
+  // restore).
   void repack();
-  const model::WeightSet& weights() const;
+  const model::WeightSet& weights() const;  // the masters
   const model::ModelConfig& model() const;
   // Everything a bit-equal continuation needs besides the weights: moments by parameter name, step, skip
   // counters.

@@ -1,6 +1,7 @@
 // Stands in for ops/cuda in a build without CUDA. make_context refuses a GPU, so nothing below make_runtime
 // is ever reached.
 #include "ops/cuda/attention.h"
+#include "ops/cuda/cast.h"
 #include "ops/cuda/embedding.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
@@ -114,6 +115,12 @@ void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, cons
 }
 void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
                      const Tensor&, const Tensor&, const QkvShape&, float) {
+  absent();
+}
+void cast(const Context&, const Tensor&, const Tensor&) {
+  absent();
+}
+void zero(const Context&, const Tensor&) {
   absent();
 }
 

@@ -1,0 +1,23 @@
+#include "ops/cast.h"
+
+#include <cstring>
+
+#include "ops/checks.h"
+#include "ops/cuda/cast.h"
+
+namespace rlcpp::ops {
+
+void cast(const Context& ctx, const Tensor& to, const Tensor& from) {
+  RLCPP_CHECK(from.dtype() == DType::kF32 && to.dtype() == ctx.compute_type() && to.size() == from.size());
+  if (to.size() == 0) return;
+  if (ctx.on_gpu()) return cuda::cast(ctx, to, from);
+  std::memcpy(to.raw(), from.raw(), to.bytes());
+}
+
+void zero(const Context& ctx, const Tensor& t) {
+  if (t.size() == 0) return;
+  if (ctx.on_gpu()) return cuda::zero(ctx, t);
+  std::memset(t.raw(), 0, t.bytes());
+}
+
+}  // namespace rlcpp::ops
