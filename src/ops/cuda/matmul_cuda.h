@@ -10,8 +10,8 @@
 
 namespace rlcpp::ops::cuda {
 
-// out [m, n] (+)= op(a) op(b), where op transposes if its flag is set: a is [m, k] or, transposed, [k, m]; b is
-// [k, n] or, transposed, [n, k]. out is f32 or bf16, a and b are bf16, all row-major; sums in f32, with
+// out [m, n] (+)= op(a) op(b), where op transposes if its flag is set: a is [m, k] or, transposed, [k, m]; b
+// is [k, n] or, transposed, [n, k]. out is f32 or bf16, a and b are bf16, all row-major; sums in f32, with
 // accumulate over the old out and one rounding at the end. lda: elements from one row of a to the next (0:
 // dense), so a may be a block of columns of a wider matrix; `a` then has the shape of the block. m = 0 or n =
 // 0: nothing; k = 0: out is 0, or unchanged with accumulate. Takes kProductWorkspace bytes of scratch, so no

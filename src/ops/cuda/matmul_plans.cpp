@@ -1,0 +1,258 @@
+#include "ops/cuda/matmul_plans.h"
+
+#include <algorithm>
+#include <bit>
+#include <iterator>
+#include <span>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "ops/cuda/matmul_timing.h"
+#include "ops/cuda/runtime_cuda.h"
+
+namespace rlcpp::ops::cuda {
+namespace {
+
+// How many of the heuristic's proposals are measured. They come best first by its own estimate.
+constexpr int kMeasuredProposals = 8;
+
+// The largest power of two up to 16 that divides the address and the distance between rows.
+std::uint32_t operand_alignment(const void* pointer, std::size_t row_bytes) {
+  const auto bits = reinterpret_cast<std::uintptr_t>(pointer) | row_bytes | 16U;
+  return 1U << std::countr_zero(bits);
+}
+
+cudaDataType library_type(DType type) {
+  return type == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
+}
+
+}  // namespace
+
+std::string ProductKey::text() const {
+  return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}", transpose_a ? 'T' : 'N',
+                     transpose_b ? 'T' : 'N', m, n, k, lda, ldb, f32_out ? "f32" : "bf16",
+                     bias ? " bias" : "", align_a, align_b, align_out, align_bias);
+}
+
+ProductKey key_of(const ProductCall& call) {
+  ProductKey key;
+  key.m = call.m;
+  key.n = call.n;
+  key.k = call.k;
+  key.lda = call.lda;
+  key.ldb = call.ldb;
+  key.transpose_a = call.transpose_a;
+  key.transpose_b = call.transpose_b;
+  key.f32_out = call.out_type == DType::kF32;
+  key.bias = call.bias != nullptr;
+  constexpr std::size_t kIn = size_of(DType::kBF16);
+  key.align_a = operand_alignment(call.a, static_cast<std::size_t>(call.lda) * kIn);
+  key.align_b = operand_alignment(call.b, static_cast<std::size_t>(call.ldb) * kIn);
+  key.align_out = operand_alignment(call.out, static_cast<std::size_t>(call.n) * size_of(call.out_type));
+  if (key.bias) key.align_bias = operand_alignment(call.bias, 0);
+  return key;
+}
+
+ProductPlans::ProductPlans(Runtime& runtime) : runtime_(runtime), handle_(make_handle(lt_)) {
+  cudaDeviceProp properties{};
+  rlcpp::cuda::check(cudaGetDeviceProperties(&properties, runtime.device().index), "cudaGetDeviceProperties");
+  place_.gpu = properties.name;
+  place_.multiprocessors = properties.multiProcessorCount;
+  place_.cublaslt = lt_.get_version();
+  rlcpp::cuda::check(cudaDriverGetVersion(&place_.driver), "cudaDriverGetVersion");
+  set_directory(default_algorithm_directory());
+}
+
+ProductPlans::~ProductPlans() = default;
+
+void ProductPlans::set_directory(const std::string& directory) {
+  plans_.clear();
+  measured_.clear();
+  file_ = directory.empty() ? std::string() : directory + "/" + algorithm_file_name(place_);
+  if (file_.empty()) return;
+  LoadedAlgorithms loaded = load_algorithms(file_, place_);
+  measured_ = std::move(loaded.table);
+  if (!loaded.warning.empty()) warnings_.push_back(std::move(loaded.warning));
+}
+
+std::vector<std::string> ProductPlans::take_warnings() {
+  return std::exchange(warnings_, {});
+}
+
+std::string ProductPlans::library_version() const {
+  const std::size_t v = place_.cublaslt;
+  return fmt::format("{} {}.{}.{}", lt_.name(), v / 10000, v / 100 % 100, v % 100);
+}
+
+void ProductPlans::run(const ProductCall& call) {
+  if (call.m == 0 || call.n == 0) return;
+  if (call.k == 0) {
+    RLCPP_CHECK(call.bias == nullptr);
+    const std::size_t bytes =
+        static_cast<std::size_t>(call.m) * static_cast<std::size_t>(call.n) * size_of(call.out_type);
+    if (!call.accumulate) {
+      rlcpp::cuda::check(cudaMemsetAsync(call.out, 0, bytes, runtime_.stream()), "cudaMemsetAsync");
+    }
+    return;
+  }
+  RLCPP_CHECK(call.bias == nullptr || call.out_type == DType::kBF16);
+  const ProductKey key = key_of(call);
+  Plan& plan = plan_of(key);
+  if (tuning_ && !plan.settled) tune(key, plan, call);
+  const cublasStatus_t status = launch(plan, plan.algorithm, call, call.out);
+  if (status != CUBLAS_STATUS_SUCCESS) lt_.check(status, ("cublasLtMatmul " + key.text()).c_str());
+}
+
+ProductPlans::Plan& ProductPlans::plan_of(const ProductKey& key) {
+  if (const auto known = plans_.find(key); known != plans_.end()) return known->second;
+  Plan plan = describe(key);
+  if (!take_measured(key, plan)) plan.algorithm = proposals(key, plan, 1).front();
+  return plans_.emplace(key, std::move(plan)).first->second;
+}
+
+// cuBLASLt's matrices are column-major: a row-major [r, c] matrix is to it the transposed one, [c, r], whose
+// columns are our rows. So out = op(a) op(b) is asked for as out^T = op(b)^T op(a)^T: the operands change
+// places, each keeps its transpose flag, and no value moves. out^T is n x m, so a bias with one value an
+// output feature runs along its rows, as the library's epilogue wants.
+ProductPlans::Plan ProductPlans::describe(const ProductKey& key) const {
+  const auto layout = [&](bool transposed, std::int64_t inner, std::int64_t outer, std::int64_t leading) {
+    if (transposed) std::swap(inner, outer);
+    return make_layout(lt_, CUDA_R_16BF, inner, outer, leading);
+  };
+  Plan plan{make_product(lt_), layout(key.transpose_b, key.n, key.k, key.ldb),
+            layout(key.transpose_a, key.k, key.m, key.lda),
+            make_layout(lt_, library_type(key.f32_out ? DType::kF32 : DType::kBF16), key.n, key.m, key.n)};
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    lt_.check(lt_.product_set(plan.product.get(), attribute, &value, sizeof value),
+              "cublasLtMatmulDescSetAttribute");
+  };
+  const std::int32_t first = key.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
+  const std::int32_t second = key.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
+  set(CUBLASLT_MATMUL_DESC_TRANSA, first);
+  set(CUBLASLT_MATMUL_DESC_TRANSB, second);
+  if (key.bias) {
+    const std::uint32_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+    set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+    // The heuristic reads the alignment off the address and nothing else. One with exactly the key's
+    // alignment keeps the choice a function of the key.
+    set_bias(plan, reinterpret_cast<const void*>(std::uintptr_t{key.align_bias}));
+  }
+  return plan;
+}
+
+void ProductPlans::set_bias(const Plan& plan, const void* bias) const {
+  lt_.check(lt_.product_set(plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias),
+            "cublasLtMatmulDescSetAttribute");
+}
+
+// The heuristic's first `count` proposals that we may use, at least one.
+std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key, const Plan& plan,
+                                                          int count) const {
+  const LtPreference preference = make_preference(lt_);
+  const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
+    lt_.check(lt_.preference_set(preference.get(), attribute, &value, sizeof value),
+              "cublasLtMatmulPreferenceSetAttribute");
+  };
+  const std::size_t workspace = kProductWorkspace;
+  const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;  // and NONE, which is no bit
+  set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
+  set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.align_b);  // the operands change places
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.align_a);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_out);
+  set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_out);
+
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(count));
+  int found = 0;
+  const cublasStatus_t status =
+      lt_.heuristic(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
+                    plan.out.get(), preference.get(), count, results.data(), &found);
+  std::vector<cublasLtMatmulAlgo_t> usable;
+  if (status == CUBLAS_STATUS_SUCCESS) {
+    for (const auto& result : std::span(results).first(static_cast<std::size_t>(found))) {
+      if (result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kProductWorkspace) {
+        usable.push_back(result.algo);
+      }
+    }
+  }
+  if (!usable.empty()) return usable;
+  throw runtime_failure(
+      "cuBLASLt has no algorithm for the product " + key.text(),
+      fmt::format("{} says {}", library_version(), lt_.status_name(status)),
+      "run with CUBLASLT_LOG_LEVEL=1 in the environment to see its reason, and report this");
+}
+
+// The algorithm that the file names for this product, if the library still takes it.
+bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
+  const auto entry = measured_.find(key.text());
+  if (entry == measured_.end()) return false;
+  cublasLtMatmulAlgo_t algorithm;
+  static_assert(sizeof algorithm.data == sizeof(AlgorithmBits));
+  std::copy(entry->second.begin(), entry->second.end(), algorithm.data);
+  cublasLtMatmulHeuristicResult_t result{};
+  const cublasStatus_t status =
+      lt_.check_algorithm(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
+                          plan.out.get(), &algorithm, &result);
+  if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kProductWorkspace) {
+    warnings_.push_back(fmt::format("{}: the algorithm of product {} is ignored: {} does not take it", file_,
+                                    entry->first, library_version()));
+    measured_.erase(entry);
+    return false;
+  }
+  plan.algorithm = algorithm;
+  plan.settled = true;
+  return true;
+}
+
+cublasStatus_t ProductPlans::launch(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
+                                    const ProductCall& call, void* to) const {
+  if (call.bias != nullptr) set_bias(plan, call.bias);
+  const float alpha = 1.0F;
+  const float beta = call.accumulate ? 1.0F : 0.0F;
+  return lt_.matmul(handle_.get(), plan.product.get(), &alpha, call.b, plan.a.get(), call.a, plan.b.get(),
+                    &beta, call.out, plan.out.get(), to, plan.out.get(), &algorithm,
+                    runtime_.scratch(kProductWorkspace, "a product"), kProductWorkspace, runtime_.stream());
+}
+
+// Measures the proposals on the real operands. An output that is about to be overwritten may be written to as
+// often as we like; one that is added to is read only, and the results go into memory of their own.
+void ProductPlans::tune(const ProductKey& key, Plan& plan, const ProductCall& call) {
+  cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
+  rlcpp::cuda::check(cudaStreamIsCapturing(runtime_.stream(), &capture), "cudaStreamIsCapturing");
+  if (capture != cudaStreamCaptureStatusNone) return;
+  plan.settled = true;
+  const std::size_t bytes =
+      static_cast<std::size_t>(call.m) * static_cast<std::size_t>(call.n) * size_of(call.out_type);
+  const TrialOutput trial(call.accumulate ? bytes : 0);
+  void* to = call.accumulate ? trial.get() : call.out;
+  if (to == nullptr) {
+    warnings_.push_back("no memory to measure the product " + key.text() + ": it keeps its first choice");
+    return;
+  }
+  const std::vector<cublasLtMatmulAlgo_t> all = proposals(key, plan, kMeasuredProposals);
+  const auto run_one = [&](std::size_t i) { return launch(plan, all[i], call, to) == CUBLAS_STATUS_SUCCESS; };
+  plan.algorithm = all[fastest(all.size(), run_one, runtime_.stream())];
+  keep(key, plan);
+}
+
+// Adds the choice to the file. Another rank may have been there first: its choice counts then, so that both
+// compute the same bits from now on.
+void ProductPlans::keep(const ProductKey& key, Plan& plan) {
+  AlgorithmBits bits;
+  std::copy(std::begin(plan.algorithm.data), std::end(plan.algorithm.data), bits.begin());
+  measured_[key.text()] = bits;
+  if (file_.empty()) return;
+  try {
+    LoadedAlgorithms others = load_algorithms(file_, place_);
+    others.table.merge(measured_);  // what is there already stays
+    measured_ = std::move(others.table);
+    save_algorithms(file_, place_, measured_);
+  } catch (const Error& refused) {
+    warnings_.push_back(std::string("the algorithms of products are not kept: ") + refused.what());
+  }
+  take_measured(key, plan);
+}
+
+}  // namespace rlcpp::ops::cuda
