@@ -12,13 +12,14 @@ namespace {
 
 // Rows whose weight gradients a block adds before it writes its part. A constant of the sum's order: more
 // parts would cost traffic, fewer would leave multiprocessors idle at a few thousand rows.
-constexpr int kRowsPerPart = 16;
+constexpr int kNormRows = 16;
 
 // A block a row; a thread owns the vectors threadIdx.x, threadIdx.x + blockDim.x, ... and keeps the first in
 // registers between the sum and the result. The block's size depends on h alone, and so does the sum's order.
 template <bool kAligned>
 __global__ void __launch_bounds__(1024)
-    forward_kernel(bf16* y, float* rstd, bf16* residual, const bf16* x, const bf16* w, int h, float eps) {
+    rmsnorm_forward_kernel(bf16* y, float* rstd, bf16* residual, const bf16* x, const bf16* w, int h,
+                           float eps) {
   const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * h;
   const int first = static_cast<int>(threadIdx.x) * kVector;
   const int step = static_cast<int>(blockDim.x) * kVector;
@@ -50,9 +51,9 @@ __global__ void __launch_bounds__(1024)
   }
 }
 
-struct BackwardArgs {
+struct NormBackward {
   bf16* dx;
-  float* part;  // [ceil(rows / kRowsPerPart), h], or null
+  float* part;  // [ceil(rows / kNormRows), h], or null
   const bf16* dy;
   const bf16* x;
   const bf16* w;
@@ -62,18 +63,18 @@ struct BackwardArgs {
   bool accumulate_dx;
 };
 
-// With n = x rstd: dx = rstd (dy w - n mean(dy w n)); dw = sum over rows of dy n. A block takes kRowsPerPart
+// With n = x rstd: dx = rstd (dy w - n mean(dy w n)); dw = sum over rows of dy n. A block takes kNormRows
 // rows, kAtOnce of them together so that their loads overlap; a thread owns one vector of columns and keeps
 // their weight gradient in registers.
 template <bool kAligned, int kAtOnce, int kMaxThreads>
-__global__ void __launch_bounds__(kMaxThreads) backward_kernel(const BackwardArgs args) {
-  static_assert(kRowsPerPart % kAtOnce == 0);
+__global__ void __launch_bounds__(kMaxThreads) rmsnorm_backward_kernel(const NormBackward args) {
+  static_assert(kNormRows % kAtOnce == 0);
   const int h = args.h;
   const int c = static_cast<int>(threadIdx.x) * kVector;
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kRowsPerPart;
+  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kNormRows;
   const Float8 weight = load_vector<kAligned>(args.w + c, h - c);
   Float8 dw = {};
-  for (int r = 0; r < kRowsPerPart && begin + r < args.rows; r += kAtOnce) {
+  for (int r = 0; r < kNormRows && begin + r < args.rows; r += kAtOnce) {
     Float8 normalised[kAtOnce];
     Float8 gradient[kAtOnce];
     float factor[kAtOnce];
@@ -120,13 +121,13 @@ __global__ void __launch_bounds__(kMaxThreads) backward_kernel(const BackwardArg
 // The same for rows that are wider than a block: the row is read twice, and the weight gradient is kept in
 // the block's part.
 template <bool kAligned>
-__global__ void __launch_bounds__(1024) backward_wide_kernel(const BackwardArgs args) {
+__global__ void __launch_bounds__(1024) rmsnorm_backward_wide_kernel(const NormBackward args) {
   const int h = args.h;
   const int first = static_cast<int>(threadIdx.x) * kVector;
   const int step = static_cast<int>(blockDim.x) * kVector;
-  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kRowsPerPart;
+  const std::int64_t begin = static_cast<std::int64_t>(blockIdx.x) * kNormRows;
   float* part = args.part != nullptr ? args.part + static_cast<std::int64_t>(blockIdx.x) * h : nullptr;
-  for (int r = 0; r < kRowsPerPart && begin + r < args.rows; ++r) {
+  for (int r = 0; r < kNormRows && begin + r < args.rows; ++r) {
     const bf16* x = args.x + (begin + r) * h;
     const bf16* dy = args.dy + (begin + r) * h;
     bf16* dx = args.dx + (begin + r) * h;
@@ -161,19 +162,19 @@ __global__ void __launch_bounds__(1024) backward_wide_kernel(const BackwardArgs 
 }
 
 template <bool kAligned>
-void launch_backward(const BackwardArgs& args, unsigned blocks, cudaStream_t stream) {
+void launch_norm_backward(const NormBackward& args, unsigned blocks, cudaStream_t stream) {
   const std::int64_t per_thread = ceil_div(args.h, kVector);
   const unsigned threads = threads_for(args.h);
   if (per_thread <= 512) {
-    backward_kernel<kAligned, 4, 512><<<blocks, threads, 0, stream>>>(args);
+    rmsnorm_backward_kernel<kAligned, 4, 512><<<blocks, threads, 0, stream>>>(args);
   } else if (per_thread <= 1024) {
-    backward_kernel<kAligned, 2, 1024><<<blocks, threads, 0, stream>>>(args);
+    rmsnorm_backward_kernel<kAligned, 2, 1024><<<blocks, threads, 0, stream>>>(args);
   } else {
-    backward_wide_kernel<kAligned><<<blocks, threads, 0, stream>>>(args);
+    rmsnorm_backward_wide_kernel<kAligned><<<blocks, threads, 0, stream>>>(args);
   }
 }
 
-int width_of(const Tensor& w) {
+int norm_width(const Tensor& w) {
   RLCPP_CHECK(w.dim(0) <= std::numeric_limits<std::int32_t>::max() / 2);  // columns are counted in int
   return static_cast<int>(w.dim(0));
 }
@@ -182,16 +183,17 @@ int width_of(const Tensor& w) {
 
 std::size_t norm_scratch(const WorkspaceNeeds& needs) {
   ScratchLayout layout;
-  layout.take<float>(static_cast<std::size_t>(ceil_div(needs.tokens, kRowsPerPart) * needs.hidden_size));
+  layout.take<float>(static_cast<std::size_t>(ceil_div(needs.tokens, kNormRows) * needs.hidden_size));
   return layout.bytes();
 }
 
 void rmsnorm_forward(const Context& ctx, const Tensor& y, const Tensor& rstd, const Tensor& residual,
                      const Tensor& x, const Tensor& w, float eps) {
-  const int h = width_of(w);
+  const int h = norm_width(w);
   if (x.dim(0) == 0) return;
-  const auto kernel = vectorisable(h, {y.raw(), residual.raw(), x.raw(), w.raw()}) ? forward_kernel<true>
-                                                                                   : forward_kernel<false>;
+  const auto kernel = vectorisable(h, {y.raw(), residual.raw(), x.raw(), w.raw()})
+                          ? rmsnorm_forward_kernel<true>
+                          : rmsnorm_forward_kernel<false>;
   kernel<<<grid_of(x.dim(0)), threads_for(h), 0, stream_of(ctx)>>>(
       address<bf16>(y), address<float>(rstd), address<bf16>(residual), address<const bf16>(x),
       address<const bf16>(w), h, eps);
@@ -202,22 +204,22 @@ void rmsnorm_backward(const Context& ctx, const Tensor& dx, const Tensor& dw, co
                       const Tensor& x, const Tensor& w, const Tensor& rstd, bool accumulate_dx) {
   const std::int64_t rows = x.dim(0);
   if (rows == 0) return;
-  const std::int64_t parts = ceil_div(rows, kRowsPerPart);
-  BackwardArgs args = {address<bf16>(dx),
+  const std::int64_t parts = ceil_div(rows, kNormRows);
+  NormBackward args = {address<bf16>(dx),
                        nullptr,
                        address<const bf16>(dy),
                        address<const bf16>(x),
                        address<const bf16>(w),
                        address<const float>(rstd),
                        rows,
-                       width_of(w),
+                       norm_width(w),
                        accumulate_dx};
   if (!dw.empty()) {
     const std::size_t bytes = static_cast<std::size_t>(parts * args.h) * sizeof(float);
     args.part = static_cast<float*>(ctx.cuda->scratch(bytes, "rmsnorm_backward"));
   }
   const bool aligned = vectorisable(args.h, {dx.raw(), dy.raw(), x.raw(), w.raw()});
-  const auto launch = aligned ? launch_backward<true> : launch_backward<false>;
+  const auto launch = aligned ? launch_norm_backward<true> : launch_norm_backward<false>;
   launch(args, grid_of(parts), stream_of(ctx));
   check_launch("rmsnorm_backward");
   if (!dw.empty()) add_partials(stream_of(ctx), address<float>(dw), args.part, parts, args.h, args.h);
