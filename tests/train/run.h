@@ -7,6 +7,7 @@
 #include "base/rng.h"
 #include "data/batch.h"
 #include "support.h"
+#include "tensor/copy.h"
 #include "train/trainer.h"
 
 namespace rlcpp::train {
@@ -30,31 +31,42 @@ inline model::ModelConfig tiny_config(bool tied = true) {
 
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
-                   bool tied = true)
+                   bool tied = true, Device device = {})
       : config(tiny_config(tied)),
         options(trainer_options),
         pool(threads),
-        ctx(ops::make_context(Device{}, pool)) {
+        ctx(ops::make_context(device, pool)) {
     if (options.max_tokens == 0) options.max_tokens = 96;
     MemoryPlan plan;
-    const auto weight_regions = model::plan_weights(config, plan, MemoryUse::kWeights, "w.", DType::kF32);
+    const auto weight_regions =
+        model::plan_weights(config, plan, MemoryUse::kWeights, "w.", ctx.compute_type());
+    const bool separate = ctx.compute_type() != DType::kF32;
+    model::WeightRegions master_regions;
+    if (separate) {
+      master_regions = model::plan_weights(config, plan, MemoryUse::kOptimizer, "master.", DType::kF32);
+    }
     const auto packed_regions = model::plan_packed(config, ctx, plan);
     const auto rope_regions = model::plan_rope(config, plan, 64);
     const auto regions = Trainer::plan(ctx, config, options, plan);
     planned_bytes = plan.total_bytes();
-    arena = std::make_unique<Arena>(plan, Device{});
+    arena = std::make_unique<Arena>(plan, device);
     arena->poison_all();
-    weights = model::make_weight_set(config, *arena, weight_regions);
+    const model::WeightSet read = model::make_weight_set(config, *arena, weight_regions);
+    if (separate) masters = model::make_weight_set(config, *arena, master_regions);
+    weights = separate ? masters : read;
     model::init_random(config, weights, seed);
-    trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, weights,
+    trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, read,
                                         model::make_packed_set(config, *arena, packed_regions),
-                                        model::make_rope(config, *arena, rope_regions));
+                                        model::make_rope(config, *arena, rope_regions), masters);
   }
 
   std::vector<float> all_weights() const { return copy(weights); }
   static std::vector<float> copy(const model::WeightSet& set) {
     std::vector<float> out;
-    for (const Tensor& t : set.flat) out.insert(out.end(), t.f32(), t.f32() + t.size());
+    for (const Tensor& t : set.flat) {
+      const std::vector<float> values = to_floats(t);
+      out.insert(out.end(), values.begin(), values.end());
+    }
     return out;
   }
 
@@ -64,7 +76,8 @@ struct TinyRun {
   ops::Context ctx;
   std::size_t planned_bytes = 0;
   std::unique_ptr<Arena> arena;
-  model::WeightSet weights;
+  model::WeightSet weights;  // f32: what the optimizer changes
+  model::WeightSet masters;  // the same on a GPU, else empty
   std::unique_ptr<Trainer> trainer;
 };
 
