@@ -1,5 +1,5 @@
-// Shared by the tests of operations: owned buffers seen as Tensors, random inputs, comparison with the
-// float64 reference, and running one case with every instruction set and several numbers of threads.
+// Shared by the tests of operations: random inputs, comparison with the float64 reference, and running one
+// case in every way that must give the same bits.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -13,22 +13,14 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "ops/context.h"
+#include "ops/back_ends.h"
 #include "ops/cpu/kernels.h"
+#include "ops/mirror.h"
 #include "support.h"
 
 namespace rlcpp::test {
 
-using Floats = std::vector<float>;
 using Doubles = std::vector<double>;
-using Ints = std::vector<std::int32_t>;
-
-inline Tensor view(Floats& values, std::initializer_list<std::int64_t> shape) {
-  return Tensor(values.data(), DType::kF32, shape);
-}
-inline Tensor view(Ints& values, std::initializer_list<std::int64_t> shape) {
-  return Tensor(values.data(), DType::kI32, shape);
-}
 
 inline Doubles to_double(const Floats& values) {
   return Doubles(values.begin(), values.end());
@@ -43,17 +35,18 @@ inline Floats poisoned(std::int64_t size) {
 class Random {
  public:
   Random() : rng_(fresh_seed()) {}
-  Floats normal(std::int64_t size, float scale = 1.0F) {
+  // Values in the type that `ctx` computes in: the operation and the reference must see the same inputs.
+  explicit Random(const ops::Context& ctx) : rng_(fresh_seed()), type_(ctx.compute_type()) {}
+  Floats normal(std::int64_t size, float scale = 1.0F, float mean = 0.0F) {
     Floats values(static_cast<std::size_t>(size));
-    for (float& value : values) value = scale * rng_.normal();
+    for (float& value : values) {
+      value = mean + scale * rng_.normal();
+      if (type_ == DType::kBF16) value = round_to_bf16(value);
+    }
     return values;
   }
   // Around 1: weights of norms.
-  Floats gains(std::int64_t size) {
-    Floats values = normal(size, 0.3F);
-    for (float& value : values) value += 1.0F;
-    return values;
-  }
+  Floats gains(std::int64_t size) { return normal(size, 0.3F, 1.0F); }
   Ints below(std::int64_t size, std::int64_t bound) {
     Ints values(static_cast<std::size_t>(size));
     for (std::int32_t& value : values)
@@ -69,20 +62,50 @@ class Random {
 
  private:
   Rng rng_;
+  DType type_ = DType::kF32;
 };
 
-// max |a - b| <= tolerance * (1 + largest |b|): absolute for values around 1 and below, relative to the scale
-// of the result above. NaN fails.
-inline void expect_close(const Floats& actual, const Doubles& expected, double tolerance,
+// How far an element may be from the float64 reference: `scale` times (1 + the largest element of the
+// result), so absolute for results around 1 and below, and `relative` times the element itself.
+struct Tolerance {
+  double scale = 0;
+  double relative = 0;
+};
+
+// A GPU adds in f32 as the CPU does, but in trees and on tensor cores, which cut off instead of rounding, and
+// its exp and division are good to 2 ulp, not 1: the bound for f32 results of the CPU times this.
+constexpr double kGpuSums = 16;
+constexpr double kHalfUlpBf16 = 0x1.02p-9;  // one rounding to bf16, and room for ties that f32 errors turn
+
+// For results in the compute type. `f32`: the bound where everything is f32. On CUDA the result is rounded to
+// bf16 once, at the end; `inner` is for operations that round on their way (probabilities before a product,
+// say), in units of the result's scale.
+inline Tolerance tolerance(const ops::Context& ctx, double f32_bound, double inner = 0) {
+  if (!ctx.on_gpu()) return {f32_bound, 0};
+  return {kGpuSums * f32_bound + inner, kHalfUlpBf16};
+}
+// For results that are f32 on every device: statistics and gradients of weights.
+inline Tolerance tolerance_f32(const ops::Context& ctx, double f32_bound, double inner = 0) {
+  if (!ctx.on_gpu()) return {f32_bound, 0};
+  return {kGpuSums * f32_bound + inner, 0};
+}
+
+// NaN fails.
+inline void expect_close(const Floats& actual, const Doubles& expected, const Tolerance& tolerance,
                          const std::string& what) {
   ASSERT_EQ(actual.size(), expected.size()) << what;
   double largest = 0;
   for (const double value : expected) largest = std::max(largest, std::abs(value));
   for (std::size_t i = 0; i < actual.size(); ++i) {
     const double error = std::abs(static_cast<double>(actual[i]) - expected[i]);
-    ASSERT_TRUE(error <= tolerance * (1 + largest))
-        << what << ": element " << i << " is " << actual[i] << ", expected " << expected[i];
+    const double allowed = tolerance.scale * (1 + largest) + tolerance.relative * std::abs(expected[i]);
+    ASSERT_TRUE(error <= allowed) << what << ": element " << i << " is " << actual[i] << ", expected "
+                                  << expected[i] << " within " << allowed;
   }
+}
+inline void expect_close(const Floats& actual, const Doubles& expected, double scale,
+                         const std::string& what) {
+  expect_close(actual, expected, Tolerance{scale, 0}, what);
 }
 
 inline void expect_same_bits(std::span<const float> actual, std::span<const float> expected,
@@ -92,18 +115,6 @@ inline void expect_same_bits(std::span<const float> actual, std::span<const floa
     ASSERT_EQ(std::memcmp(&actual[i], &expected[i], sizeof(float)), 0)
         << what << ": element " << i << " is " << actual[i] << ", elsewhere " << expected[i];
   }
-}
-
-// One pool of each size for the whole program: starting threads costs more than most cases.
-inline ThreadPool& shared_pool(int threads) {
-  static ThreadPool one(1);
-  static ThreadPool two(2);
-  static ThreadPool three(3);
-  return threads == 1 ? one : threads == 2 ? two : three;
-}
-
-inline ops::Context cpu_context(int threads = 2) {
-  return ops::make_context(Device{}, shared_pool(threads));
 }
 
 // Runs `outputs` with every instruction set of this machine and 1, 2 and 3 threads, and asserts that all give
@@ -119,6 +130,19 @@ inline Floats same_bits_everywhere(const std::function<Floats(const ops::Context
                        what + " with " + kernels->name + ", " + std::to_string(threads) + " threads");
       if (::testing::Test::HasFatalFailure()) return first;
     }
+  }
+  return first;
+}
+
+// The same on the CPU. On a GPU, which promises less: the same inputs give the same bits again.
+inline Floats same_bits_again(const ops::Context& ctx,
+                              const std::function<Floats(const ops::Context&)>& outputs,
+                              const std::string& what) {
+  if (!ctx.on_gpu()) return same_bits_everywhere(outputs, what);
+  const Floats first = outputs(ctx);
+  for (int run = 0; run < 3; ++run) {
+    expect_same_bits(outputs(ctx), first, what + " once more");
+    if (::testing::Test::HasFatalFailure()) break;
   }
   return first;
 }

@@ -6,6 +6,9 @@
 namespace rlcpp::test {
 namespace {
 
+using Rope = OnEveryDevice;
+INSTANTIATE_TEST_SUITE_P(, Rope, every_device(), device_name);
+
 constexpr float kEps = 1e-6F;
 constexpr std::int64_t kPositions = 50;
 
@@ -18,7 +21,8 @@ struct Case {
   Ints positions;
 
   std::int64_t rotated() const { return shape.num_heads + shape.num_kv_heads; }
-  Tensor norm_view(Floats& w) { return norms ? view(w, {shape.head_dim}) : Tensor(); }
+  // Arguments that are there with norms only.
+  Floats* if_norms(Floats& values) const { return norms ? &values : nullptr; }
   ops::reference::RopeCase reference() const {
     return {shape,
             rows,
@@ -49,6 +53,14 @@ Case make_case(Random& random, const ops::QkvShape& shape, std::int64_t rows, bo
   return c;
 }
 
+void run_forward(const ops::Context& ctx, Case& c, const Tensor& out, Floats& rstd, const Tensor& qkv) {
+  const std::int64_t d = c.shape.head_dim;
+  ops::qk_norm_rope_forward(ctx, out, f32(ctx, c.if_norms(rstd), {c.rows, c.rotated()}), qkv,
+                            on(ctx, c.if_norms(c.q_norm), {d}), on(ctx, c.if_norms(c.k_norm), {d}),
+                            f32(ctx, c.cos, {kPositions, d / 2}), f32(ctx, c.sin, {kPositions, d / 2}),
+                            i32(ctx, c.positions, {c.rows}), c.shape, kEps);
+}
+
 std::vector<Case> cases(Random& random) {
   std::vector<Case> list;
   for (const bool norms : {true, false}) {
@@ -56,7 +68,10 @@ std::vector<Case> cases(Random& random) {
     list.push_back(make_case(random, {4, 2, 8}, 13, norms));
     list.push_back(make_case(random, {6, 1, 40}, 65, norms));
     list.push_back(make_case(random, {3, 3, 64}, 7, norms));
+    list.push_back(make_case(random, {4, 2, 80}, 5, norms));
+    list.push_back(make_case(random, {2, 1, 256}, 9, norms));
     list.push_back(make_case(random, {4, 1, 128}, random.between(1, 130), norms));
+    list.push_back(make_case(random, {16, 8, 128}, 33, norms));  // Qwen3-0.6B
   }
   return list;
 }
@@ -66,49 +81,55 @@ struct Forward {
 };
 Forward forward(const ops::Context& ctx, Case& c) {
   Forward f = {poisoned(c.rows * c.shape.width()), c.norms ? poisoned(c.rows * c.rotated()) : Floats()};
-  ops::qk_norm_rope_forward(
-      ctx, view(f.out, {c.rows, c.shape.width()}), c.norms ? view(f.rstd, {c.rows, c.rotated()}) : Tensor(),
-      view(c.qkv, {c.rows, c.shape.width()}), c.norm_view(c.q_norm), c.norm_view(c.k_norm),
-      view(c.cos, {kPositions, c.shape.head_dim / 2}), view(c.sin, {kPositions, c.shape.head_dim / 2}),
-      view(c.positions, {c.rows}), c.shape, kEps);
+  run_forward(ctx, c, on(ctx, f.out, {c.rows, c.shape.width()}), f.rstd,
+              on(ctx, c.qkv, {c.rows, c.shape.width()}));
   return f;
 }
 
 struct Backward {
   Floats dqkv, dq_norm, dk_norm;
 };
+void run_backward(const ops::Context& ctx, Case& c, Backward& b, const Tensor& dqkv, const Tensor& dout,
+                  Floats& rstd) {
+  const std::int64_t d = c.shape.head_dim;
+  ops::qk_norm_rope_backward(
+      ctx, dqkv, f32(ctx, c.if_norms(b.dq_norm), {d}), f32(ctx, c.if_norms(b.dk_norm), {d}), dout,
+      on(ctx, c.qkv, {c.rows, c.shape.width()}), f32(ctx, c.if_norms(rstd), {c.rows, c.rotated()}),
+      on(ctx, c.if_norms(c.q_norm), {d}), on(ctx, c.if_norms(c.k_norm), {d}),
+      f32(ctx, c.cos, {kPositions, d / 2}), f32(ctx, c.sin, {kPositions, d / 2}),
+      i32(ctx, c.positions, {c.rows}), c.shape, kEps);
+}
 Backward backward(const ops::Context& ctx, Case& c, Floats& dout, Floats& rstd, bool in_place = false) {
   Backward b = {in_place ? dout : poisoned(c.rows * c.shape.width()), Floats(c.shape.head_dim, 0.25F),
                 Floats(c.shape.head_dim, -0.5F)};
-  const Tensor from = view(in_place ? b.dqkv : dout, {c.rows, c.shape.width()});
-  ops::qk_norm_rope_backward(
-      ctx, view(b.dqkv, {c.rows, c.shape.width()}), c.norm_view(b.dq_norm), c.norm_view(b.dk_norm), from,
-      view(c.qkv, {c.rows, c.shape.width()}), c.norms ? view(rstd, {c.rows, c.rotated()}) : Tensor(),
-      c.norm_view(c.q_norm), c.norm_view(c.k_norm), view(c.cos, {kPositions, c.shape.head_dim / 2}),
-      view(c.sin, {kPositions, c.shape.head_dim / 2}), view(c.positions, {c.rows}), c.shape, kEps);
+  const std::initializer_list<std::int64_t> shape = {c.rows, c.shape.width()};
+  {
+    const Mirror dqkv = on(ctx, b.dqkv, shape);
+    run_backward(ctx, c, b, dqkv, in_place ? dqkv.tensor() : Tensor(on(ctx, dout, shape)), rstd);
+  }
   return b;
 }
 
-TEST(Rope, ForwardAgreesWithTheReference) {
-  Random random;
-  const ops::Context ctx = cpu_context();
+TEST_P(Rope, ForwardAgreesWithTheReference) {
+  const ops::Context ctx = context();
+  Random random(ctx);
   for (Case& c : cases(random)) {
     const Forward f = forward(ctx, c);
-    expect_close(f.out, ops::reference::qk_norm_rope_forward(c.reference(), to_double(c.qkv)), 1e-6, "out");
+    expect_close(f.out, ops::reference::qk_norm_rope_forward(c.reference(), to_double(c.qkv)),
+                 tolerance(ctx, 1e-6), "out");
     // In place.
     Case copy = c;
     Floats rstd = poisoned(c.rows * c.rotated());
-    const Tensor same = view(copy.qkv, {c.rows, c.shape.width()});
-    ops::qk_norm_rope_forward(ctx, same, view(rstd, {c.rows, c.rotated()}), same, copy.norm_view(copy.q_norm),
-                              copy.norm_view(copy.k_norm), view(copy.cos, {kPositions, c.shape.head_dim / 2}),
-                              view(copy.sin, {kPositions, c.shape.head_dim / 2}),
-                              view(copy.positions, {c.rows}), c.shape, kEps);
+    {
+      const Mirror same = on(ctx, copy.qkv, {c.rows, c.shape.width()});
+      run_forward(ctx, copy, same, rstd, same);
+    }
     expect_same_bits(copy.qkv, f.out, "in place");
     if (HasFatalFailure()) return;
   }
 }
 
-TEST(Rope, ReferenceBackwardAgreesWithFiniteDifferences) {
+TEST(RopeReference, BackwardAgreesWithFiniteDifferences) {
   Random random;
   Case c = make_case(random, {4, 2, 6}, 3, true);
   const auto r = c.reference();
@@ -132,30 +153,33 @@ TEST(Rope, ReferenceBackwardAgreesWithFiniteDifferences) {
   expect_gradient(with_k, r.k_norm, g.dk_norm, random, "k_norm");
 }
 
-TEST(Rope, BackwardAgreesWithTheReference) {
-  Random random;
-  const ops::Context ctx = cpu_context();
+TEST_P(Rope, BackwardAgreesWithTheReference) {
+  const ops::Context ctx = context();
+  Random random(ctx);
   for (Case& c : cases(random)) {
     Forward f = forward(ctx, c);
     Floats dout = random.normal(c.rows * c.shape.width());
     const Backward b = backward(ctx, c, dout, f.rstd);
     auto expected = ops::reference::qk_norm_rope_backward(c.reference(), to_double(dout), to_double(c.qkv));
-    expect_close(b.dqkv, expected.dqkv, 2e-6, "dqkv");
+    expect_close(b.dqkv, expected.dqkv, tolerance(ctx, 2e-6), "dqkv");
     for (double& value : expected.dq_norm) value += 0.25;
     for (double& value : expected.dk_norm) value += -0.5;
-    expect_close(b.dq_norm, expected.dq_norm, 4e-6, "dq_norm");
-    expect_close(b.dk_norm, expected.dk_norm, 4e-6, "dk_norm");
+    expect_close(b.dq_norm, expected.dq_norm, tolerance_f32(ctx, 4e-6), "dq_norm");
+    expect_close(b.dk_norm, expected.dk_norm, tolerance_f32(ctx, 4e-6), "dk_norm");
     expect_same_bits(backward(ctx, c, dout, f.rstd, true).dqkv, b.dqkv, "in place");
     if (HasFatalFailure()) return;
   }
 }
 
-TEST(Rope, SameBitsWithAllSetsAndThreads) {
-  Random random;
+// On the CPU with all instruction sets and threads, on a GPU from run to run.
+TEST_P(Rope, SameBits) {
+  const ops::Context device = context();
+  Random random(device);
   for (const bool norms : {true, false}) {
     Case c = make_case(random, {6, 2, 80}, 333, norms);
     Floats dout = random.normal(c.rows * c.shape.width());
-    same_bits_everywhere(
+    same_bits_again(
+        device,
         [&](const ops::Context& ctx) {
           Forward f = forward(ctx, c);
           const Backward b = backward(ctx, c, dout, f.rstd);
@@ -171,7 +195,7 @@ TEST(Rope, SameBitsWithAllSetsAndThreads) {
   }
 }
 
-TEST(Rope, RefusesPositionsOutsideTheTable) {
+TEST(RopeChecks, PositionsOutsideTheTableAreRefused) {
   Random random;
   Case c = make_case(random, {2, 1, 4}, 2, false);
   c.positions[1] = kPositions;

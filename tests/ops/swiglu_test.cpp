@@ -6,51 +6,59 @@
 namespace rlcpp::test {
 namespace {
 
+using Swiglu = OnEveryDevice;
+INSTANTIATE_TEST_SUITE_P(, Swiglu, every_device(), device_name);
+
 Floats forward(const ops::Context& ctx, Floats& gate_up, std::int64_t m, std::int64_t inner) {
   Floats y = poisoned(m * inner);
-  ops::swiglu_forward(ctx, view(y, {m, inner}), view(gate_up, {m, 2 * inner}));
+  ops::swiglu_forward(ctx, on(ctx, y, {m, inner}), on(ctx, gate_up, {m, 2 * inner}));
   return y;
 }
 
 Floats backward(const ops::Context& ctx, Floats& dy, Floats& gate_up, std::int64_t m, std::int64_t inner) {
   Floats d = poisoned(m * 2 * inner);
-  ops::swiglu_backward(ctx, view(d, {m, 2 * inner}), view(dy, {m, inner}), view(gate_up, {m, 2 * inner}));
+  ops::swiglu_backward(ctx, on(ctx, d, {m, 2 * inner}), on(ctx, dy, {m, inner}),
+                       on(ctx, gate_up, {m, 2 * inner}));
   return d;
 }
 
-TEST(Swiglu, AgreesWithTheReference) {
-  Random random;
-  const ops::Context ctx = cpu_context();
+TEST_P(Swiglu, AgreesWithTheReference) {
+  const ops::Context ctx = context();
+  Random random(ctx);
   for (const auto& [m, inner] : {std::pair<std::int64_t, std::int64_t>{1, 1},
                                  {5, 17},
                                  {33, 64},
+                                 {7, 3072},
                                  {random.between(1, 90), random.between(1, 200)}}) {
     Floats gate_up = random.normal(m * 2 * inner, 4.0F);
     Floats dy = random.normal(m * inner);
     expect_close(forward(ctx, gate_up, m, inner),
-                 ops::reference::swiglu_forward(to_double(gate_up), m, inner), 1e-6, "y");
+                 ops::reference::swiglu_forward(to_double(gate_up), m, inner), tolerance(ctx, 1e-6), "y");
     const Floats d = backward(ctx, dy, gate_up, m, inner);
-    expect_close(d, ops::reference::swiglu_backward(to_double(dy), to_double(gate_up), m, inner), 1e-6,
-                 "gradient");
+    expect_close(d, ops::reference::swiglu_backward(to_double(dy), to_double(gate_up), m, inner),
+                 tolerance(ctx, 1e-6), "gradient");
     // In place over gate_up.
     Floats in_place = gate_up;
-    ops::swiglu_backward(ctx, view(in_place, {m, 2 * inner}), view(dy, {m, inner}),
-                         view(in_place, {m, 2 * inner}));
+    {
+      const Mirror same = on(ctx, in_place, {m, 2 * inner});
+      ops::swiglu_backward(ctx, same, on(ctx, dy, {m, inner}), same);
+    }
     expect_same_bits(in_place, d, "in place");
     if (HasFatalFailure()) return;
   }
 }
 
-TEST(Swiglu, LargeGatesStayFinite) {
-  const ops::Context ctx = cpu_context();
+TEST_P(Swiglu, LargeGatesStayFinite) {
+  const ops::Context ctx = context();
   Floats gate_up = {-200.0F, -90.0F, 90.0F, 200.0F, 1.0F, 1.0F, 1.0F, 1.0F};
   const Floats y = forward(ctx, gate_up, 1, 4);
-  expect_close(y, {0, 0, 90, 200}, 1e-7, "y");
+  expect_close(y, {0, 0, 90, 200}, tolerance(ctx, 1e-7), "y");
   Floats dy(4, 1.0F);
-  expect_close(backward(ctx, dy, gate_up, 1, 4), {0, 0, 1, 1, 0, 0, 90, 200}, 1e-7, "gradient");
+  expect_close(backward(ctx, dy, gate_up, 1, 4), {0, 0, 1, 1, 0, 0, 90, 200}, tolerance(ctx, 1e-7),
+               "gradient");
 }
 
-TEST(Swiglu, ReferenceBackwardAgreesWithFiniteDifferences) {
+TEST(SwigluReference, BackwardAgreesWithFiniteDifferences) {
   Random random;
   const Doubles x = to_double(random.normal(4 * 10));
   const Doubles dy = to_double(random.normal(4 * 5));
@@ -58,19 +66,30 @@ TEST(Swiglu, ReferenceBackwardAgreesWithFiniteDifferences) {
                   x, ops::reference::swiglu_backward(dy, x, 4, 5), random, "gate_up");
 }
 
-TEST(Swiglu, SameBitsWithAllSetsAndThreads) {
-  Random random;
+// On the CPU with all instruction sets and threads, on a GPU from run to run.
+TEST_P(Swiglu, SameBits) {
+  const ops::Context device = context();
+  Random random(device);
   const std::int64_t m = 61;
   const std::int64_t inner = 301;
   Floats gate_up = random.normal(m * 2 * inner, 10.0F);
   Floats dy = random.normal(m * inner);
-  same_bits_everywhere(
+  same_bits_again(
+      device,
       [&](const ops::Context& ctx) {
         Floats all = forward(ctx, gate_up, m, inner);
         append(all, backward(ctx, dy, gate_up, m, inner));
         return all;
       },
       "swiglu");
+}
+
+TEST_P(Swiglu, NoRows) {
+  const ops::Context ctx = context();
+  Floats y(3), gate_up(6);
+  ops::swiglu_forward(ctx, on(ctx, y, {0, 3}), on(ctx, gate_up, {0, 6}));
+  const Mirror same = on(ctx, gate_up, {0, 6});
+  ops::swiglu_backward(ctx, same, on(ctx, y, {0, 3}), same);
 }
 
 }  // namespace
