@@ -28,17 +28,18 @@ std::vector<std::string> environment_ids() {
 }
 
 std::unique_ptr<Environment> make_environment(const std::string& id, const std::string& name,
-                                              const std::string& args_json) {
+                                              const std::string& args_json, const Places& places) {
   for (const Entry& entry : kBuiltin) {
     if (id != entry.id) continue;
     const std::string shown = name.empty() ? id : name;
-    Arguments arguments(args_json, shown);
+    Arguments arguments(args_json, shown, places);
     std::unique_ptr<Environment> made = entry.make(shown, arguments);
     return made;
   }
-  throw bad_input(fmt::format("there is no environment '{}'", id),
-                  fmt::format("built in are {}", fmt::join(environment_ids(), ", ")),
-                  "set env.id to one of them");
+  const auto place = places.find("id");
+  throw bad_input(
+      fmt::format("{}there is no environment '{}'", place == places.end() ? "" : place->second + ": ", id),
+      fmt::format("built in are {}", fmt::join(environment_ids(), ", ")), "set env.id to one of them");
 }
 
 }  // namespace rlcpp::env
