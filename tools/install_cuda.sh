@@ -67,7 +67,7 @@ if [ -z "$toolkit" ]; then
 fi
 
 have_cudnn=no
-for folder in "$toolkit/include" .deps/cudnn/include /usr/include /usr/include/x86_64-linux-gnu; do
+for folder in "$toolkit/include" /usr/local/cuda/include .deps/cudnn/include /usr/include /usr/include/x86_64-linux-gnu; do
   if [ -e "$folder/cudnn.h" ]; then have_cudnn=yes; fi
 done
 if [ "$have_cudnn" = no ]; then
