@@ -96,7 +96,7 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
     }
     if (removed > 0) log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
   }
-  for (const char* entry : {"", "/checkpoints", "/weights"}) {
+  for (const char* entry : {"", "/checkpoints", "/weights", "/configs", "/rollouts", "/nonfinite"}) {
     if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
   }
   for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);
