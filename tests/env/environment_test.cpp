@@ -269,6 +269,8 @@ TEST(Arguments, ErrorsBeginWithThePlaceOfTheConfiguration) {
   EXPECT_TRUE(refused("arithmetic", {{"min", "x"}}).starts_with("error: command line: args.min of"));
   EXPECT_TRUE(refused("arithmetic", {{"max", "x"}}).starts_with("error: a.toml:3: args.max of"));
   EXPECT_TRUE(refused("arithmetic", {{"mox", 1}}).starts_with("error: a.toml:3: environment 'sums' has no"));
+  EXPECT_TRUE(refused("reverse-text", {{"data", "/nowhere.jsonl"}})
+                  .starts_with("error: cannot read /nowhere.jsonl (args of environment 'sums', a.toml:3)\n"));
   EXPECT_TRUE(refused("algebra", {}).starts_with("error: a.toml:2: there is no environment 'algebra'"));
 }
 
