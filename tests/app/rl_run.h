@@ -29,7 +29,7 @@ class RlWorld : public World {
                          std::string(text.rbegin(), text.rend()));
       sft += "\n";
     }
-    for (int i = 0; i < 40; ++i) (i < 28 ? prompts : more) += "{\"prompt\": \"" + phrase() + "\"}\n";
+    for (int i = 0; i < 200; ++i) (i < 150 ? prompts : more) += "{\"prompt\": \"" + phrase() + "\"}\n";
     file("sft/train.jsonl", sft);
     file("prompts.jsonl", prompts);
     file("more.jsonl", more);

@@ -247,7 +247,7 @@ TEST_F(Rl, DryRunShowsPromptsAndTouchesNothing) {
   const auto o = world_->run(world_->rl("dry", {"--dry-run"}));
   EXPECT_EQ(o.code, 0) << o.err;
   expect_has(o.out, {"prompt 1", "prompt 3", "answer", "1.000 for a perfect"});
-  expect_has(o.err, {"planned", "kv cache", "reverse-text (28 tasks)"});
+  expect_has(o.err, {"planned", "kv cache", "reverse-text (150 tasks)"});
   EXPECT_FALSE(fs::exists(*world_ / "dry"));
   EXPECT_EQ(world_->run(world_->rl("dry", {"--max-steps", "1"})).code, 0);
   EXPECT_EQ(world_->run(world_->rl("dry", {"--dry-run"})).code, 2);  // used now
