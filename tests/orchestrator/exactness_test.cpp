@@ -17,7 +17,9 @@
 #include "client/engine_client.h"
 #include "model/config.h"
 #include "orchestrator/batch.h"
+#include "orchestrator/evaluation.h"
 #include "orchestrator/orchestrator.h"
+#include "orchestrator/stub_policy.h"
 #include "support.h"
 #include "train/trainer.h"
 
@@ -351,6 +353,55 @@ TEST_P(Exactness, OneBitIsNoticed) {
   const auto sentence = describe_mismatch(batch, result.first_mismatch);
   ASSERT_TRUE(sentence.has_value());
   EXPECT_NE(sentence->find(fmt::format("trained with {:.9g}", right)), std::string::npos) << *sentence;
+}
+
+// What a policy answers after an evaluation is what it answers without one, and it costs the same: otherwise
+// the order in which groups finish, and with oversampling the choice of groups, would depend on it.
+TEST_P(Exactness, AnEvaluationLeavesNothingInTheEngine) {
+  SCOPED_TRACE(fmt::format("seed {}", rng_.seed()));
+  const std::int32_t vocabulary = static_cast<std::int32_t>(policy_.config.vocab_size);
+  TextCodec codec = testing::byte_codec();
+  const auto bytes = codec.prompt_ids;
+  codec.prompt_ids = [bytes, vocabulary](const std::vector<env::Message>& messages) {
+    std::vector<std::int32_t> ids = bytes(messages);
+    for (std::int32_t& id : ids) id %= vocabulary;
+    return ids;
+  };
+  const Environments environments({testing::adding("add", 4)}, codec);
+  Sampling evaluated(policy_,
+                     {.max_sequences = 8, .max_batch_tokens = 16, .page_size = 1, .max_model_len = 24}, 1,
+                     Order::kInOrder);
+  Sampling fresh(policy_, evaluated.config, 1, Order::kInOrder);
+  EvaluationOptions options;
+  options.num_examples = -1;
+  options.seq_len = 24;
+  options.groups_in_flight = 4;
+  options.sampling.temperature = 0.7;
+  const EvaluationResult result = evaluate(*evaluated.client, environments, 0, options, {});
+  EXPECT_EQ(result.groups.size(), 4U);
+  const std::int64_t cached = evaluated.engine->stats().cached_tokens;
+  const std::int64_t computed = evaluated.engine->stats().prefill_tokens;
+
+  std::vector<GroupRequest> requests;
+  for (const Group& group : result.groups) {
+    GroupRequest request;
+    request.id = group.id;
+    request.prompt = group.prompt_ids;
+    request.max_tokens = 5;
+    request.seeds = {rng_.next_u64()};
+    requests.push_back(request);
+  }
+  const Answers got = answers(evaluated, requests, rng_), expected = answers(fresh, requests, rng_);
+  for (const auto& [key, sequence] : expected) {
+    EXPECT_EQ(got.at(key).ids, sequence.ids);
+    EXPECT_EQ(bits(got.at(key).logprobs), bits(sequence.logprobs));
+  }
+  EXPECT_EQ(evaluated.engine->stats().cached_tokens - cached, fresh.engine->stats().cached_tokens);
+  EXPECT_EQ(evaluated.engine->stats().prefill_tokens - computed, fresh.engine->stats().prefill_tokens);
+  // Pages that are left would show: within one policy they serve again.
+  const std::int64_t before = fresh.engine->stats().cached_tokens;
+  answers(fresh, requests, rng_);
+  EXPECT_GT(fresh.engine->stats().cached_tokens, 2 * before);
 }
 
 std::string kind_name(const ::testing::TestParamInfo<Kind>& kind) {
