@@ -36,6 +36,7 @@ Error with_place(const Error& error, const std::string& name, const Places& plac
 
 std::vector<std::string> environment_ids() {
   std::vector<std::string> ids;
+  ids.reserve(kBuiltin.size());
   for (const Entry& entry : kBuiltin) ids.emplace_back(entry.id);
   return ids;
 }
