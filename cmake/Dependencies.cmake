@@ -28,6 +28,27 @@ if(RLCPP_CUDA)
   set(CMAKE_CUDA20_STANDARD_COMPILE_OPTION "-std=c++20")
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   find_package(CUDAToolkit REQUIRED)
+
+  # cuBLASLt and cuDNN: headers only. The libraries are loaded when they are first used, so that one binary starts on a
+  # machine that has neither. cudnn-frontend is told to find cuDNN and the CUDA runtime in the same way.
+  function(rlcpp_cuda_header target header)
+    string(TOUPPER ${target}_INCLUDE variable)
+    find_path(${variable} ${header}
+              HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CMAKE_SOURCE_DIR}/.deps/cuda/include
+                    ${CMAKE_SOURCE_DIR}/.deps/cudnn/include ${CMAKE_SOURCE_DIR}/.deps/cudnn-frontend/include)
+    if(NOT ${variable})
+      message(FATAL_ERROR "${header} is missing: run tools/install_cuda.sh, which fetches what the CUDA build needs")
+    endif()
+    add_library(${target} INTERFACE)
+    target_include_directories(${target} SYSTEM INTERFACE ${${variable}})
+    target_link_libraries(${target} INTERFACE ${CMAKE_DL_LIBS})
+  endfunction()
+  rlcpp_cuda_header(rlcpp_cublaslt cublasLt.h)
+  rlcpp_cuda_header(rlcpp_cudnn cudnn.h)
+  rlcpp_cuda_header(rlcpp_cudnn_frontend cudnn_frontend.h)
+  target_compile_definitions(rlcpp_cudnn_frontend INTERFACE NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
+                                                            CUDNN_FRONTEND_SKIP_JSON_LIB)
+  target_link_libraries(rlcpp_cudnn_frontend INTERFACE rlcpp_cudnn)
 endif()
 
 # Options that every target of ours is compiled with.

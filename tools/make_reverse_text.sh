@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the reverse-text data sets from the definitions of WordNet 3.0 (Debian package wordnet-base; Copyright 2006 by
 # Princeton University, free to use, copy, modify and distribute with that notice, which LICENSE-WordNet beside the data
-# carries). Phrases are runs of one to three words with 3 to 8 letters in all, each once, in an order that depends on
+# carries). Phrases are runs of one to three words, 3 to 8 characters in all, each once, in an order that depends on
 # nothing but the text, and takes every length in turn: most runs are long, and a learner needs short ones too.
 #   tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]
 # writes sft.jsonl and val.jsonl (prompt and completion) and rl.jsonl and eval.jsonl (prompt): no phrase is in two of
@@ -31,9 +31,7 @@ sed -n 's/^[0-9].* | \([^;"]*\).*/\1/p' "$source" | awk '
     # A hash of the phrase is its place in the order: no random generator that differs between awks.
     h = 7
     for (i = 1; i <= length(phrase); ++i) h = (h * 131 + index("abcdefghijklmnopqrstuvwxyz ", substr(phrase, i, 1))) % 8388593
-    letters_only = phrase
-    gsub(/ /, "", letters_only)
-    printf "%d\t%07d\t%s\n", length(letters_only), (h * 7919) % 8388593, phrase
+    printf "%d\t%07d\t%s\n", length(phrase), (h * 7919) % 8388593, phrase
   }
   {
     line = tolower($0)
@@ -41,12 +39,11 @@ sed -n 's/^[0-9].* | \([^;"]*\).*/\1/p' "$source" | awk '
     gsub(/[^a-z ]/, " , ", line)   # punctuation ends a run
     n = split(line, word, " ")
     for (i = 1; i <= n; ++i) {
-      phrase = ""; letters = 0
+      phrase = ""
       for (j = i; j <= n && j < i + 3 && word[j] != ","; ++j) {
-        letters += length(word[j])
-        if (letters > 8) break
         phrase = phrase (j > i ? " " : "") word[j]
-        if (letters >= 3) emit(phrase)
+        if (length(phrase) > 8) break
+        if (length(phrase) >= 3) emit(phrase)
       }
     }
   }' | sort | awk -F'\t' '{printf "%06d\t%d\t%s\n", ++place[$1], $1, $3}' | sort >"$phrases"

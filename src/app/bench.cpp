@@ -18,8 +18,7 @@ namespace {
 int run_rows(const Invocation& invocation) {
   Logger log(invocation.log);
   bench::Matrix matrix;
-  const config::Loaded loaded = config::load(config::describer(matrix), invocation.arguments);
-  for (const std::string& note : loaded.notes) log.info(note);
+  config::load(config::describer(matrix), invocation.arguments);
   const std::vector<bench::PlannedRow> rows = bench::plan_rows(matrix);
   if (rows.empty()) {
     throw bad_input("no row of the matrix is to be run",

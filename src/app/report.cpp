@@ -57,8 +57,7 @@ int check(const std::vector<bench::Result>& results, const bench::Baselines& bas
 int run_report(const Invocation& invocation) {
   Logger log(invocation.log);
   ReportConfig config;
-  const config::Loaded loaded = config::load(config::describer(config), invocation.arguments);
-  for (const std::string& note : loaded.notes) log.info(note);
+  config::load(config::describer(config), invocation.arguments);
 
   const std::vector<bench::Result> results = bench::read_directory(config.results);
   if (results.empty()) {

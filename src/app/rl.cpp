@@ -8,7 +8,7 @@ namespace rlcpp::app {
 Command rl_command() {
   Command command;
   command.name = "rl";
-  command.summary = "train a model on rewards of its own answers (reinforcement learning)";
+  command.summary = "Train a model on rewards of its own answers (reinforcement learning).";
   command.usage = "rlcpp rl @ FILE.toml [--key value ...]";
   command.examples = {"rlcpp rl @ configs/rl/reverse-text.toml --model.name outputs/sft/weights/step_40",
                       "rlcpp rl @ configs/rl/reverse-text.toml --dry-run"};

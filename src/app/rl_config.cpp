@@ -4,7 +4,6 @@
 
 #include <algorithm>
 
-#include "app/run_console.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "train/schedule.h"
@@ -123,6 +122,15 @@ void copy_shortcut(const std::optional<T>& shortcut, const char* name, U& target
   target = *shortcut;
 }
 
+template <class Env>
+void place_environments(std::vector<Env>& envs, const std::string& list, const config::Origins& origins) {
+  for (std::size_t i = 0; i < envs.size(); ++i) {
+    const std::string prefix = fmt::format("{}.{}.", list, i);
+    for (auto at = origins.lower_bound(prefix); at != origins.end() && at->first.starts_with(prefix); ++at)
+      envs[i].places[at->first.substr(prefix.size())] = at->second;
+  }
+}
+
 }  // namespace
 
 void RlConfig::apply_shortcuts(const config::Origins& origins) {
@@ -133,6 +141,11 @@ void RlConfig::apply_shortcuts(const config::Origins& origins) {
                 "inference.model.max_model_len", origins);
   copy_shortcut(max_async_level, "max_async_level", orchestrator.max_async_level,
                 "orchestrator.max_async_level", origins);
+  place_environments(orchestrator.env, "orchestrator.env", origins);
+  if (orchestrator.val.has_value())
+    place_environments(orchestrator.val->env, "orchestrator.val.env", origins);
+  if (orchestrator.eval.has_value())
+    place_environments(orchestrator.eval->env, "orchestrator.eval.env", origins);
 }
 
 std::int64_t RlConfig::row_tokens() const {
@@ -161,10 +174,7 @@ void RlConfig::validate() const {
     throw bad_input("trainer.loss.teacher_tau needs a teacher", "a teacher does not exist yet",
                     "set it to 0");
   }
-  if (run.clean && ckpt.has_value() && ckpt->resume_step.has_value()) {
-    throw bad_input("clean and ckpt.resume_step contradict each other",
-                    "one removes what the other continues from", "remove one of them");
-  }
+  require_clean_or_resume(run, ckpt);
 }
 
 orchestrator::OrchestratorSection RlConfig::seeded_orchestrator() const {
@@ -175,7 +185,7 @@ orchestrator::OrchestratorSection RlConfig::seeded_orchestrator() const {
   return out;
 }
 
-std::string RlConfig::hash() const {
+std::string RlConfig::decisive_json() const {
   RlConfig same = *this;
   same.ckpt = CkptSection{};
   same.log = LogSection{};
@@ -184,14 +194,12 @@ std::string RlConfig::hash() const {
   same.orchestrator.eval.reset();
   same.orchestrator.save_rollouts.reset();
   same.inference = InferenceSection{};
-  const RunSection defaults;
-  same.run = defaults;
-  same.run.seed = run.seed;
-  const train::SchedulerConfig& scheduler = trainer.scheduler;
-  // The schedules that decay depend on the length of the run; the constant one does not.
-  const bool decays = scheduler.type == "cosine" || (scheduler.type == "linear" && scheduler.decay_steps > 0);
-  if (!decays) same.max_steps.reset();
-  return config_hash(config::describer(same));
+  same.run = decisive(run);
+  if (!depends_on_length(trainer.scheduler)) same.max_steps.reset();
+  // The shortcuts repeat what the sections say.
+  same.model = ModelShortcut{};
+  same.seq_len = same.max_model_len = same.max_async_level = std::nullopt;
+  return config::to_json(config::describer(same));
 }
 
 }  // namespace rlcpp::app

@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "app/run_config.h"
+#include "app/run_training.h"
 #include "base/config/load.h"
 #include "orchestrator/config.h"
 #include "rollout/engine.h"
@@ -53,7 +53,7 @@ struct RlConfig {
 
   void describe(config::Schema& s);
   // Copies the shortcuts into the sections. Throws bad_input if `origins` shows that a section says something
-  // else.
+  // else. Tells the environments where they are configured.
   void apply_shortcuts(const config::Origins& origins);
   void validate() const;  // cross-checks, after apply_shortcuts(); throws bad_input
 
@@ -61,9 +61,8 @@ struct RlConfig {
   std::int64_t max_model_len_of() const;  // of the engine
   // The orchestrator's section with the run's seed mixed into its own.
   orchestrator::OrchestratorSection seeded_orchestrator() const;
-  // Of everything that decides the result: not of where it is written, how long it runs, or how it is
-  // watched.
-  std::string hash() const;
+  // What decides the result, as JSON: not where it is written, how long it runs, or how it is watched.
+  std::string decisive_json() const;
 };
 
 }  // namespace rlcpp::app

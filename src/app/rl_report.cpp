@@ -2,13 +2,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <csignal>
 #include <fstream>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/run_curves.h"
+#include "app/run_start.h"
 
 namespace rlcpp::app {
 namespace {
@@ -45,17 +45,11 @@ std::vector<std::string> next_commands(const RlReport& report) {
   if (!report.saves) return {};
   std::vector<std::string> words = report.command_line;
   if (words.empty()) words = {"rlcpp", "rl"};
-  const std::vector<std::string> always = {"--ckpt.resume-step", "--clean", "--no-clean"};
-  if (report.signal != 0) return {command_without(words, always) + " --ckpt.resume-step -1"};
+  if (report.signal != 0) return {continue_command(words, !report.checkpoint.empty())};
   std::vector<std::string> next = {fmt::format("{} curves --runs {} --out {}", shell_quote(words.front()),
                                                shell_quote(report.run_dir),
                                                shell_quote(report.run_dir + "/curves.svg"))};
-  if (report.max_steps > 0) {
-    std::vector<std::string> drop = always;
-    drop.push_back("--max-steps");
-    next.push_back(command_without(words, drop) +
-                   fmt::format(" --ckpt.resume-step -1 --max-steps {}", 2 * report.max_steps));
-  }
+  if (report.max_steps > 0) next.push_back(longer_command(words, report.max_steps));
   return next;
 }
 
@@ -82,10 +76,9 @@ RlRecord read_record(const std::string& run_dir) {
 
 RunResult final_result(const RlRecord& record, const RlReport& report) {
   RunResult result;
-  result.title = report.signal == 0
-                     ? "RL finished"
-                     : fmt::format("RL stopped by {} after step {}",
-                                   report.signal == SIGINT ? "SIGINT" : "SIGTERM", report.steps);
+  result.title = report.signal == 0 ? "RL finished"
+                                    : fmt::format("RL stopped by {} after step {}",
+                                                  signal_name(report.signal), report.steps);
   auto& rows = result.rows;
   rows.push_back({"steps", fmt::format("{}{}", report.steps,
                                        report.steps_here == report.steps
@@ -169,7 +162,7 @@ std::string data_text(const orchestrator::Orchestrator& orchestrator, const RlCo
                   sizes(orchestrator.environments()), section.batch_size, section.rollouts_per_example,
                   section.seq_len, config.row_tokens());
   if (section.val.has_value()) {
-    out += fmt::format("; validation on {} of {} every {} steps", section.val->num_examples,
+    out += fmt::format("; validation on {} of {} every {} steps", orchestrator.validation_examples(),
                        sizes(*orchestrator.validation_environments()), section.val->interval);
   }
   if (section.eval.has_value()) out += fmt::format("; evaluation every {} steps", section.eval->interval);

@@ -1,18 +1,18 @@
 #include "app/rl_run.h"
 
 #include <algorithm>
-#include <csignal>
 #include <memory>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "app/rl_clock.h"
 #include "app/rl_report.h"
 #include "app/rl_text.h"
 #include "app/run_checkpoints.h"
+#include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_start.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -41,7 +41,7 @@ class RlRun {
   void prepare();
   void plan_memory();
   rollout::EngineConfig engine_config(std::size_t limit) const;
-  void open_directory(const config::Loaded& loaded);
+  void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
   void one_step();
@@ -72,7 +72,7 @@ class RlRun {
   std::shared_ptr<train::Trainer::Regions> trainer_regions_;
   std::shared_ptr<rollout::Engine::Regions> engine_regions_;
 
-  std::unique_ptr<RunDirectory> directory_;  // null only in a dry run that would continue or clean
+  std::unique_ptr<RunDirectory> directory_;  // null in a dry run
   std::unique_ptr<Checkpoints> checkpoints_;
   std::unique_ptr<Arena> arena_;
   ModelMemory memory_;
@@ -140,14 +140,10 @@ rollout::EngineConfig RlRun::engine_config(std::size_t limit) const {
 }
 
 void RlRun::plan_memory() {
-  options_.optim = config_.trainer.optim;
-  options_.scheduler = config_.trainer.scheduler;
-  options_.loss = config_.trainer.loss;
-  options_.max_steps = max_steps_;
-  options_.max_tokens = config_.row_tokens();
-  options_.head_chunk = config_.trainer.model.head_chunk;
-  options_.recompute = config_.trainer.model.recompute();
-  options_.max_nonfinite_steps = config_.run.max_nonfinite_steps;
+  const RlTrainerSection& trainer = config_.trainer;
+  options_ = trainer_options(trainer.model, trainer.optim, trainer.scheduler, config_.run, config_.max_steps,
+                             config_.row_tokens());
+  options_.loss = trainer.loss;
   const std::size_t limit = config_.run.memory_limit_bytes();
   model_regions_ = plan_model(ctx_, model_.config, plan_, config_.max_model_len_of());
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
@@ -164,21 +160,11 @@ void RlRun::plan_memory() {
   plan_.require_fits(limit, cheaper);
 }
 
-void RlRun::open_directory(const config::Loaded& loaded) {
-  const bool resuming = config_.ckpt.has_value() && config_.ckpt->resume_step.has_value();
-  if (invocation_.dry_run && RunDirectory::used(config_.run.output_dir) && (resuming || config_.run.clean)) {
-    // Nothing of the earlier run is touched: only what would be continued is looked up.
-    if (resuming)
-      train::resolve_resume_step(config_.run.output_dir + "/checkpoints", *config_.ckpt->resume_step,
-                                 nullptr);
-    return;
-  }
-  const OpenRun how = config_.run.clean ? OpenRun::kClean : resuming ? OpenRun::kResume : OpenRun::kFresh;
-  directory_ = std::make_unique<RunDirectory>(config_.run.output_dir, how, log_);
-  if (config_.log.file && !invocation_.dry_run) log_.open_file(*directory_ / "logs/rl.log");
-  directory_->write("configs/resolved.toml", config::to_toml(config::describer(config_), &loaded.origins));
+void RlRun::open_directory(const RunStart& start) {
+  directory_ = open_run(start, log_);
+  if (directory_ == nullptr) return;
   options_.dump_dir = directory_->nonfinite();
-  checkpoints_ = std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.hash(),
+  checkpoints_ = std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.decisive_json(),
                                                text_.tokenizer->directory(), log_);
 }
 
@@ -196,15 +182,10 @@ void RlRun::start_or_resume() {
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
   if (resume.has_value()) {
-    const train::Restored restored = checkpoints_->resume(*resume, *trainer_);
+    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "orchestrator", "rl");
     progress_ = restored.progress;
-    const auto extra = nlohmann::json::parse(restored.extra, nullptr, false);
-    if (!extra.is_object() || !extra.contains("orchestrator")) {
-      throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp rl`", *resume,
-                                  directory_->checkpoints()),
-                      "it holds no state of the orchestrator", "choose the output_dir of an RL run");
-    }
-    for (const std::string& note : orchestrator_->restore(extra["orchestrator"])) log_.warn(note);
+    const auto state = nlohmann::json::parse(restored.extra);
+    for (const std::string& note : orchestrator_->restore(state)) log_.warn(note);
   }
   client_->set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
@@ -378,15 +359,15 @@ void RlRun::train() {
     one_step();
     if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
   }
-  save();
+  // A signal before the first step leaves nothing to save.
+  if (progress_.step > 0) save();
 }
 
 RlOutcome RlRun::finish() {
   RlOutcome out;
   out.steps = progress_.step;
   out.seconds = monotonic_seconds() - begin_;
-  if (signal_ == SIGINT) out.exit = ExitCode::kInterrupted;
-  if (signal_ == SIGTERM) out.exit = ExitCode::kTerminated;
+  out.exit = exit_of(signal_);
   out.first_reward = first_reward_;
   out.last_reward = reward_.value_or(0);
   out.val_reward = val_reward_;
@@ -417,23 +398,20 @@ RlOutcome RlRun::finish() {
 
 RlOutcome RlRun::run(const config::Loaded& loaded) {
   prepare();
-  open_directory(loaded);
-  Banner banner;
-  banner.command = "rl";
-  banner.device = device_text(device_, ctx_);
-  banner.model = model_.text;
-  banner.data = data_text(*orchestrator_, config_);
-  banner.overrides = overrides(config::describer(config_), loaded.origins);
-  banner.plan = plan_.table(config_.run.memory_limit_bytes());
-  banner.run_dir = directory_ != nullptr ? directory_->path() : "";
-  print_banner(banner, log_);
-  for (const std::string& note : loaded.notes) log_.info(note);
+  const RunStart start{"rl",       config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
+                       config_.log};
+  open_directory(start);
+  const orchestrator::Environments& environments = orchestrator_->environments();
+  const RunFacts facts{device_text(device_, ctx_),
+                       model_.text,
+                       data_text(*orchestrator_, config_),
+                       plan_,
+                       "prompts",
+                       [&] { return prompt_listing(environments, text_, 3); },
+                       [&] { return prompt_json(environments, text_, 3); }};
+  for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
+  if (!announce(start, facts, log_)) return {};
   log_.info("training and sampling take turns: every rollout is from the newest policy");
-  if (invocation_.dry_run) {
-    print_result(prompt_listing(orchestrator_->environments(), text_, 3));
-    log_.success("dry run: everything fits; leave out --dry-run to start");
-    return {};
-  }
   if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
   start_or_resume();
   begin_ = monotonic_seconds();
@@ -446,17 +424,8 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
 RlOutcome run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation,
                  const RlHooks& hooks) {
   config.apply_shortcuts(loaded.origins);
-  Logger log(merged_log(invocation.log, config.log));
-  config.run.arm_fail_points();
-  install_signal_handlers();
-  RlRun run(config, invocation, hooks, log);
-  if (!invocation.dry_run) return run.run(loaded);
-  try {
-    return run.run(loaded);
-  } catch (const Error& e) {
-    // A dry run answers with 0 or 2, whatever the reason.
-    throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
-  }
+  return with_run(config.run, config.log, invocation,
+                  [&](Logger& log) { return RlRun(config, invocation, hooks, log).run(loaded); });
 }
 
 }  // namespace rlcpp::app

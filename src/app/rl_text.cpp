@@ -45,28 +45,57 @@ RlText open_rl_text(const RlConfig& config, const RunModel& model) {
   return out;
 }
 
-std::string prompt_listing(const orchestrator::Environments& environments, const RlText& text, int count) {
-  std::string out = "prompts as the policy gets them\n";
-  int shown = 0;
-  for (std::int64_t index = 0; shown < count; ++index) {
+std::vector<PromptSample> first_prompts(const orchestrator::Environments& environments, int count) {
+  std::vector<PromptSample> out;
+  for (std::int64_t index = 0; static_cast<int>(out.size()) < count; ++index) {
     bool any = false;
-    for (std::int64_t env = 0; env < environments.count() && shown < count; ++env) {
-      if (index >= environments.at(env).size()) continue;
+    for (std::int64_t env = 0; env < environments.count(); ++env) {
+      if (index >= environments.at(env).size() || static_cast<int>(out.size()) == count) continue;
       any = true;
-      ++shown;
-      const orchestrator::Group group = environments.open({env, index});
+      PromptSample sample{environments.name(env), environments.open({env, index}), 0, 0};
       const env::Environment& environment = environments.at(env);
-      const double perfect = environment.score(group.task, environment.perfect_completion(group.task)).reward;
-      const double empty = environment.score(group.task, "").reward;
-      out += fmt::format(
-          "\nprompt {}  {} example {}  {} tokens\n  {}\n  answer {}\n  reward {:.3f} for a perfect "
-          "completion, {:.3f} for an empty one\n",
-          shown, environments.name(env), group.task.example_id, group.prompt_length(),
-          printable(text.tokenizer->decode(group.prompt_ids)), printable(group.task.answer), perfect, empty);
+      const env::Task& task = sample.group.task;
+      sample.perfect_reward = environment.score(task, environment.perfect_completion(task)).reward;
+      sample.empty_reward = environment.score(task, "").reward;
+      out.push_back(std::move(sample));
     }
     if (!any) break;
   }
   return out;
+}
+
+std::string prompt_listing(const orchestrator::Environments& environments, const RlText& text, int count) {
+  std::string out = "prompts as the policy gets them\n";
+  int shown = 0;
+  for (const PromptSample& sample : first_prompts(environments, count)) {
+    const orchestrator::Group& group = sample.group;
+    out += fmt::format(
+        "\nprompt {}  {} example {}  {} tokens\n  {}\n  answer {}\n  reward {:.3f} for a perfect "
+        "completion, {:.3f} for an empty one\n",
+        ++shown, sample.environment, group.task.example_id, group.prompt_length(),
+        printable(text.tokenizer->decode(group.prompt_ids)), printable(group.task.answer),
+        sample.perfect_reward, sample.empty_reward);
+  }
+  return out;
+}
+
+nlohmann::ordered_json prompt_json(const orchestrator::Environments& environments, const RlText& text,
+                                   int count) {
+  auto list = nlohmann::ordered_json::array();
+  for (const PromptSample& sample : first_prompts(environments, count)) {
+    nlohmann::ordered_json entry;
+    entry["environment"] = sample.environment;
+    entry["example"] = sample.group.task.example_id;
+    entry["ids"] = sample.group.prompt_ids;
+    // Of a prompt nothing is trained: the loss sees completions.
+    entry["mask"] = std::vector<int>(sample.group.prompt_ids.size(), 0);
+    entry["text"] = text.tokenizer->decode(sample.group.prompt_ids);
+    entry["answer"] = sample.group.task.answer;
+    entry["reward_of_perfect"] = sample.perfect_reward;
+    entry["reward_of_empty"] = sample.empty_reward;
+    list.push_back(std::move(entry));
+  }
+  return list;
 }
 
 }  // namespace rlcpp::app

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "app/rl_config.h"
 #include "app/run_model.h"
 #include "orchestrator/environments.h"
@@ -23,8 +25,17 @@ struct RlText {
 // Throws bad_input if there is no tokenizer, it does not fit the model, or there is no chat template.
 RlText open_rl_text(const RlConfig& config, const RunModel& model);
 
-// The first `count` prompts as the policy gets them, with the rewards of a perfect and of an empty
-// completion.
+// A prompt as the policy gets it, with the rewards of a perfect and of an empty completion.
+struct PromptSample {
+  std::string environment;
+  orchestrator::Group group;  // without rollouts
+  double perfect_reward = 0, empty_reward = 0;
+};
+// The first prompts of the environments in turn; fewer if there are no more.
+std::vector<PromptSample> first_prompts(const orchestrator::Environments& environments, int count);
+// The same as text, and as a JSON list.
 std::string prompt_listing(const orchestrator::Environments& environments, const RlText& text, int count);
+nlohmann::ordered_json prompt_json(const orchestrator::Environments& environments, const RlText& text,
+                                   int count);
 
 }  // namespace rlcpp::app

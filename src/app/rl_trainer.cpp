@@ -1,15 +1,15 @@
 #include "app/rl_trainer.h"
 
 #include <algorithm>
-#include <csignal>
 #include <memory>
 
 #include <fmt/format.h>
 
-#include "app/rl_clock.h"
 #include "app/run_bench.h"
+#include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_start.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/signals.h"
@@ -35,18 +35,9 @@ void TrainerDataSection::describe(config::Schema& s) {
 }
 
 void TrainerConfig::describe(config::Schema& s) {
-  s.section("model", model, "The model and how it is computed.");
+  describe_training(s, "Benchmark: fake rollouts of full length, no files, a table at the end.");
   s.section("data", data, "What is trained on.");
-  s.section("optim", optim, "The optimizer.");
-  s.section("scheduler", scheduler, "The learning-rate schedule.");
   s.section("loss", loss, "The loss of the policy.");
-  s.section("log", log, "The log.");
-  s.section("bench", bench, "Benchmark: fake rollouts of full length, no files, a table at the end.");
-  s.field("max_steps", max_steps, "Steps of the run; None: until stopped by a signal. --bench: 4.")
-      .at_least(1)
-      .in("steps");
-  run.describe(s);
-  refuse_reference_keys(s);
   s.refused("ckpt", "fake rollouts give nothing worth saving: remove ckpt, or use `rlcpp rl`");
   s.refused("tokenizer", "fake rollouts have no text: remove tokenizer");
   s.refused(
@@ -61,7 +52,7 @@ void TrainerConfig::describe(config::Schema& s) {
 void TrainerConfig::apply_bench() {
   if (!bench.has_value()) return;
   if (!data.fake.has_value()) data.fake.emplace();
-  if (!max_steps.has_value()) max_steps = 4;
+  if (!max_steps.has_value()) max_steps = kBenchSteps;
 }
 
 void TrainerConfig::validate() const {
@@ -91,13 +82,11 @@ TrainerConfig trainer_of(RlConfig config, const config::Origins& origins) {
   return out;
 }
 
-TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                           const TrainerHooks& hooks) {
-  config.apply_bench();
+namespace {
+
+TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
+                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
   config.validate();
-  Logger log(merged_log(invocation.log, config.log));
-  config.run.arm_fail_points();
-  install_signal_handlers();
   const std::int64_t max_steps = config.max_steps.value_or(-1);
   const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
   require_positions(model, config.seq_len(), "model.seq_len");
@@ -105,15 +94,9 @@ TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, c
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx = ops::make_context(device.device, pool);
 
-  train::TrainerOptions options;
-  options.optim = config.optim;
-  options.scheduler = config.scheduler;
+  train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
+                                                  config.max_steps, config.seq_len());
   options.loss = config.loss;
-  options.max_steps = max_steps;
-  options.max_tokens = config.seq_len();
-  options.head_chunk = config.model.head_chunk;
-  options.recompute = config.model.recompute();
-  options.max_nonfinite_steps = config.run.max_nonfinite_steps;
   MemoryPlan plan;
   const ModelRegions model_regions = plan_model(ctx, model.config, plan, config.seq_len());
   const auto trainer_regions = train::Trainer::plan(ctx, model.config, options, plan);
@@ -123,29 +106,21 @@ TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, c
   cheaper.push_back("--model.seq-len: shorter rows");
   plan.require_fits(config.run.memory_limit_bytes(), cheaper);
 
-  std::unique_ptr<RunDirectory> directory;
-  if (!config.bench.has_value() && !invocation.dry_run) {
-    directory = std::make_unique<RunDirectory>(config.run.output_dir,
-                                               config.run.clean ? OpenRun::kClean : OpenRun::kFresh, log);
-    if (config.log.file) log.open_file(*directory / "logs/trainer.log");
-    directory->write("configs/resolved.toml", config::to_toml(config::describer(config), &loaded.origins));
-  }
-  Banner banner;
-  banner.command = "trainer";
-  banner.device = device_text(device, ctx);
-  banner.model = model.text;
+  const std::optional<CkptSection> no_ckpt;
+  const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
+                           config.log, !config.bench.has_value()};
+  const std::unique_ptr<RunDirectory> directory = open_run(run_start, log);
   const FakeRolloutsSection& fake = *config.data.fake;
-  banner.data = fmt::format("fake rollouts, {} rows of {} tokens a step{}", fake.batch_size, config.seq_len(),
-                            fake.generate_samples ? ", several documents a row" : "");
-  banner.overrides = overrides(config::describer(config), loaded.origins);
-  banner.plan = plan.table(config.run.memory_limit_bytes());
-  banner.run_dir = directory != nullptr ? directory->path() : "";
-  print_banner(banner, log);
-  for (const std::string& note : loaded.notes) log.info(note);
-  if (invocation.dry_run) {
-    log.success("dry run: everything fits; leave out --dry-run to start");
-    return {};
-  }
+  const RunFacts facts{
+      device_text(device, ctx),
+      model.text,
+      fmt::format("fake rollouts, {} rows of {} tokens a step{}", fake.batch_size, config.seq_len(),
+                  fake.generate_samples ? ", several documents a row" : ""),
+      plan,
+      "samples",
+      [] { return std::string("fake rollouts have no text to show\n"); },
+      [] { return nlohmann::ordered_json::array(); }};
+  if (!announce(run_start, facts, log)) return {};
   if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes()});
 
   const Arena arena(plan, device.device);
@@ -220,10 +195,18 @@ TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, c
     if (hooks.on_step) hooks.on_step(step);
   }
   if (metrics != nullptr) metrics->flush();
-  if (stop_signal() == SIGINT) out.exit = ExitCode::kInterrupted;
-  if (stop_signal() == SIGTERM) out.exit = ExitCode::kTerminated;
+  out.exit = exit_of(stop_signal());
   out.seconds = monotonic_seconds() - start;
   return out;
+}
+
+}  // namespace
+
+TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
+                           const TrainerHooks& hooks) {
+  config.apply_bench();
+  return with_run(config.run, config.log, invocation,
+                  [&](Logger& log) { return train_on_fakes(config, loaded, invocation, hooks, log); });
 }
 
 int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation) {
@@ -232,7 +215,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
     const TrainerOutcome outcome = run_trainer(config, loaded, invocation);
     if (invocation.dry_run) return static_cast<int>(outcome.exit);
     RunResult result;
-    result.title = outcome.exit == ExitCode::kDone ? "trainer finished" : "trainer stopped by a signal";
+    result.title = outcome.exit == ExitCode::kDone ? "Trainer finished" : "Trainer stopped by a signal";
     result.rows = {{"steps", fmt::format("{}", outcome.steps)},
                    {"loss", fmt::format("{:.4f} -> {:.4f}", outcome.first_loss, outcome.last_loss)},
                    {"time", monitor::duration(outcome.seconds)},

@@ -9,8 +9,8 @@
 
 #include "app/command.h"
 #include "app/rl_config.h"
-#include "app/run_config.h"
 #include "app/run_model.h"
+#include "app/run_training.h"
 #include "train/trainer.h"
 
 namespace rlcpp::app {
@@ -27,16 +27,9 @@ struct TrainerDataSection {
   void describe(config::Schema& s);
 };
 
-struct TrainerConfig {
-  ModelSection model;
-  train::OptimConfig optim;
-  train::SchedulerConfig scheduler;
+struct TrainerConfig : TrainingConfig {
   train::LossConfig loss;
   TrainerDataSection data;
-  LogSection log;
-  std::optional<BenchSection> bench;
-  std::optional<std::int64_t> max_steps;
-  RunSection run;
 
   void describe(config::Schema& s);
   // With `bench`: fake data, no files, four steps unless max_steps says otherwise.

@@ -6,6 +6,7 @@
 
 #include "app/version.h"
 #include "base/durable.h"
+#include "monitor/console.h"
 #include "ops/context.h"
 
 namespace rlcpp::app {
@@ -70,10 +71,10 @@ void BenchRun::finish(bool json) {
   }
   const bench::Extension& more = *result.extension;
   fmt::print(
-      "{}\ntrue MFU {:.2f}% of {:.2f} TFLOP/s ({}); planned {:.2f} GiB; first step done {:.2f} s after the "
+      "{}\ntrue MFU {:.2f}% of {:.2f} TFLOP/s ({}); planned {}; first step done {:.2f} s after the "
       "start; mode {}\n",
-      recorder_->table(), more.true_mfu.mean, more.peak_tflops, more.peak_source, more.planned_memory_gib,
-      more.first_step_seconds, result.config.numeric_mode);
+      recorder_->table(), more.true_mfu.mean, more.peak_tflops, more.peak_source,
+      monitor::gib(more.planned_memory_gib * 0x1p30), more.first_step_seconds, result.config.numeric_mode);
 }
 
 }  // namespace rlcpp::app

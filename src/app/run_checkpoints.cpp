@@ -3,21 +3,32 @@
 #include <chrono>
 #include <filesystem>
 #include <limits>
+#include <span>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <nlohmann/json.hpp>
 
+#include "app/run_changes.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "model/checkpoint.h"
 #include "monitor/console.h"
 
 namespace rlcpp::app {
+namespace {
+
+// In each checkpoint: what decides the result, so that a resumed run can say what has changed.
+constexpr const char* kConfiguration = "configuration.json";
+
+}  // namespace
 
 Checkpoints::Checkpoints(const RunDirectory& run, const std::optional<CkptSection>& section,
-                         std::string config_hash, std::string tokenizer_dir, Logger& log)
+                         std::string configuration, std::string tokenizer_dir, Logger& log)
     : run_(run),
       section_(section),
-      config_hash_(std::move(config_hash)),
+      configuration_(std::move(configuration)),
+      config_hash_(fmt::format("{:08x}", durable::crc32c(std::as_bytes(std::span(configuration_))))),
       tokenizer_dir_(std::move(tokenizer_dir)),
       log_(log) {}
 
@@ -45,6 +56,7 @@ void Checkpoints::save(train::Trainer& trainer, train::CheckpointContent content
   durable::FileLayer& files = durable::system_files();
   if (last_saved_ != step) {
     content.config_hash = config_hash_;
+    content.files.push_back({kConfiguration, configuration_});
     train::save_checkpoint(files, run_.checkpoints(), run_.run_id(), trainer, content);
     last_saved_ = step;
   }
@@ -67,14 +79,41 @@ std::optional<std::int64_t> Checkpoints::resume_step() {
   return step;
 }
 
-train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer) {
+void Checkpoints::report_changes(const std::string& checkpoint, const std::string& hash) {
+  if (hash == config_hash_) return;
+  const std::string path = checkpoint + "/" + kConfiguration;
+  std::error_code ignored;
+  std::vector<std::string> texts;
+  if (std::filesystem::exists(path, ignored)) {
+    for (const Change& change : changes(durable::read_file(path), configuration_)) {
+      if (change.key == "max_steps") {
+        log_.info(change.text + ": the learning rate now decays over the new length");
+      } else {
+        texts.push_back(change.text);
+      }
+    }
+    if (texts.empty()) return;
+  } else {
+    texts.push_back("it does not say in what");
+  }
+  log_.warn(fmt::format(
+      "the configuration is not the one that {} was written with, and the run continues with the new one: {}",
+      checkpoint, fmt::join(texts, ", ")));
+}
+
+train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer, const std::string& producer,
+                                    const std::string& command) {
   const std::string dir = train::step_directory(run_.checkpoints(), step);
   train::Restored restored = train::load_checkpoint(dir, trainer);
-  if (restored.config_hash != config_hash_) {
-    log_.warn(fmt::format(
-        "the configuration is not the one that {} was written with; the run continues with the new one",
-        dir));
+  const auto extra = nlohmann::ordered_json::parse(restored.extra, nullptr, false);
+  if (!extra.is_object() || !extra.contains(producer)) {
+    throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp {}`", step,
+                                run_.checkpoints(), command),
+                    fmt::format("it holds no state of the {}", producer),
+                    fmt::format("choose the output_dir of a run of `rlcpp {}`", command));
   }
+  restored.extra = extra.at(producer).dump();
+  report_changes(dir, restored.config_hash);
   if (const int moved = run_.set_aside_after(step); moved > 0) {
     log_.warn(fmt::format("set {} later entries aside as before-{}.step_N: this run makes those steps anew",
                           moved, run_.run_id()));

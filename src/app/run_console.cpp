@@ -10,7 +10,6 @@
 #include "app/version.h"
 #include "base/config/scalar.h"
 #include "base/config/walk.h"
-#include "base/durable.h"
 
 namespace rlcpp::app {
 
@@ -25,16 +24,14 @@ std::vector<std::string> overrides(const std::function<void(config::Schema&)>& d
     if (target.kind == config::Target::Kind::kField) {
       lines.push_back(fmt::format("{} = {} ({})", key,
                                   config::scalar_to_toml(*target.field, target.field->get()), origin));
-    } else if (target.kind == config::Target::Kind::kFree) {
-      lines.push_back(fmt::format("{} ({})", key, origin));
+    } else if (target.kind == config::Target::Kind::kFree && !target.rest.empty()) {
+      // The table itself has an origin too, but its parts say more.
+      const auto table = nlohmann::json::parse(*target.free->json, nullptr, false);
+      const auto value = table.find(target.rest.front());
+      if (value != table.end()) lines.push_back(fmt::format("{} = {} ({})", key, value->dump(), origin));
     }
   }
   return lines;
-}
-
-std::string config_hash(const std::function<void(config::Schema&)>& describe) {
-  const std::string text = config::to_toml(describe);
-  return fmt::format("{:08x}", durable::crc32c(std::as_bytes(std::span(text))));
 }
 
 void print_banner(const Banner& banner, Logger& log) {
@@ -46,8 +43,7 @@ void print_banner(const Banner& banner, Logger& log) {
   for (const std::string& line : banner.overrides) log.info("set " + line);
   std::istringstream plan(banner.plan);
   for (std::string line; std::getline(plan, line);) log.info("memory: " + line);
-  if (!banner.run_dir.empty())
-    log.info(fmt::format("run: {} (configs/resolved.toml has every value)", banner.run_dir));
+  if (!banner.run.empty()) log.info("run: " + banner.run);
 }
 
 std::string step_counter(std::int64_t step, std::int64_t max_steps) {

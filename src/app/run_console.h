@@ -19,17 +19,14 @@ namespace rlcpp::app {
 std::vector<std::string> overrides(const std::function<void(config::Schema&)>& describe,
                                    const config::Origins& origins);
 
-// A hash of a resolved configuration, for checkpoints: 8 hexadecimal digits.
-std::string config_hash(const std::function<void(config::Schema&)>& describe);
-
 struct Banner {
   std::string command;  // "sft"
   std::string device;   // device and why
   std::string model;
   std::string data;
   std::vector<std::string> overrides;
-  std::string plan;     // MemoryPlan::table
-  std::string run_dir;  // empty: none
+  std::string plan;  // MemoryPlan::table
+  std::string run;   // the run directory; empty: none
 };
 // Version and commit, device, model, data, overrides, memory plan, run folder; one log line each.
 void print_banner(const Banner& banner, Logger& log);

@@ -62,19 +62,24 @@ bool RunDirectory::used(const std::string& path) {
   return false;
 }
 
-RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
-    : path_(std::move(path)), run_id_(make_run_id()) {
-  durable::FileLayer& files = durable::system_files();
+void RunDirectory::check(const std::string& path, OpenRun how) {
   std::error_code ignored;
-  if (fs::exists(path_, ignored) && !fs::is_directory(path_, ignored)) {
-    throw bad_input(fmt::format("output_dir = \"{}\" is a file", path_), {}, "choose another output_dir");
+  if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) {
+    throw bad_input(fmt::format("output_dir = \"{}\" is a file", path), {}, "choose another output_dir");
   }
-  if (how == OpenRun::kFresh && used(path_)) {
-    throw bad_input(fmt::format("output_dir = \"{}\" was used by another run", path_),
+  if (how == OpenRun::kFresh && used(path)) {
+    throw bad_input(fmt::format("output_dir = \"{}\" was used by another run", path),
                     "it holds its metrics or checkpoints, which a new run would mix with its own",
                     "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old run "
                     "with --clean");
   }
+}
+
+RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
+    : path_(std::move(path)), run_id_(make_run_id()) {
+  durable::FileLayer& files = durable::system_files();
+  std::error_code ignored;
+  check(path_, how);
   durable::make_directories(files, path_);
   lock_ = lock_directory(path_);
   if (how == OpenRun::kClean) {
@@ -91,7 +96,7 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
     }
     if (removed > 0) log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
   }
-  for (const char* entry : {"", "/checkpoints", "/weights"}) {
+  for (const char* entry : {"", "/checkpoints", "/weights", "/configs", "/rollouts", "/nonfinite"}) {
     if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
   }
   for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);

@@ -39,6 +39,8 @@ class RunDirectory {
   // weights are renamed to before-<run id>.step_M, never deleted. Returns how many.
   int set_aside_after(std::int64_t step) const;
 
+  // The checks of the constructor that need no writing; throws bad_input.
+  static void check(const std::string& path, OpenRun how);
   // True if `path` holds something that a run wrote other than configs.
   static bool used(const std::string& path);
 

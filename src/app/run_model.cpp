@@ -138,7 +138,7 @@ ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, con
 void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
                   ThreadPool& pool) {
   if (model.random_init) {
-    model::init_random(model.config, weights, static_cast<std::uint64_t>(seed));
+    model::init_random(model.config, weights, static_cast<std::uint64_t>(seed), &pool);
   } else {
     model::load_weights(model.config, model.directory, weights, &pool);
   }

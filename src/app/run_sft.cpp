@@ -1,36 +1,26 @@
 #include "app/run_sft.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
-#include <csignal>
-#include <cstdio>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/run_checkpoints.h"
+#include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_curves.h"
 #include "app/run_directory.h"
 #include "app/run_sft_data.h"
-#include "base/error.h"
+#include "app/run_start.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
+#include "monitor/step_line.h"
 
 namespace rlcpp::app {
 namespace {
 
 const char* const kProducer = "trainer";
-
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
-
-void print(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
-}
 
 // Everything of one run between the plan and the end.
 class SftRun {
@@ -46,7 +36,7 @@ class SftRun {
 
  private:
   void prepare();
-  void open_directory(const config::Loaded& loaded);
+  void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
   void one_step();
@@ -86,7 +76,7 @@ class SftRun {
   double padding_ = 0;
   std::string cursor_;
   monitor::Eta eta_;
-  double begin_ = now(), last_end_ = 0, save_seconds_ = 0, last_line_ = now();
+  double begin_ = monotonic_seconds(), last_end_ = 0, save_seconds_ = 0, last_line_ = monotonic_seconds();
   std::int64_t here_ = 0;  // steps of this process
   std::vector<double> losses_;
   std::vector<std::pair<std::int64_t, double>> val_losses_;
@@ -106,18 +96,13 @@ void SftRun::prepare() {
     model_.config.eos_token_ids = {data_.tokenizer->eos_id()};
   }
 
-  options_.optim = config_.optim;
-  options_.scheduler = config_.scheduler;
+  options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
+                             config_.data.micro_batch_tokens());
   options_.loss.type = "cross_entropy";
-  options_.max_steps = max_steps_;
-  options_.max_tokens = config_.data.micro_batch_tokens();
-  options_.head_chunk = config_.model.head_chunk;
-  options_.recompute = config_.model.recompute();
-  options_.max_nonfinite_steps = config_.run.max_nonfinite_steps;
   options_.on_micro_batch = [this](std::int64_t done, std::int64_t all) {
     // A long step says once a minute that it is alive.
-    if (done == all || now() - last_line_ < 60) return;
-    last_line_ = now();
+    if (done == all || monotonic_seconds() - last_line_ < 60) return;
+    last_line_ = monotonic_seconds();
     log_.info(
         fmt::format("{}  micro-batch {} of {}", step_counter(progress_.step + 1, max_steps_), done, all));
   };
@@ -132,25 +117,12 @@ void SftRun::prepare() {
   plan_.require_fits(config_.run.memory_limit_bytes(), cheaper);
 }
 
-void SftRun::open_directory(const config::Loaded& loaded) {
-  const bool resuming = config_.ckpt.has_value() && config_.ckpt->resume_step.has_value();
-  if (invocation_.dry_run && RunDirectory::used(config_.run.output_dir) && (resuming || config_.run.clean)) {
-    // Nothing of the earlier run is touched: only what would be continued is looked up.
-    if (resuming)
-      train::resolve_resume_step(config_.run.output_dir + "/checkpoints", *config_.ckpt->resume_step,
-                                 nullptr);
-    return;
-  }
-  directory_ = std::make_unique<RunDirectory>(config_.run.output_dir,
-                                              config_.run.clean ? OpenRun::kClean
-                                              : resuming        ? OpenRun::kResume
-                                                                : OpenRun::kFresh,
-                                              log_);
-  if (config_.log.file && !invocation_.dry_run) log_.open_file(*directory_ / "logs/trainer.log");
-  directory_->write("configs/resolved.toml", config::to_toml(config::describer(config_), &loaded.origins));
+void SftRun::open_directory(const RunStart& start) {
+  directory_ = open_run(start, log_);
+  if (directory_ == nullptr) return;
   options_.dump_dir = directory_->nonfinite();
   checkpoints_ =
-      std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.hash(),
+      std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.decisive_json(),
                                     data_.tokenizer != nullptr ? data_.tokenizer->directory() : "", log_);
 }
 
@@ -168,15 +140,9 @@ void SftRun::start_or_resume() {
   loading.seq_len = config_.data.seq_len;
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading);
   if (resume.has_value()) {
-    const train::Restored restored = checkpoints_->resume(*resume, *trainer_);
+    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "data", "sft");
     progress_ = restored.progress;
-    const auto extra = nlohmann::ordered_json::parse(restored.extra);
-    if (!extra.is_object() || !extra.contains("data")) {
-      throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp sft`",
-                                  progress_.step, directory_->checkpoints()),
-                      "it holds no position in the data", "choose the output_dir of an SFT run");
-    }
-    cursor_ = extra.at("data").dump();
+    cursor_ = restored.extra;
     loader_->restore(cursor_);
   }
   if (directory_ != nullptr) {
@@ -185,18 +151,18 @@ void SftRun::start_or_resume() {
 }
 
 double SftRun::validate(std::int64_t step) {
-  const double begin = now();
+  const double begin = monotonic_seconds();
   const double loss = trainer_->evaluate(data_.validation);
   val_losses_.emplace_back(step, loss);
   log_.success(fmt::format("{}  validation loss {:.4f}  perplexity {}  {:.2f} s",
                            step_counter(step, max_steps_), loss, monitor::compact(std::exp(loss)),
-                           now() - begin));
+                           monotonic_seconds() - begin));
   return loss;
 }
 
 void SftRun::save() {
   if (checkpoints_ == nullptr || !checkpoints_->enabled()) return;
-  const double begin = now();
+  const double begin = monotonic_seconds();
   train::CheckpointContent content;
   content.progress = progress_;
   nlohmann::ordered_json extra;
@@ -204,7 +170,7 @@ void SftRun::save() {
   content.extra = extra.dump();
   if (metrics_ != nullptr) metrics_->flush();
   checkpoints_->save(*trainer_, std::move(content));
-  save_seconds_ = now() - begin;
+  save_seconds_ = monotonic_seconds() - begin;
 }
 
 void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
@@ -216,29 +182,35 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("perf/throughput", rate);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
   save_seconds_ = 0;
-  last_line_ = now();
+  last_line_ = monotonic_seconds();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
-  const std::string eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
   const train::StepResult& r = step.result;
   if (r.skipped) {
     log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(step.step, max_steps_),
                           r.loss, r.grad_norm));
     return;
   }
-  log_.success(
-      fmt::format("{}  loss {:.4f}  grad {:.2f}  lr {:.1e}  {} tok/s  mfu -  mem {}  {:.2f} s  eta {}",
-                  step_counter(step.step, max_steps_), r.loss, r.grad_norm, r.lr, monitor::compact(rate),
-                  monitor::gib(static_cast<double>(step.peak_memory_bytes)), step.interval_seconds, eta));
+  monitor::TrainLine line;
+  line.step = step.step;
+  line.max_steps = max_steps_;
+  line.loss = r.loss;
+  line.grad_norm = r.grad_norm;
+  line.lr = r.lr;
+  line.tokens_per_second = rate;
+  line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
+  line.seconds = step.interval_seconds;
+  line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
+  log_.success(monitor::step_line(line));
 }
 
 void SftRun::one_step() {
-  const double load_begin = now();
+  const double load_begin = monotonic_seconds();
   const data::StepBatch batch = loader_->next();
-  const double step_begin = now();
+  const double step_begin = monotonic_seconds();
   SftStep step;
   step.result = trainer_->step(batch.micro_batches);
-  const double end = now();
+  const double end = monotonic_seconds();
   cursor_ = batch.cursor;
   progress_.step += 1;
   progress_.total_tokens = batch.statistics.tokens;
@@ -270,7 +242,7 @@ void SftRun::one_step() {
     metrics.set("val/loss", loss);
     metrics.set("val/perplexity", std::exp(loss));
   }
-  const double interval_end = now();
+  const double interval_end = monotonic_seconds();
   step.interval_seconds = interval_end - (last_end_ > 0 ? last_end_ : load_begin);
   last_end_ = interval_end;
   report_step(step, std::move(metrics), step_begin - load_begin);
@@ -300,19 +272,13 @@ std::vector<std::string> SftRun::next_commands(bool interrupted) const {
   if (directory_ == nullptr || !config_.ckpt.has_value()) return next;
   std::vector<std::string> words = invocation_.command_line;
   if (words.empty()) words = {"rlcpp", "sft"};
-  // Before the first step there is no checkpoint to go on from, but the directory counts as used.
-  const std::string again = command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean"}) +
-                            (progress_.step > 0 ? " --ckpt.resume-step -1" : " --clean");
-  if (interrupted) return {again};
+  if (interrupted) return {continue_command(words, checkpoints_->last_saved().has_value())};
   const std::string weights = checkpoints_->weights_dir();
   if (!weights.empty()) {
     next.push_back(fmt::format("{} rl @ configs/rl/reverse-text.toml --model.name {}",
                                shell_quote(words.front()), shell_quote(weights)));
   }
-  if (max_steps_ > 0) {
-    next.push_back(command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean", "--max-steps"}) +
-                   fmt::format(" --ckpt.resume-step -1 --max-steps {}", 2 * max_steps_));
-  }
+  if (max_steps_ > 0) next.push_back(longer_command(words, max_steps_));
   return next;
 }
 
@@ -329,9 +295,8 @@ std::string SftRun::samples_text() const {
 SftOutcome SftRun::finish() {
   SftOutcome out;
   out.steps = progress_.step;
-  out.seconds = now() - begin_;
-  if (signal_ == SIGINT) out.exit = ExitCode::kInterrupted;
-  if (signal_ == SIGTERM) out.exit = ExitCode::kTerminated;
+  out.seconds = monotonic_seconds() - begin_;
+  out.exit = exit_of(signal_);
   if (!losses_.empty()) {
     out.first_loss = losses_.front();
     out.last_loss = losses_.back();
@@ -357,8 +322,7 @@ SftOutcome SftRun::finish() {
   directory_->write("loss.svg", svg);
 
   const bool interrupted = signal_ != 0;
-  result.title = interrupted ? fmt::format("SFT stopped by {} after step {}",
-                                           signal_ == SIGINT ? "SIGINT" : "SIGTERM", out.steps)
+  result.title = interrupted ? fmt::format("SFT stopped by {} after step {}", signal_name(signal_), out.steps)
                              : "SFT finished";
   result.rows.push_back(
       {"steps",
@@ -378,32 +342,28 @@ SftOutcome SftRun::finish() {
   if (!config_.ckpt.has_value()) result.rows.push_back({"weights", "not saved: ckpt is None"});
   result.rows.push_back({"curves", *directory_ / "loss.svg"});
   result.next = next_commands(interrupted);
-  print(invocation_.json ? result_json(result) : result_text(result));
+  print_result(invocation_.json ? result_json(result) : result_text(result));
   return out;
 }
 
 SftOutcome SftRun::run(const config::Loaded& loaded) {
   prepare();
-  if (!config_.bench.has_value()) open_directory(loaded);
-  Banner banner;
-  banner.command = "sft";
-  banner.device = device_text(device_, ctx_);
-  banner.model = model_.text;
-  banner.data = data_.text;
-  banner.overrides = overrides(config::describer(config_), loaded.origins);
-  banner.plan = plan_.table(config_.run.memory_limit_bytes());
-  banner.run_dir = directory_ != nullptr ? directory_->path() : "";
-  print_banner(banner, log_);
-  for (const std::string& note : loaded.notes) log_.info(note);
-  if (invocation_.dry_run) {
-    print(invocation_.json ? sample_json(data_, 3)
-                           : sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout));
-    log_.success("dry run: everything fits; leave out --dry-run to start");
-    return {};
-  }
+  const RunStart start{
+      "sft",       config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
+      config_.log, !config_.bench.has_value()};
+  open_directory(start);
+  const RunFacts facts{
+      device_text(device_, ctx_),
+      model_.text,
+      data_.text,
+      plan_,
+      "samples",
+      [&] { return sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout); },
+      [&] { return sample_json(data_, 3); }};
+  if (!announce(start, facts, log_)) return {};
   if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
   start_or_resume();
-  begin_ = now();
+  begin_ = monotonic_seconds();
   train();
   return finish();
 }
@@ -413,17 +373,8 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
 SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
                    const SftHooks& hooks) {
   config.apply_bench();
-  config.run.arm_fail_points();
-  Logger log(merged_log(invocation.log, config.log));
-  install_signal_handlers();
-  SftRun run(config, invocation, hooks, log);
-  if (!invocation.dry_run) return run.run(loaded);
-  try {
-    return run.run(loaded);
-  } catch (const Error& e) {
-    // A dry run answers with 0 or 2, whatever the reason.
-    throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
-  }
+  return with_run(config.run, config.log, invocation,
+                  [&](Logger& log) { return SftRun(config, invocation, hooks, log).run(loaded); });
 }
 
 }  // namespace rlcpp::app

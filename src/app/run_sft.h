@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "app/command.h"
-#include "app/run_config.h"
 #include "app/run_model.h"
+#include "app/run_training.h"
 #include "data/config.h"
 #include "train/trainer.h"
 
@@ -30,26 +30,18 @@ struct ValSection {
   void describe(config::Schema& s);
 };
 
-struct SftConfig {
-  ModelSection model;
+struct SftConfig : TrainingConfig {
   TokenizerSection tokenizer;
   data::DataConfig data;
   std::optional<ValSection> val;
-  train::OptimConfig optim;
-  train::SchedulerConfig scheduler;
   std::optional<CkptSection> ckpt = CkptSection{};
-  LogSection log;
-  std::optional<BenchSection> bench;
-  std::optional<std::int64_t> max_steps;
-  RunSection run;
 
   void describe(config::Schema& s);
   // With `bench`: fake data, no files, four steps unless max_steps says otherwise.
   void apply_bench();
   void validate() const;  // cross-checks; throws bad_input
-  // Of everything that decides the result: not of where it is written, how long it runs, or how it is
-  // watched.
-  std::string hash() const;
+  // What decides the result, as JSON: not where it is written, how long it runs, or how it is watched.
+  std::string decisive_json() const;
 };
 
 struct SftFacts {

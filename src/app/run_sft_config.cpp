@@ -1,7 +1,6 @@
 // The keys of `rlcpp sft` (prime-rl trainer/sft/config.py, January 2026) and their cross-checks.
 #include <fmt/format.h>
 
-#include "app/run_console.h"
 #include "app/run_sft.h"
 #include "base/error.h"
 #include "train/schedule.h"
@@ -24,20 +23,11 @@ void ValSection::describe(config::Schema& s) {
 }
 
 void SftConfig::describe(config::Schema& s) {
-  s.section("model", model, "The model and how it is computed.");
+  describe_training(s, "Benchmark: fake data of full length, no files, a table at the end.");
   s.section("tokenizer", tokenizer, "The tokenizer and its chat template.");
   s.section("data", data, "What is trained on.");
   s.section("val", val, "Validation loss; None: no validation.");
-  s.section("optim", optim, "The optimizer.");
-  s.section("scheduler", scheduler, "The learning-rate schedule.");
   s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
-  s.section("log", log, "The log.");
-  s.section("bench", bench, "Benchmark: fake data of full length, no files, a table at the end.");
-  s.field("max_steps", max_steps, "Optimizer steps of the run; None: until stopped by a signal. --bench: 4.")
-      .at_least(1)
-      .in("steps");
-  run.describe(s);
-  refuse_reference_keys(s);
   s.refused("loss_impl", "there is one fused head for every loss: remove loss_impl");
   s.refused("deployment", "sft runs in one process: remove the section deployment");
   s.refused("slurm", "sft does not submit jobs: start it from your job script and remove the section slurm");
@@ -48,7 +38,7 @@ void SftConfig::apply_bench() {
   data.type = "fake";
   val.reset();
   ckpt.reset();
-  if (!max_steps.has_value()) max_steps = 4;
+  if (!max_steps.has_value()) max_steps = kBenchSteps;
 }
 
 void SftConfig::validate() const {
@@ -63,25 +53,18 @@ void SftConfig::validate() const {
     throw bad_input("val needs a data set", "data.type is fake, and val.data.name is not set",
                     "set val.data.name, or remove the section val");
   }
-  if (run.clean && ckpt.has_value() && ckpt->resume_step.has_value()) {
-    throw bad_input("clean and ckpt.resume_step contradict each other",
-                    "one removes what the other continues from", "remove one of them");
-  }
+  require_clean_or_resume(run, ckpt);
 }
 
-std::string SftConfig::hash() const {
+std::string SftConfig::decisive_json() const {
   SftConfig same = *this;
   same.ckpt = CkptSection{};
   same.log = LogSection{};
   same.bench.reset();
   same.val.reset();
-  const RunSection defaults;
-  same.run = defaults;
-  same.run.seed = run.seed;
-  // The schedules that decay depend on the length of the run; the constant one does not.
-  const bool decays = scheduler.type == "cosine" || (scheduler.type == "linear" && scheduler.decay_steps > 0);
-  if (!decays) same.max_steps.reset();
-  return config_hash(config::describer(same));
+  same.run = decisive(run);
+  if (!depends_on_length(scheduler)) same.max_steps.reset();
+  return config::to_json(config::describer(same));
 }
 
 }  // namespace rlcpp::app

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include <fmt/format.h>
@@ -156,7 +155,7 @@ std::string sample_listing(SftData& data, std::int64_t seq_len, int count, bool 
   return text;
 }
 
-std::string sample_json(SftData& data, int count) {
+nlohmann::ordered_json sample_json(SftData& data, int count) {
   auto list = nlohmann::ordered_json::array();
   for (const data::Sample& sample : first_samples(data, count)) {
     nlohmann::ordered_json entry;
@@ -167,7 +166,7 @@ std::string sample_json(SftData& data, int count) {
     if (data.tokenizer != nullptr) entry["text"] = data.tokenizer->decode(sample.ids);
     list.push_back(std::move(entry));
   }
-  return list.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";
+  return list;
 }
 
 }  // namespace rlcpp::app

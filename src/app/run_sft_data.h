@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "app/run_sft.h"
 #include "base/log.h"
 #include "data/loader.h"
@@ -31,6 +33,6 @@ std::string marked_text(const tokenizer::Tokenizer& tokenizer, const data::Sampl
 
 // The first `count` samples of the stream, each with its place, length and marked text; or the same as JSON.
 std::string sample_listing(SftData& data, std::int64_t seq_len, int count, bool colour);
-std::string sample_json(SftData& data, int count);
+nlohmann::ordered_json sample_json(SftData& data, int count);
 
 }  // namespace rlcpp::app

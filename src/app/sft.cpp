@@ -38,7 +38,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
 Command sft_command() {
   Command command;
   command.name = "sft";
-  command.summary = "train a model on conversations (supervised fine-tuning)";
+  command.summary = "Train a model on conversations (supervised fine-tuning).";
   command.usage = "rlcpp sft @ FILE.toml [--key value ...]";
   command.examples = {"rlcpp sft @ configs/sft/reverse-text.toml --output-dir outputs/sft",
                       "rlcpp sft @ configs/sft/reverse-text.toml --dry-run"};

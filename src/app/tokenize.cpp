@@ -1,6 +1,8 @@
 // rlcpp tokenize: train a tokenizer, and look at what one does.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
+#include <algorithm>
 #include <charconv>
 #include <filesystem>
 #include <iostream>
@@ -113,6 +115,14 @@ int train(const Invocation& invocation, const std::vector<std::string>& argument
   const std::vector<std::string> texts =
       tokenizer::read_texts(config.data, [&](std::int64_t done) { reading.update(done); });
   reading.finish();
+  const bool none =
+      std::all_of(texts.begin(), texts.end(), [](const std::string& text) { return text.empty(); });
+  if (none) {
+    throw bad_input(
+        fmt::format("there is no text to learn a tokenizer from in {}", fmt::join(config.data, ", ")),
+        fmt::format("{} bytes hold {} texts, none with a character", bytes, texts.size()),
+        "give files with text, or JSONL rows with messages, prompt and completion, or text");
+  }
 
   tokenizer::TrainOptions train_options;
   train_options.vocab_size = config.vocab_size;

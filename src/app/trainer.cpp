@@ -7,7 +7,7 @@ namespace rlcpp::app {
 Command trainer_command() {
   Command command;
   command.name = "trainer";
-  command.summary = "train on fake rollouts (the RL trainer alone, for benchmarks)";
+  command.summary = "Train on fake rollouts (the RL trainer alone, for benchmarks).";
   command.usage = "rlcpp trainer --data.fake [--key value ...]";
   command.examples = {
       "rlcpp trainer --bench --model.name Qwen/Qwen3-0.6B --model.seq-len 512",

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <string_view>
 
 #include <fmt/format.h>
 
@@ -35,7 +36,7 @@ SftSource::SftSource(Dataset dataset, Renderer renderer, bool shuffle, std::uint
 std::vector<Sample> SftSource::row(std::int64_t index) {
   std::vector<Sample>& cached = cache_.at(static_cast<std::size_t>(index));
   if (!cached.empty()) return cached;
-  Rendered rendered = renderer_.render(dataset_.row(index));
+  Rendered rendered = render(index);
   for (Sample& sample : rendered.samples) sample.index = index;
   split_rows_ += rendered.samples.size() > 1 ? 1 : 0;
   unaligned_turns_ += rendered.unaligned_turns;
@@ -44,6 +45,17 @@ std::vector<Sample> SftSource::row(std::int64_t index) {
   cache_left_ -= bytes;
   cached = std::move(rendered.samples);
   return cached;
+}
+
+// The tokenizer knows nothing of rows.
+Rendered SftSource::render(std::int64_t index) const {
+  const Conversation conversation = dataset_.row(index);
+  try {
+    return renderer_.render(conversation);
+  } catch (const Error& e) {
+    if (std::string_view(e.what()).starts_with(conversation.where)) throw;
+    throw Error(e.code(), fmt::format("{}: {}", conversation.where, e.what()), e.because(), e.help());
+  }
 }
 
 std::vector<Sample> SftSource::at(std::int64_t position) {

@@ -44,6 +44,8 @@ class SftSource : public SampleSource {
   std::int64_t unaligned_turns() const { return unaligned_turns_; }  // see Rendered
 
  private:
+  Rendered render(std::int64_t index) const;  // throws bad_input beginning with the row's place
+
   Dataset dataset_;
   Renderer renderer_;
   bool shuffle_;

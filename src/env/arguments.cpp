@@ -8,22 +8,28 @@
 
 namespace rlcpp::env {
 
-Arguments::Arguments(const std::string& json_text, std::string environment)
-    : environment_(std::move(environment)) {
+Arguments::Arguments(const std::string& json_text, std::string environment, Places places)
+    : environment_(std::move(environment)), places_(std::move(places)) {
   if (json_text.empty()) {
     values_ = nlohmann::json::object();
     return;
   }
   values_ = nlohmann::json::parse(json_text, nullptr, /*allow_exceptions=*/false);
   if (!values_.is_object()) {
-    throw bad_input(fmt::format("args of environment '{}' are not a table", environment_),
+    throw bad_input(fmt::format("{}args of environment '{}' are not a table", at(""), environment_),
                     json_text.substr(0, 80), "write them as args = { name = value, ... }");
   }
 }
 
 Error Arguments::refusal(const std::string& name, const std::string& because, const std::string& help) const {
-  return bad_input(fmt::format("args.{} of environment '{}' cannot be used", name, environment_), because,
-                   help);
+  return bad_input(fmt::format("{}args.{} of environment '{}' cannot be used", at(name), name, environment_),
+                   because, help);
+}
+
+std::string Arguments::at(const std::string& name) const {
+  auto found = places_.find("args." + name);
+  if (found == places_.end()) found = places_.find("args");  // a value of the table as a whole
+  return found == places_.end() ? "" : found->second + ": ";
 }
 
 const nlohmann::json* Arguments::find(const std::string& name) {
@@ -83,7 +89,7 @@ std::vector<std::string> Arguments::texts(const std::string& name,
 void Arguments::refuse_others() const {
   for (const auto& [name, value] : values_.items()) {
     if (known_.contains(name)) continue;
-    throw bad_input(fmt::format("environment '{}' has no argument '{}'", environment_, name),
+    throw bad_input(fmt::format("{}environment '{}' has no argument '{}'", at(name), environment_, name),
                     fmt::format("it knows {}", fmt::join(known_, ", ")), "remove it or use one of these");
   }
 }

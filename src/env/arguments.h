@@ -11,13 +11,15 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "env/environment.h"
 
 namespace rlcpp::env {
 
 class Arguments {
  public:
-  // `json_text`: an object, or empty for none. `environment` is named in errors.
-  Arguments(const std::string& json_text, std::string environment);
+  // `json_text`: an object, or empty for none. `environment` is named in errors, which begin with the
+  // argument's place if `places` has it.
+  Arguments(const std::string& json_text, std::string environment, Places places = {});
 
   // Each marks `name` as known. Throws bad_input if the value has another type or is out of range.
   std::string text(const std::string& name, const std::string& otherwise);
@@ -34,10 +36,12 @@ class Arguments {
   Error refusal(const std::string& name, const std::string& because, const std::string& help) const;
 
  private:
+  std::string at(const std::string& name) const;  // "a.toml:3: " or nothing
   const nlohmann::json* find(const std::string& name);
 
   nlohmann::json values_;
   std::string environment_;
+  Places places_;
   std::set<std::string> known_;
 };
 

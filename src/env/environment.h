@@ -39,9 +39,13 @@ class Environment {
   virtual std::string perfect_completion(const Task& task) const = 0;
 };
 
+// Where the configuration says what: "id", "args", "args.<name>" -> "configs/a.toml:12" or "command line".
+// Errors begin with it.
+using Places = std::map<std::string, std::string>;
+
 // `args_json` is env.args of the configuration; unknown arguments are refused with the known ones named.
 std::unique_ptr<Environment> make_environment(const std::string& id, const std::string& name,
-                                              const std::string& args_json);
+                                              const std::string& args_json, const Places& places = {});
 std::vector<std::string> environment_ids();
 
 }  // namespace rlcpp::env

@@ -1,11 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <span>
 
 #include "base/durable.h"
 #include "base/error.h"
@@ -87,6 +89,30 @@ void check_tied_head(const ModelConfig& config, const ModelFiles& files, const W
       "set tie_word_embeddings to false in config.json");
 }
 
+// A directory that rlcpp wrote says what it must hold. Others' files of this name mean something else.
+void verify_own_directory(const std::string& dir) {
+  const std::string path = dir + "/" + durable::kManifestName;
+  std::error_code ignored;
+  if (!std::filesystem::is_regular_file(path, ignored)) return;
+  if (durable::read_file(path).find("\"rlcpp-directory\"") == std::string::npos) return;
+  try {
+    durable::verify_directory(dir);
+  } catch (const Error& e) {
+    throw Error(e.code(), e.what(), e.because(),
+                e.help() + fmt::format("; if a file was changed on purpose, remove {}", path));
+  }
+}
+
+void require_finite(const ModelFiles::Entry& entry, const HfSlice& slice, std::span<const float> values) {
+  const auto bad = std::ranges::find_if(values, [](float value) { return !std::isfinite(value); });
+  if (bad == values.end()) return;
+  throw bad_input(fmt::format("{}: tensor '{}' holds numbers that are not finite", entry.path, slice.name),
+                  fmt::format("the first is {} at offset {} of its {} numbers", *bad, bad - values.begin(),
+                              values.size()),
+                  "these weights cannot be trained or sampled from: use an older checkpoint, or download "
+                  "the file again");
+}
+
 }  // namespace
 
 ModelConfig load_config(const std::string& dir) {
@@ -112,6 +138,7 @@ ModelConfig load_config(const std::string& dir) {
 
 void load_weights(const ModelConfig& config, const std::string& dir, const WeightSet& weights,
                   ThreadPool* pool) {
+  verify_own_directory(dir);
   const ModelFiles files(dir);
   const std::vector<ParameterInfo> list = parameter_list(config);
   RLCPP_CHECK(list.size() == weights.flat.size());
@@ -125,9 +152,10 @@ void load_weights(const ModelConfig& config, const std::string& dir, const Weigh
       known.insert(slice.name);
       const ModelFiles::Entry& entry = require(files, slice.name, slice.shape);
       const Tensor rows = weights.flat[p].rows(slice.row, slice.shape[0]);
-      reads.emplace_back([&entry, rows] {
+      reads.emplace_back([&entry, &slice, rows] {
         HostFloats host(rows, false);
         entry.file->read_f32(*entry.tensor, host.values());
+        require_finite(entry, slice, host.values());
         host.store();
       });
     }

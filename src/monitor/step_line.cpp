@@ -48,11 +48,12 @@ std::string seconds_of(double seconds) {
 }  // namespace
 
 std::string step_line(const TrainLine& line) {
-  return fmt::format("{}  loss {}  grad {}  lr {}  {:>6} tok/s  mfu {}%  mem {:>8}  {}  eta {}",
+  return fmt::format("{}  loss {}  grad {}  lr {}  {:>6} tok/s{}  mem {:>8}  {}  eta {}",
                      step_of(line.step, line.max_steps), number(line.loss, 4, 7),
                      number(line.grad_norm, 2, 6), cell("{:.1e}", line.lr, 7),
-                     compact(line.tokens_per_second), percent(line.mfu, "{:.1f}", 4), gib(line.memory_bytes),
-                     seconds_of(line.seconds), line.eta);
+                     compact(line.tokens_per_second),
+                     std::isfinite(line.mfu) ? fmt::format("  mfu {}%", percent(line.mfu, "{:.1f}", 4)) : "",
+                     gib(line.memory_bytes), seconds_of(line.seconds), line.eta);
 }
 
 std::string step_line(const RolloutLine& line) {

@@ -16,7 +16,7 @@ struct TrainLine {
   std::int64_t step = 0, max_steps = -1;  // max_steps < 0: open end
   double loss = kMissing, grad_norm = kMissing, lr = kMissing;
   double tokens_per_second = kMissing;
-  double mfu = kMissing;           // 0 to 1
+  double mfu = kMissing;           // 0 to 1; missing where no peak is known (CPU): no column
   double memory_bytes = kMissing;  // peak
   double seconds = kMissing;       // of this step
   std::string eta = "-";           // Eta::text()

@@ -45,6 +45,12 @@ std::int64_t Buffer::normal_examples() const {
   return count;
 }
 
+bool Buffer::all_excluded() const {
+  return std::all_of(environments_.begin(), environments_.end(), [](const Environment& environment) {
+    return static_cast<std::int64_t>(environment.excluded.size()) == environment.source.size;
+  });
+}
+
 Example Buffer::sample() {
   std::vector<double> weights;
   for (std::size_t e = 0; e < environments_.size(); ++e) {

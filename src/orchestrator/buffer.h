@@ -46,6 +46,8 @@ class Buffer {
   monitor::Metrics metrics();
 
   std::int64_t normal_examples() const;
+  // Every example turned out to be unusable.
+  bool all_excluded() const;
 
   nlohmann::json state() const;
   // Continues as the saved buffer would have. With easy_fraction or hard_fraction, that share of each pool is

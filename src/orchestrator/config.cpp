@@ -158,7 +158,7 @@ void SaveRolloutsSection::describe(config::Schema& s) {
 void OrchestratorSection::describe(config::Schema& s) {
   s.field("batch_size", batch_size, "Rollouts of a step.").at_least(1).in("rollouts");
   s.field("rollouts_per_example", rollouts_per_example,
-          "Completions of each prompt: the group that shares a baseline.")
+          "Completions of each prompt: the group that shares a baseline, so at least 2 with an advantage.")
       .at_least(1)
       .alias("num_generations")
       .alias("group_size");
@@ -234,6 +234,12 @@ void OrchestratorSection::validate() const {
     throw bad_input("orchestrator.batch_size is not a multiple of orchestrator.rollouts_per_example",
                     fmt::format("{} and {}", batch_size, rollouts_per_example),
                     "groups are kept whole: change one of them");
+  }
+  if (rollouts_per_example == 1 && advantage.has_value()) {
+    throw bad_input(
+        "orchestrator.rollouts_per_example = 1 leaves nothing to learn from",
+        "the advantage of a rollout is its reward less the mean of its group, and of one alone that is 0",
+        "raise it, or set orchestrator.advantage = \"None\" to train on the rewards themselves");
   }
   if (env.empty())
     throw bad_input("orchestrator.env is empty", "", "name at least one environment: [[orchestrator.env]]");

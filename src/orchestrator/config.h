@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/config/schema.h"
+#include "env/environment.h"
 #include "rollout/request.h"
 
 namespace rlcpp::orchestrator {
@@ -16,6 +17,7 @@ struct EnvSection {
   std::string id = "reverse-text";
   std::string args;  // JSON object
   std::optional<std::string> name;
+  env::Places places;  // no key: where `id` and `args` were given, for errors
   void describe(config::Schema& s);
   const std::string& shown() const { return name.has_value() ? *name : id; }
 };

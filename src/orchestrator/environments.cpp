@@ -14,7 +14,7 @@ namespace rlcpp::orchestrator {
 Environments::Environments(const std::vector<EnvSection>& sections, TextCodec codec)
     : codec_(std::move(codec)) {
   for (const EnvSection& section : sections) {
-    environments_.push_back(env::make_environment(section.id, section.shown(), section.args));
+    environments_.push_back(env::make_environment(section.id, section.shown(), section.args, section.places));
     if (environments_.back()->size() == 0) {
       throw bad_input(fmt::format("environment '{}' has no task", section.shown()), "", "give it data");
     }

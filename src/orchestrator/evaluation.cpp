@@ -85,6 +85,10 @@ EvaluationResult evaluate(client::PolicyClient& client, const Environments& envi
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
+  // No page of an evaluation serves a training prompt that begins alike: it would finish earlier, and with
+  // oversampling that decides which groups are kept, while a run resumed after the evaluation has no such
+  // pages.
+  client.set_version(client.version());
   for (auto& [id, group] : done) result.groups.push_back(std::move(group));
   result.reward = summarise(result.groups).reward;
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();

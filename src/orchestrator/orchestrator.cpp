@@ -151,8 +151,7 @@ Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress
   Validation out;
   const std::int64_t envs = val_->count();
   for (std::int64_t env = 0; env < envs; ++env) {
-    // Shares that differ by one at most and add up to num_examples.
-    options.num_examples = (section_.val->num_examples + envs - 1 - env) / envs;
+    options.num_examples = validation_share(env);
     EvaluationResult result = evaluate(*client_, *val_, env, options, progress);
     out.seconds += result.seconds;
     out.metrics.set("val_reward/" + val_->name(env), result.reward);
@@ -161,6 +160,41 @@ Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress
   out.reward = summarise(out.groups).reward;
   out.metrics.set("val_reward/mean", out.reward);
   out.metrics.set("time/validation", out.seconds);
+  return out;
+}
+
+std::int64_t Orchestrator::validation_share(std::int64_t env) const {
+  return (section_.val->num_examples + val_->count() - 1 - env) / val_->count();
+}
+
+std::int64_t Orchestrator::validation_examples() const {
+  RLCPP_CHECK(val_.has_value());
+  std::int64_t sum = 0;
+  for (std::int64_t env = 0; env < val_->count(); ++env)
+    sum += std::min(validation_share(env), val_->at(env).size());
+  return sum;
+}
+
+std::vector<std::string> Orchestrator::shortages() const {
+  std::vector<std::string> out;
+  if (val_.has_value() && validation_examples() < section_.val->num_examples) {
+    std::string sizes;
+    for (std::int64_t env = 0; env < val_->count(); ++env)
+      sizes += fmt::format("{}{} has {}", env == 0 ? "" : ", ", val_->name(env), val_->at(env).size());
+    out.push_back(fmt::format("orchestrator.val.num_examples is {}, but {}: validation is on {} prompts",
+                              section_.val->num_examples, sizes, validation_examples()));
+  }
+  if (!eval_.has_value()) return out;
+  for (std::int64_t env = 0; env < eval_->count(); ++env) {
+    const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
+    const std::int64_t wanted = own.num_examples.value_or(section_.eval->num_examples);
+    const std::int64_t there = std::max<std::int64_t>(0, eval_->at(env).size() - own.skip_first);
+    if (there > 0 && there >= wanted) continue;
+    out.push_back(fmt::format("the evaluation on {} is to use {} prompts{}, but {} has {}: it uses {}",
+                              eval_->name(env), wanted < 0 ? "all" : std::to_string(wanted),
+                              own.skip_first > 0 ? fmt::format(" behind the first {}", own.skip_first) : "",
+                              eval_->name(env), eval_->at(env).size(), there));
+  }
   return out;
 }
 

@@ -74,6 +74,11 @@ class Orchestrator {
   const Environments& environments() const { return environments_; }
   // Of the val section; null without one.
   const Environments* validation_environments() const { return val_.has_value() ? &*val_ : nullptr; }
+  // Prompts that a validation really has: val.num_examples, or fewer if an environment holds less than its
+  // share. Only with a val section.
+  std::int64_t validation_examples() const;
+  // A sentence with both numbers for every key that asks for more prompts than there are.
+  std::vector<std::string> shortages() const;
   const OrchestratorSection& section() const { return section_; }
   const Progress& progress() const { return progress_; }
 
@@ -84,6 +89,8 @@ class Orchestrator {
   std::vector<std::string> restore(const nlohmann::json& state);
 
  private:
+  // Of environment `env` in val.num_examples: shares differ by one at most and add up.
+  std::int64_t validation_share(std::int64_t env) const;
   EvaluationOptions evaluation_options(const EvalSamplingSection& sampling) const;
 
   OrchestratorSection section_;

@@ -53,6 +53,11 @@ Group Scheduler::next_example(Batch& batch) {
     if (group.prompt_length() < options_.seq_len) return group;
     buffer_.exclude(example);
     batch.too_long += 1;
+    if (!buffer_.all_excluded()) continue;
+    throw bad_input("no prompt of the environments has room for a completion",
+                    fmt::format("orchestrator.seq_len is {} tokens, this one alone has {}", options_.seq_len,
+                                group.prompt_length()),
+                    "raise it, or give shorter prompts");
   }
   throw bad_input(fmt::format("{} prompts in a row have no room for a completion", kDrawsBeforeGivingUp),
                   fmt::format("orchestrator.seq_len is {} tokens", options_.seq_len),

@@ -19,15 +19,19 @@ constexpr std::array kUses = {MemoryUse::kWeights,       MemoryUse::kGradients, 
                               MemoryUse::kActivations,   MemoryUse::kLogits,    MemoryUse::kKvCache,
                               MemoryUse::kCommunication, MemoryUse::kWorkspace};
 
+// "1.50 GiB", below 1 GiB "12.30 MiB", at least `width` characters.
+std::string amount_of(std::size_t bytes, int width) {
+  std::array<char, 48> text{};
+  const bool large = static_cast<double>(bytes) >= kGiB;
+  std::snprintf(text.data(), text.size(), "%*.2f %s", width - 4,
+                static_cast<double>(bytes) / (large ? kGiB : 1024.0 * 1024.0), large ? "GiB" : "MiB");
+  return text.data();
+}
+
 std::string line_of(std::string_view label, std::size_t bytes) {
   std::array<char, 96> text{};
-  if (static_cast<double>(bytes) >= 0.1 * kGiB) {
-    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f GiB\n", static_cast<int>(label.size()),
-                  label.data(), static_cast<double>(bytes) / kGiB);
-  } else {
-    std::snprintf(text.data(), text.size(), "  %-16.*s %10.2f MiB\n", static_cast<int>(label.size()),
-                  label.data(), static_cast<double>(bytes) / (1024.0 * 1024.0));
-  }
+  std::snprintf(text.data(), text.size(), "  %-16.*s %s\n", static_cast<int>(label.size()), label.data(),
+                amount_of(bytes, 14).c_str());
   return text.data();
 }
 
@@ -128,14 +132,11 @@ std::string MemoryPlan::table(std::size_t limit_bytes) const {
 
 void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::string>& options) const {
   if (limit_bytes == 0 || total_ <= limit_bytes) return;
-  std::array<char, 160> numbers{};
-  std::snprintf(numbers.data(), numbers.size(),
-                "%.2f GiB are planned, %.2f GiB are available, %.2f GiB are missing",
-                static_cast<double>(total_) / kGiB, static_cast<double>(limit_bytes) / kGiB,
-                static_cast<double>(total_ - limit_bytes) / kGiB);
+  const std::string numbers = amount_of(total_, 0) + " are planned, " + amount_of(limit_bytes, 0) +
+                              " are available, " + amount_of(total_ - limit_bytes, 0) + " are missing";
   std::string help;
   for (const std::string& option : options) help += (help.empty() ? "" : "\n        ") + option;
-  throw environment_error("the memory plan does not fit", numbers.data(), help);
+  throw environment_error("the memory plan does not fit", numbers, help);
 }
 
 Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(device) {

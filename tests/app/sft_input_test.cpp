@@ -15,22 +15,11 @@ class SftInput : public ::testing::Test {
     delete world_;
     world_ = nullptr;
   }
-  // Expects exit 2, an "error: " that has every part, and no run directory touched.
   static void refused(const std::vector<std::string>& more, const std::vector<std::string>& parts) {
-    const auto o = world_->run(world_->sft("refused", more));
-    std::string words;
-    for (const auto& word : more) words += word + " ";
-    EXPECT_EQ(o.code, 2) << words << "\n" << o.err;
-    EXPECT_NE(o.err.find("error: "), std::string::npos) << words;
-    for (const std::string& part : parts)
-      EXPECT_NE(o.err.find(part), std::string::npos) << words << "no \"" << part << "\" in\n" << o.err;
-    EXPECT_TRUE(o.out.empty()) << o.out;
-    EXPECT_FALSE(fs::exists(*world_ / "refused/metrics.jsonl"));
-    EXPECT_FALSE(fs::exists(*world_ / "refused/checkpoints"));
+    world_->expect_refused(world_->sft("refused", more), "refused", parts);
   }
   static std::string file(const std::string& name, const std::string& text) {
-    std::ofstream(*world_ / name, std::ios::binary) << text;
-    return *world_ / name;
+    return world_->file(name, text);
   }
   static SftWorld* world_;
 };

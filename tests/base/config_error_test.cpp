@@ -74,7 +74,8 @@ TEST(ConfigError, TypesAndRanges) {
   expect_has(file_error("[rollouts]\na = inf\n"), {"a.toml:2:5", "inf or nan"});
   expect_has(file_error("[optim]\nmax_norm = 0\n"),
              {"optim.max_norm must be a number above 0, or None", "it is 0"});
-  expect_has(file_error("[optim]\nlr = 1\npeak_lr = 2\n"), {"a.toml:3:1: lr is given twice"});
+  expect_has(file_error("[optim]\nlr = 1\nstep_size = 2\n"),
+             {"a.toml:3:1: optim.step_size is not a known key", "the key probably meant is optim.lr"});
   expect_has(file_error("[optim]\nlr = \"None\"\n"),
              {"optim.lr must be a number of at least 0\n", "the string \"None\""});
 }

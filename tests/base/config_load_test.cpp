@@ -12,7 +12,6 @@ TEST(ConfigLoad, NothingGivesTheDefaults) {
   const config::Loaded loaded = load_into(sample, {});
   EXPECT_EQ(sample, Sample());
   EXPECT_TRUE(loaded.origins.empty());
-  EXPECT_TRUE(loaded.notes.empty());
 }
 
 TEST(ConfigLoad, LaterFilesWinAndFlagsWinOverAll) {
@@ -258,17 +257,27 @@ TEST(ConfigLoad, MountsUnderAKey) {
   EXPECT_EQ(loaded.origins.at("optim.type"), (dir / "optim.toml") + ":2");
 }
 
-TEST(ConfigLoad, AliasesAreNoted) {
+TEST(ConfigLoad, NamesOfElsewhereAreRefusedWithOurs) {
   TemporaryDirectory dir;
-  write_text(dir / "a.toml", "[optim]\npeak_lr = 3\n");
+  write_text(dir / "a.toml", "[optim]\nstep_size = 3\n");
+  const std::string file = load_error({"@", dir / "a.toml"});
+  EXPECT_NE(file.find("a.toml:2:1: optim.step_size is not a known key"), std::string::npos) << file;
+  EXPECT_NE(file.find("help: the key probably meant is optim.lr\n"), std::string::npos) << file;
+  const std::string flag = load_error({"--optim.step-size", "4"});
+  EXPECT_NE(flag.find("--optim.step-size: optim.step_size is not a known key"), std::string::npos) << flag;
+  EXPECT_NE(flag.find("help: the key probably meant is --optim.lr\n"), std::string::npos) << flag;
+}
+
+TEST(ConfigLoad, WhatIsInAFreeTableHasItsPlaceToo) {
+  TemporaryDirectory dir;
+  write_text(dir / "a.toml", "[[env]]\n[env.args]\nk = 1\n  m = { n = 2 }\n");
   Sample sample;
-  const config::Loaded loaded = load_into(sample, {"@", dir / "a.toml"});
-  EXPECT_EQ(sample.optim.lr, 3.0);
-  EXPECT_EQ(loaded.notes, std::vector<std::string>{"optim.peak_lr is called optim.lr here"});
-  EXPECT_EQ(loaded.origins.at("optim.lr"), (dir / "a.toml") + ":2");
-  const config::Loaded flags = load_into(sample, {"--optim.peak-lr", "4"});
-  EXPECT_EQ(sample.optim.lr, 4.0);
-  EXPECT_EQ(flags.notes.size(), 1U);
+  const config::Loaded loaded = load_into(sample, {"@", dir / "a.toml", "--env.0.args.j.i", "3"});
+  EXPECT_EQ(sample.env.at(0).args, R"({"j":{"i":3},"k":1,"m":{"n":2}})");
+  EXPECT_EQ(loaded.origins.at("env.0.args.k"), (dir / "a.toml") + ":3");
+  EXPECT_EQ(loaded.origins.at("env.0.args.m"), (dir / "a.toml") + ":4");
+  EXPECT_EQ(loaded.origins.at("env.0.args.j"), "command line");
+  EXPECT_EQ(loaded.origins.at("env.0.args"), "command line");
 }
 
 TEST(ConfigLoad, EmptyFileAndWindowsLineEnds) {

@@ -210,6 +210,24 @@ TEST(ConfigRoundTrip, OriginsAreComments) {
   }
 }
 
+TEST(ConfigRoundTrip, AsJson) {
+  TemporaryDirectory dir;
+  write_text(dir / "a.toml", "seed = 3\n[[env]]\nid = \"x\"\nargs = { k = [1, \"None\"] }\n[model.ac]\n");
+  Sample sample;
+  load_into(sample, {"@", dir / "a.toml", "--optim.lr", "2e-5", "--no-ckpt"});
+  const auto json = nlohmann::json::parse(config::to_json(config::describer(sample)));
+  EXPECT_EQ(json["seed"], 3);
+  EXPECT_EQ(json["optim"]["lr"], 2e-5);
+  EXPECT_EQ(json["sizes"], nlohmann::json::parse("[1, 2]"));
+  EXPECT_TRUE(json["ckpt"].is_null());
+  EXPECT_TRUE(json["model"]["revision"].is_null());
+  EXPECT_EQ(json["model"]["ac"]["freq"], 1);
+  EXPECT_FALSE(json["model"].contains("fp8"));  // refused keys are no values
+  EXPECT_EQ(json["env"].size(), 1U);
+  EXPECT_EQ(json["env"][0]["args"], nlohmann::json::parse(R"({"k": [1, null]})"));
+  EXPECT_TRUE(json["env"][0]["sampling"].is_null());
+}
+
 // Whatever bytes a file holds, loading ends with success or one bad_input.
 TEST(ConfigRoundTrip, RandomDamageIsReportedAsBadInput) {
   Maker make(fresh_seed() + 2);

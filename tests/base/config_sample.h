@@ -19,7 +19,7 @@ struct SampleOptim {
   double weight_decay = 0.01;
   bool operator==(const SampleOptim&) const = default;
   void describe(config::Schema& s) {
-    s.field("lr", lr, "Peak learning rate.").at_least(0).alias("peak_lr");
+    s.field("lr", lr, "Peak learning rate.").at_least(0).alias("step_size");
     s.field("max_norm", max_norm, "Clip the gradient to this norm; None: no clipping.").above(0);
     s.field("type", type, "The optimizer.").one_of({"adamw", "sgd", "muon"});
     s.field("weight_decay", weight_decay, "Weight decay.").at_least(0).at_most(1);

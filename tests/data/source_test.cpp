@@ -3,6 +3,7 @@
 #include <fstream>
 #include <set>
 
+#include "base/error.h"
 #include "data/fake_rl.h"
 #include "support.h"
 #include "templates.h"
@@ -44,6 +45,25 @@ TEST_F(Source, EachEpochIsAnotherPermutationOfSeedAndEpochAlone) {
   for (std::int64_t i = 0; i < 20; ++i) in_order[static_cast<std::size_t>(i)] = i;
   EXPECT_EQ(order(plain, 0, 20), in_order);
   EXPECT_EQ(order(plain, 40, 20), in_order);
+}
+
+TEST_F(Source, AByteThatTheTokenizerLacksIsNamedWithItsRow) {
+  tokenizer::TrainOptions options;
+  options.only_seen_bytes = true;
+  options.merges = false;
+  tokenizer::train_tokenizer({"p0123456789c"}, options, dir_ / "small");
+  const auto small = tokenizer::Tokenizer::load(dir_ / "small");
+  std::ofstream(dir_ / "train.jsonl", std::ios::app)
+      << "\n{\"prompt\": \"p\", \"completion\": \"c\u00fc\"}\n";
+  SftSource rows(Dataset::open(dir_.path(), {"train"}), Renderer(small, kChatMl, {}), false, 0);
+  try {
+    rows.check(std::size_t{1} << 20);
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::kBadInput);
+    EXPECT_TRUE(std::string(e.what()).starts_with((dir_ / "train.jsonl") + ":22: ")) << e.what();
+    EXPECT_NE(std::string(e.what()).find("the byte 0xc3 of the text has no token"), std::string::npos);
+  }
 }
 
 TEST_F(Source, WhatFitsIntoTheCacheIsTheSameAsWhatDoesNot) {

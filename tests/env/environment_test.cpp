@@ -261,5 +261,18 @@ TEST(Registry, UnknownIdNamesTheKnown) {
             std::string::npos);
 }
 
+TEST(Arguments, ErrorsBeginWithThePlaceOfTheConfiguration) {
+  const Places places = {{"id", "a.toml:2"}, {"args", "a.toml:3"}, {"args.min", "command line"}};
+  const auto refused = [&](const std::string& id, const nlohmann::json& values) {
+    return refusal([&] { make_environment(id, "sums", args(values), places); });
+  };
+  EXPECT_TRUE(refused("arithmetic", {{"min", "x"}}).starts_with("error: command line: args.min of"));
+  EXPECT_TRUE(refused("arithmetic", {{"max", "x"}}).starts_with("error: a.toml:3: args.max of"));
+  EXPECT_TRUE(refused("arithmetic", {{"mox", 1}}).starts_with("error: a.toml:3: environment 'sums' has no"));
+  EXPECT_TRUE(refused("reverse-text", {{"data", "/nowhere.jsonl"}})
+                  .starts_with("error: cannot read /nowhere.jsonl (args of environment 'sums', a.toml:3)\n"));
+  EXPECT_TRUE(refused("algebra", {}).starts_with("error: a.toml:2: there is no environment 'algebra'"));
+}
+
 }  // namespace
 }  // namespace rlcpp::env

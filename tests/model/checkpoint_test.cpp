@@ -1,5 +1,6 @@
 #include "model/checkpoint.h"
 
+#include <cmath>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -130,6 +131,40 @@ class EditedModel {
  private:
   TemporaryDirectory dir_;
 };
+
+TEST(LoadWeights, NumbersThatAreNotFiniteAreRefused) {
+  EditedModel model("qwen3-tied");
+  const auto all = model.tensors;
+  for (const float bad : {std::nanf(""), -INFINITY}) {
+    model.tensors = all;
+    model.tensors.at("model.layers.1.self_attn.k_proj.weight").second.at(7) = bad;
+    model.write_file("model.safetensors", model.tensors);
+    model.expect_refused({"model.safetensors: tensor 'model.layers.1.self_attn.k_proj.weight' holds",
+                          "not finite", "at offset 7 of its"});
+  }
+}
+
+TEST(LoadWeights, ADirectoryThatRlcppWroteIsVerified) {
+  const TemporaryDirectory dir;
+  const Loaded original(golden_dir("qwen3-tied"));
+  save_model(original.config, original.weights, dir / "m", DType::kF32, "");
+  const std::string file = dir / "m/model.safetensors";
+  std::string bytes = read(file);
+  bytes[bytes.size() - 3] = static_cast<char>(bytes[bytes.size() - 3] ^ 1);  // still a number
+  write(file, bytes);
+  try {
+    const Loaded loaded(dir / "m");
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kBadInput);
+    EXPECT_NE(error.render().find("model.safetensors does not verify"), std::string::npos) << error.render();
+    EXPECT_NE(error.render().find("remove " + (dir / "m/manifest.json")), std::string::npos);
+  }
+  write(dir / "m/manifest.json", "{\"files\": 3}");  // somebody else's
+  EXPECT_NO_THROW(Loaded(dir / "m"));
+  std::filesystem::remove(dir / "m/manifest.json");
+  EXPECT_NO_THROW(Loaded(dir / "m"));
+}
 
 TEST(LoadWeights, NamesWhatIsMissingOrMisshapen) {
   EditedModel model("qwen3-tied");

@@ -131,7 +131,7 @@ TEST(StepLine, TrainingHasFixedColumns) {
             "0.28 s  eta 0:52");
   EXPECT_EQ(
       step_line(TrainLine{}),
-      "step 0  loss       -  grad      -  lr       -       - tok/s  mfu    -%  mem        -  - s  eta -");
+      "step 0  loss       -  grad      -  lr       -       - tok/s  mem        -  - s  eta -");
   TrainLine later = line;
   later.step = 113;
   later.loss = 0.0312;

@@ -213,6 +213,15 @@ TEST(OrchestratorSection, RefusesWhatCannotWork) {
   EXPECT_EQ(with([](OrchestratorSection&) {}), "");
   EXPECT_NE(with([](OrchestratorSection& s) { s.rollouts_per_example = 5; }).find("not a multiple"),
             std::string::npos);
+  EXPECT_NE(with([](OrchestratorSection& s) {
+              s.rollouts_per_example = 1;
+            }).find("rollouts_per_example = 1 leaves nothing to learn from"),
+            std::string::npos);
+  EXPECT_EQ(with([](OrchestratorSection& s) {
+              s.rollouts_per_example = 1;
+              s.advantage.reset();
+            }),
+            "");
   EXPECT_NE(with([](OrchestratorSection& s) { s.sampling.top_p = 0.9; }).find("top_p"), std::string::npos);
   EXPECT_NE(with([](OrchestratorSection& s) { s.sampling.top_k = 20; }).find("top_k"), std::string::npos);
   EXPECT_NE(with([](OrchestratorSection& s) { s.sampling.min_p = 0.1; }).find("min_p"), std::string::npos);

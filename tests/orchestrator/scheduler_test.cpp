@@ -159,6 +159,14 @@ TEST(Scheduler, LongPromptsAreLeftOut) {
   options.seq_len = 3;
   Bench hopeless(adder(0.5), options, {}, 1, 4000);
   EXPECT_THROW(hopeless.scheduler.collect({}), Error);
+  Bench few(adder(0.5), options, {}, 1, 40);  // fewer than it draws before giving up
+  try {
+    few.scheduler.collect({});
+    ADD_FAILURE() << "nothing was thrown";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::kBadInput);
+    EXPECT_NE(e.because().find("seq_len is 3 tokens"), std::string::npos) << e.because();
+  }
 }
 
 TEST(Scheduler, SkipVerificationScoresNothing) {

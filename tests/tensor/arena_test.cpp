@@ -83,7 +83,7 @@ TEST(MemoryPlan, PrintsATableOfItsUses) {
             "  kv cache               3.00 MiB\n"
             "  planned                1.00 GiB\n"
             "  available              2.00 GiB\n"
-            "  free                   1.00 GiB\n");
+            "  free                1021.00 MiB\n");
   EXPECT_EQ(plan.table(1 << 20).find("free"), std::string::npos);
 }
 
@@ -95,6 +95,11 @@ TEST(MemoryPlan, RefusesWhatDoesNotFitWithNumbersAndOptions) {
   const Error error = error_of([&] { plan.require_fits(3 * kGiB, {"--data.seq-len 1024", "--model.ac"}); });
   EXPECT_EQ(error.code(), ExitCode::kEnvironment);
   EXPECT_EQ(error.because(), "4.00 GiB are planned, 3.00 GiB are available, 1.00 GiB are missing");
+  MemoryPlan tiny;
+  tiny.add(MemoryUse::kWeights, "w", DType::kF32, {static_cast<std::int64_t>(kGiB / 16)});
+  EXPECT_EQ(error_of([&] { tiny.require_fits(kGiB / 4096, {}); }).because(),
+            "256.00 MiB are planned, 0.25 MiB are available, 255.75 MiB are missing");
+  EXPECT_EQ(tiny.table(0), "  weights              256.00 MiB\n  planned              256.00 MiB\n");
   EXPECT_LT(error.help().find("seq-len"), error.help().find("--model.ac"));
 }
 

@@ -5,7 +5,6 @@
 #include <nlohmann/json.hpp>
 
 #include <cmath>
-#include <set>
 
 #include "base/config/scalar.h"
 #include "base/error.h"
@@ -81,10 +80,6 @@ void Binder::forget(const std::string& prefix) {
   });
 }
 
-void Binder::note_alias(const std::string& alias, const std::string& key) {
-  loaded_.notes.push_back(fmt::format("{} is called {} here", alias, key));
-}
-
 Problem Binder::unknown(const std::string& key, const Place& place, const std::string& hint) const {
   Problem problem{place, printable(key) + " is not a known key", hint, {}};
   // Elements of lists are known as element 0; the answer names the element that was meant.
@@ -94,12 +89,13 @@ Problem Binder::unknown(const std::string& key, const Place& place, const std::s
     if (!part.empty() && part.find_first_not_of("0123456789") == std::string::npos) part = "0";
   }
   const std::string wanted = fmt::format("{}", fmt::join(asked, "."));
-  std::string near = nearest(wanted, known_.supported);
+  Schema schema;
+  describe_(schema);
+  std::string near = walk(schema, asked, false).meant;
+  if (near.empty()) near = nearest(wanted, known_.supported);
   std::string refused;
   if (near.empty()) {
     near = nearest(wanted, known_.refused);
-    Schema schema;
-    describe_(schema);
     if (!near.empty()) refused = walk(schema, split_key(near), false).field->refused;
   }
   if (near.empty()) {
@@ -151,15 +147,7 @@ void Binder::bind_file(const Node& table, const std::vector<std::string>& path, 
 }
 
 void Binder::bind_table(Schema& schema, const Node& table, const std::string& prefix) {
-  std::set<std::string> seen;
   for (const Entry& entry : table.entries) {
-    bool alias = false;
-    const Field* field = find_field(schema, entry.key, &alias);
-    if (field != nullptr && !seen.insert(field->key).second) {
-      problems_.push_back({entry.place, fmt::format("{} is given twice", field->key),
-                           fmt::format("{} is another name of it", entry.key), "keep one of the two"});
-      continue;
-    }
     bind_entry(schema, entry, prefix);
   }
 }
@@ -167,10 +155,8 @@ void Binder::bind_table(Schema& schema, const Node& table, const std::string& pr
 void Binder::bind_entry(Schema& schema, const Entry& entry, const std::string& prefix) {
   const std::string dot = prefix.empty() ? "" : prefix + ".";
   const std::string key = dot + entry.key;
-  bool alias = false;
-  if (Field* field = find_field(schema, entry.key, &alias)) {
-    if (alias) note_alias(key, dot + field->key);
-    bind_field(*field, entry, dot + field->key);
+  if (Field* field = find_field(schema, entry.key)) {
+    bind_field(*field, entry, key);
   } else if (Schema::FreeTable* free = find_free(schema, entry.key)) {
     if (entry.value.kind != Node::Kind::kTable) {
       problems_.push_back(
@@ -251,6 +237,9 @@ void Binder::bind_field(Field& field, const Entry& entry, const std::string& key
 void Binder::bind_free(Schema::FreeTable& free, const Node& table, const std::vector<std::string>& rest,
                        const std::string& key) {
   Json patch = json_from_node(table, problems_);
+  if (rest.empty()) {
+    for (const Entry& entry : table.entries) record(key + "." + entry.key, entry.place);
+  }
   for (std::size_t i = rest.size(); i-- > 0;) patch = Json{{rest[i], std::move(patch)}};
   Json json = parse_free(*free.json);
   merge(json, patch);
@@ -260,7 +249,6 @@ void Binder::bind_free(Schema::FreeTable& free, const Node& table, const std::ve
 
 void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path, const std::string& text,
                        const Place& place) {
-  if (!probe.alias.empty()) note_alias(probe.alias, probe.key);
   if (!utf8::is_valid(text)) {
     throw_problems(
         {{place, fmt::format("\"{}\" is not valid UTF-8", printable(text)), "values are text", {}}});
@@ -292,6 +280,7 @@ void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path
     Json json = parse_free(*target.free->json);
     merge(json, value);
     *target.free->json = json.dump();
+    if (!probe.rest.empty()) record(probe.key + "." + probe.rest.front(), place);
   }
   record(probe.key, place);
 }

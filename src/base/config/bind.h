@@ -39,7 +39,6 @@ class Binder {
                  const std::string& key);
   void record(const std::string& key, const Place& place);
   void forget(const std::string& prefix);
-  void note_alias(const std::string& alias, const std::string& key);
 
   const std::function<void(Schema&)>& describe_;
   Loaded& loaded_;

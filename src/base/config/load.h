@@ -15,8 +15,9 @@ namespace rlcpp::config {
 using Origins = std::map<std::string, std::string>;
 
 struct Loaded {
-  Origins origins;                 // by dotted key; keys not listed have their default
-  std::vector<std::string> notes;  // aliases used and the like, one sentence each, for the log
+  // By dotted key; keys not listed have their default. Free tables, e.g. env.0.args, are listed as a whole
+  // and by what is in them: env.0.args.seed.
+  Origins origins;
 };
 
 // Applies, in order: each `@ FILE.toml` with its toml_files inheritance and each `--a.b @ FILE.toml` (the
@@ -28,6 +29,9 @@ struct Loaded {
 // called many times, always on the same struct, which is changed in place.
 Loaded load(const std::function<void(Schema&)>& describe, const std::vector<std::string>& arguments);
 
+// The resolved configuration as one JSON object of the same shape: sections are objects or null, None is
+// null.
+std::string to_json(const std::function<void(Schema&)>& describe);
 // The resolved configuration as TOML; every value with its origin as a comment when `origins` is given.
 std::string to_toml(const std::function<void(Schema&)>& describe, const Origins* origins = nullptr);
 

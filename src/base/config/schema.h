@@ -45,7 +45,7 @@ struct Field {
   bool minimum_open = false;         // value > minimum rather than >=
   bool maximum_open = false;         // value < maximum rather than <=
   std::string unit;                  // "tokens", "seconds", ...: shown in help and docs
-  std::vector<std::string> aliases;  // other names users know: accepted with a note
+  std::vector<std::string> aliases;  // names of it elsewhere (HF, TRL): refused, the error says `key`
   bool narrow = false;               // int or float: 32 bits, which bound the range and the digits written
   std::string refused;  // not empty: known to the reference, not supported; the sentence that says so
   std::function<Scalar()> get;
@@ -78,6 +78,7 @@ struct Field {
     unit = std::move(text);
     return *this;
   }
+  // What others call it. Not accepted, so that one value has one name; the error says which.
   Field& alias(std::string name) {
     aliases.push_back(std::move(name));
     return *this;

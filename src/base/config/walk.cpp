@@ -32,16 +32,17 @@ void collect(Schema& schema, const std::string& prefix, KnownKeys& keys) {
 
 }  // namespace
 
-Field* find_field(Schema& schema, const std::string& name, bool* alias) {
-  *alias = false;
+Field* find_field(Schema& schema, const std::string& name) {
   for (const auto& field : schema.fields) {
     if (field->key == name) return field.get();
   }
+  return nullptr;
+}
+
+const Field* find_alias(const Schema& schema, const std::string& name) {
   for (const auto& field : schema.fields) {
-    if (std::find(field->aliases.begin(), field->aliases.end(), name) != field->aliases.end()) {
-      *alias = true;
-      return field.get();
-    }
+    const bool called = std::find(field->aliases.begin(), field->aliases.end(), name) != field->aliases.end();
+    if (called) return field.get();
   }
   return nullptr;
 }
@@ -66,15 +67,12 @@ Target walk(Schema& root, const std::vector<std::string>& path, bool create) {
   for (std::size_t i = 0; i < path.size(); ++i) {
     const std::string& name = path[i];
     const bool last = i + 1 == path.size();
-    bool alias = false;
-    if (Field* field = find_field(*schema, name, &alias)) {
-      const std::string key = join(target.key, field->key);
-      if (alias) target.alias = join(target.key, name);
-      target.key = key;
+    if (Field* field = find_field(*schema, name)) {
+      target.key = join(target.key, field->key);
       target.field = field;
       target.kind = !field->refused.empty() ? Target::Kind::kRefused
                                             : (last ? Target::Kind::kField : Target::Kind::kUnknown);
-      if (target.kind == Target::Kind::kUnknown) target.hint = key + " is a value, not a section";
+      if (target.kind == Target::Kind::kUnknown) target.hint = target.key + " is a value, not a section";
       return target;
     }
     if (Schema::FreeTable* free = find_free(*schema, name)) {
@@ -87,6 +85,7 @@ Target walk(Schema& root, const std::vector<std::string>& path, bool create) {
     Child* child = find_child(*schema, name);
     if (child == nullptr) {
       target.kind = Target::Kind::kUnknown;
+      if (const Field* meant = find_alias(*schema, name)) target.meant = join(target.key, meant->key);
       return target;
     }
     target.key = join(target.key, name);

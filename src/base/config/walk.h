@@ -13,8 +13,8 @@ namespace rlcpp::config {
 struct Target {
   enum class Kind : std::uint8_t { kUnknown, kBadIndex, kField, kRefused, kSection, kList, kFree };
   Kind kind = Kind::kUnknown;
-  std::string key;           // the dotted key, aliases replaced
-  std::string alias;         // the name that was written, if it was an alias
+  std::string key;           // the dotted key as far as it is known
+  std::string meant;         // kUnknown: the key that has this name elsewhere, if one does
   Field* field = nullptr;    // kField, kRefused
   Child* child = nullptr;    // kSection, kList; for an element of a list, the list
   bool element = false;      // kSection: an element of a list
@@ -31,8 +31,9 @@ struct Target {
 // nothing changes and absent sections are looked up as their defaults.
 Target walk(Schema& root, const std::vector<std::string>& path, bool create);
 
-// A field by name or alias; nullptr. `alias` tells which.
-Field* find_field(Schema& schema, const std::string& name, bool* alias);
+// Each nullptr if there is none.
+Field* find_field(Schema& schema, const std::string& name);
+const Field* find_alias(const Schema& schema, const std::string& name);  // the field that others call so
 Child* find_child(Schema& schema, const std::string& name);
 Schema::FreeTable* find_free(Schema& schema, const std::string& name);
 

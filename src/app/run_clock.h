@@ -1,4 +1,4 @@
-// Time and output of the RL commands.
+// Time and output of the training commands.
 #pragma once
 
 #include <chrono>

@@ -1,0 +1,50 @@
+#include "app/run_training.h"
+
+#include "base/error.h"
+
+namespace rlcpp::app {
+
+void TrainingConfig::describe_training(config::Schema& s, std::string_view bench_doc) {
+  s.section("model", model, "The model and how it is computed.");
+  s.section("optim", optim, "The optimizer.");
+  s.section("scheduler", scheduler, "The learning-rate schedule.");
+  s.section("log", log, "The log.");
+  s.section("bench", bench, bench_doc);
+  s.field("max_steps", max_steps, "Optimizer steps of the run; None: until stopped by a signal. --bench: 4.")
+      .at_least(1)
+      .in("steps");
+  run.describe(s);
+  refuse_reference_keys(s);
+}
+
+train::TrainerOptions trainer_options(const ModelSection& model, const train::OptimConfig& optim,
+                                      const train::SchedulerConfig& scheduler, const RunSection& run,
+                                      std::optional<std::int64_t> max_steps, std::int64_t max_tokens) {
+  train::TrainerOptions out;
+  out.optim = optim;
+  out.scheduler = scheduler;
+  out.max_steps = max_steps.value_or(-1);
+  out.max_tokens = max_tokens;
+  out.head_chunk = model.head_chunk;
+  out.recompute = model.recompute();
+  out.max_nonfinite_steps = run.max_nonfinite_steps;
+  return out;
+}
+
+bool depends_on_length(const train::SchedulerConfig& scheduler) {
+  return scheduler.type == "cosine" || (scheduler.type == "linear" && scheduler.decay_steps > 0);
+}
+
+RunSection decisive(const RunSection& run) {
+  RunSection out;
+  out.seed = run.seed;
+  return out;
+}
+
+void require_clean_or_resume(const RunSection& run, const std::optional<CkptSection>& ckpt) {
+  if (!run.clean || !ckpt.has_value() || !ckpt->resume_step.has_value()) return;
+  throw bad_input("clean and ckpt.resume_step contradict each other",
+                  "one removes what the other continues from", "remove one of them");
+}
+
+}  // namespace rlcpp::app
