@@ -193,5 +193,19 @@ TEST_P(Attention, SameBits) {
   }
 }
 
+TEST_P(Attention, NoRows) {
+  const ops::Context ctx = context();
+  const ops::QkvShape shape = {2, 1, 64};
+  Floats qkv(1), out(1), lse(1), delta(1), dqkv(1);
+  Ints boundaries = {0};
+  const Mirror cu_seqlens = i32(ctx, boundaries, {1});
+  const ops::Documents documents = {cu_seqlens, 0};
+  ops::attention_forward(ctx, on(ctx, out, {0, 128}), f32(ctx, lse, {0, 2}), on(ctx, qkv, {0, shape.width()}),
+                         documents, shape, 0.125F);
+  ops::attention_backward(ctx, on(ctx, dqkv, {0, shape.width()}), on(ctx, out, {0, 128}),
+                          on(ctx, out, {0, 128}), f32(ctx, lse, {0, 2}), on(ctx, qkv, {0, shape.width()}),
+                          f32(ctx, delta, {0, 2}), documents, shape, 0.125F);
+}
+
 }  // namespace
 }  // namespace rlcpp::test

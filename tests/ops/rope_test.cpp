@@ -195,6 +195,19 @@ TEST_P(Rope, SameBits) {
   }
 }
 
+TEST_P(Rope, NoRows) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  Case c = make_case(random, {2, 1, 64}, 1, true);
+  c.rows = 0;
+  Floats out(1), rstd(1), dout(1);
+  run_forward(ctx, c, on(ctx, out, {0, c.shape.width()}), rstd, on(ctx, c.qkv, {0, c.shape.width()}));
+  Backward b = {Floats(1), Floats(64, 0.25F), Floats(64, -0.5F)};
+  run_backward(ctx, c, b, on(ctx, b.dqkv, {0, c.shape.width()}), on(ctx, dout, {0, c.shape.width()}), rstd);
+  expect_same_bits(b.dq_norm, Floats(64, 0.25F), "dq_norm");
+  expect_same_bits(b.dk_norm, Floats(64, -0.5F), "dk_norm");
+}
+
 TEST(RopeChecks, PositionsOutsideTheTableAreRefused) {
   Random random;
   Case c = make_case(random, {2, 1, 4}, 2, false);
