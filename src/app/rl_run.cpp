@@ -91,6 +91,16 @@ class RlRun {
   int signal_ = 0;
 };
 
+// The engine's exact sampling runs on the CPU alone as yet, and rl is exact.
+DeviceChoice choose_rollout_device(const std::string& request) {
+  if (request == "auto") return {{DeviceKind::kCpu, 0}, "rl runs on the CPU in this version"};
+  const DeviceChoice choice = choose_device(request);
+  if (choice.device.kind == DeviceKind::kCpu) return choice;
+  throw bad_input(fmt::format("rl does not run on {} in this version", choice.why),
+                  "its rollout engine is exact on the CPU only",
+                  "use --device cpu; sft and trainer run on a GPU");
+}
+
 void RlRun::prepare() {
   config_.validate();
   model_ = resolve_model(config_.trainer.model, config_.run.seed, false);
@@ -108,7 +118,7 @@ void RlRun::prepare() {
   parts.eval_groups_in_flight = config_.inference.max_sequences;
   orchestrator_ =
       std::make_unique<orchestrator::Orchestrator>(config_.seeded_orchestrator(), std::move(parts));
-  device_ = choose_device(config_.run.device);
+  device_ = choose_rollout_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
   plan_memory();
@@ -144,7 +154,7 @@ void RlRun::plan_memory() {
   options_ = trainer_options(trainer.model, trainer.optim, trainer.scheduler, config_.run, config_.max_steps,
                              config_.row_tokens());
   options_.loss = trainer.loss;
-  const std::size_t limit = config_.run.memory_limit_bytes();
+  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
   model_regions_ = plan_model(ctx_, model_.config, plan_, config_.max_model_len_of());
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
   engine_config_ = engine_config(limit);
@@ -406,6 +416,7 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
                        model_.text,
                        data_text(*orchestrator_, config_),
                        plan_,
+                       config_.run.memory_limit_bytes(device_.device),
                        "prompts",
                        [&] { return prompt_listing(environments, text_, 3); },
                        [&] { return prompt_json(environments, text_, 3); }};

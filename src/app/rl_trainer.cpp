@@ -104,7 +104,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   if (!config.model.ac.has_value())
     cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
   cheaper.push_back("--model.seq-len: shorter rows");
-  plan.require_fits(config.run.memory_limit_bytes(), cheaper);
+  plan.require_fits(config.run.memory_limit_bytes(device.device), cheaper);
 
   const std::optional<CkptSection> no_ckpt;
   const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
@@ -117,6 +117,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       fmt::format("fake rollouts, {} rows of {} tokens a step{}", fake.batch_size, config.seq_len(),
                   fake.generate_samples ? ", several documents a row" : ""),
       plan,
+      config.run.memory_limit_bytes(device.device),
       "samples",
       [] { return std::string("fake rollouts have no text to show\n"); },
       [] { return nlohmann::ordered_json::array(); }};

@@ -81,7 +81,7 @@ struct RunSection {
   std::vector<std::string> fail;
   void describe(config::Schema& s);        // adds its fields to the section it is called for
   void arm_fail_points() const;            // what `fail` names
-  std::size_t memory_limit_bytes() const;  // the host's free memory if not set
+  std::size_t memory_limit_bytes(Device device) const;  // the device's free memory if not set
 };
 
 // Declares the reference's top-level keys that are not supported (wandb, tracing, ...).

@@ -114,7 +114,7 @@ void SftRun::prepare() {
   if (!config_.model.ac.has_value())
     cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
   cheaper.push_back("--data.seq-len: shorter rows");
-  plan_.require_fits(config_.run.memory_limit_bytes(), cheaper);
+  plan_.require_fits(config_.run.memory_limit_bytes(device_.device), cheaper);
 }
 
 void SftRun::open_directory(const RunStart& start) {
@@ -357,6 +357,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       model_.text,
       data_.text,
       plan_,
+      config_.run.memory_limit_bytes(device_.device),
       "samples",
       [&] { return sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout); },
       [&] { return sample_json(data_, 3); }};

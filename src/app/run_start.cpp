@@ -32,7 +32,7 @@ nlohmann::ordered_json dry_run_json(const RunStart& start, const RunFacts& facts
   out["configuration"] = nlohmann::ordered_json::parse(config::to_json(start.configuration));
   out["origins"] = nlohmann::ordered_json::object();
   for (const auto& [key, origin] : start.loaded.origins) out["origins"][key] = origin;
-  out["memory"] = memory_json(facts.plan, start.run.memory_limit_bytes());
+  out["memory"] = memory_json(facts.plan, facts.memory_limit);
   out[facts.samples_name] = facts.samples_json();
   return out;
 }
@@ -66,7 +66,7 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
   banner.model = facts.model;
   banner.data = facts.data;
   banner.overrides = overrides(start.configuration, start.loaded.origins);
-  banner.plan = facts.plan.table(start.run.memory_limit_bytes());
+  banner.plan = facts.plan.table(facts.memory_limit);
   if (start.files) {
     banner.run = start.run.output_dir +
                  (dry ? " (a dry run writes nothing there)" : " (configs/resolved.toml has every value)");

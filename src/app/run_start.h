@@ -54,6 +54,7 @@ std::unique_ptr<RunDirectory> open_run(const RunStart& start, Logger& log);
 struct RunFacts {
   std::string device, model, data;
   const MemoryPlan& plan;
+  std::size_t memory_limit;  // bytes that the plan may take
   std::string samples_name;  // "samples"
   std::function<std::string()> samples;
   std::function<nlohmann::ordered_json()> samples_json;

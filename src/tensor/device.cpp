@@ -12,6 +12,14 @@
 namespace rlcpp {
 namespace {
 
+// bf16 arithmetic begins with Ampere.
+constexpr int kOldestMajor = 8;
+
+std::string too_old(const GpuInfo& gpu) {
+  return gpu.name + " has compute capability " + std::to_string(gpu.compute_major) + "." +
+         std::to_string(gpu.compute_minor) + ", and 8.0 is the oldest with bf16";
+}
+
 bool is_index(std::string_view text) {
   return !text.empty() && text.size() <= 4 &&
          std::all_of(text.begin(), text.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -43,6 +51,16 @@ std::size_t peak_resident_bytes() {
   return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
+std::size_t memory_available_bytes(Device device) {
+  if (device.kind == DeviceKind::kCpu) return host_memory_available_bytes();
+  constexpr std::size_t kReserve = std::size_t{64} << 20;
+  std::string why;
+  for (const GpuInfo& gpu : cuda::gpus(&why)) {
+    if (gpu.index == device.index) return gpu.free_bytes > kReserve ? gpu.free_bytes - kReserve : 0;
+  }
+  return 0;
+}
+
 DeviceChoice choose_device(const std::string& request) {
   if (request == "cpu") return {{DeviceKind::kCpu, 0}, "--device cpu"};
   if (request != "auto" && request != "cuda" &&
@@ -52,10 +70,11 @@ DeviceChoice choose_device(const std::string& request) {
   std::string why;
   const std::vector<GpuInfo> gpus = cuda::gpus(&why);
   if (request == "auto") {
-    // The operations run on the CPU only until the CUDA back end exists; a GPU is named but not used.
     if (gpus.empty()) return {{DeviceKind::kCpu, 0}, "no GPU: " + why};
-    return {{DeviceKind::kCpu, 0},
-            "the CUDA operations are not built yet (" + gpus.front().name + " is idle)"};
+    for (const GpuInfo& gpu : gpus) {
+      if (gpu.compute_major >= kOldestMajor) return {{DeviceKind::kCuda, gpu.index}, gpu.name};
+    }
+    return {{DeviceKind::kCpu, 0}, too_old(gpus.front())};
   }
   if (gpus.empty()) throw environment_error("no GPU can be used", why, "run with --device cpu");
   const std::size_t index = request == "cuda" ? 0 : std::stoul(request.substr(5));
@@ -64,8 +83,10 @@ DeviceChoice choose_device(const std::string& request) {
         "there is no device \"" + request + "\"", std::to_string(gpus.size()) + " GPUs can be used",
         "use an index from 0 to " + std::to_string(gpus.size() - 1) + ", or --device cpu");
   }
-  throw environment_error("this version has no CUDA operations yet", gpus[index].name + " was found",
-                          "run with --device cpu");
+  if (gpus[index].compute_major < kOldestMajor) {
+    throw environment_error("this GPU cannot be used", too_old(gpus[index]), "run with --device cpu");
+  }
+  return {{DeviceKind::kCuda, static_cast<int>(index)}, gpus[index].name};
 }
 
 }  // namespace rlcpp

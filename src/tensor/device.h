@@ -53,6 +53,9 @@ std::string cpu_name();
 // so.
 std::size_t host_memory_bytes();
 std::size_t host_memory_available_bytes();
+// What a plan on this device may take now: the host's as above; of a GPU what is free beside our context,
+// less a reserve for what its libraries allocate themselves (cuBLASLt and cuDNN: 12 MiB measured on an H100).
+std::size_t memory_available_bytes(Device device);
 // Largest resident set of this process so far, in bytes.
 std::size_t peak_resident_bytes();
 std::size_t resident_bytes();
