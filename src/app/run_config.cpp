@@ -168,9 +168,8 @@ void RunSection::arm_fail_points() const {
   for (const std::string& specification : fail) failpoint::arm(specification);
 }
 
-std::size_t RunSection::memory_limit_bytes(Device device) const {
-  return memory_limit.has_value() ? parse_bytes(*memory_limit, "memory_limit")
-                                  : memory_available_bytes(device);
+std::size_t RunSection::memory_limit_bytes(Device on) const {
+  return memory_limit.has_value() ? parse_bytes(*memory_limit, "memory_limit") : memory_available_bytes(on);
 }
 
 void refuse_reference_keys(config::Schema& s) {

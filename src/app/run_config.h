@@ -79,9 +79,9 @@ struct RunSection {
   std::int64_t seed = 0;
   std::int64_t max_nonfinite_steps = 3;
   std::vector<std::string> fail;
-  void describe(config::Schema& s);        // adds its fields to the section it is called for
-  void arm_fail_points() const;            // what `fail` names
-  std::size_t memory_limit_bytes(Device device) const;  // the device's free memory if not set
+  void describe(config::Schema& s);                 // adds its fields to the section it is called for
+  void arm_fail_points() const;                     // what `fail` names
+  std::size_t memory_limit_bytes(Device on) const;  // the device's free memory if not set
 };
 
 // Declares the reference's top-level keys that are not supported (wandb, tracing, ...).
