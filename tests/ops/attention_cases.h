@@ -52,6 +52,19 @@ inline AttentionResult run_packed(const ops::Context& ctx, AttentionCase& c) {
   return r;
 }
 
+inline Floats run_packed_backward(const ops::Context& ctx, AttentionCase& c, AttentionResult& r,
+                                  Floats& dout) {
+  Floats dqkv = poisoned(c.rows() * c.shape.width());
+  Floats delta = poisoned(c.rows() * c.shape.num_heads);
+  const auto boundaries = static_cast<std::int64_t>(c.cu_seqlens.size());
+  ops::attention_backward(
+      ctx, on(ctx, dqkv, {c.rows(), c.shape.width()}), on(ctx, dout, {c.rows(), c.out_width()}),
+      on(ctx, r.out, {c.rows(), c.out_width()}), f32(ctx, r.lse, {c.rows(), c.shape.num_heads}),
+      on(ctx, c.qkv, {c.rows(), c.shape.width()}), f32(ctx, delta, {c.rows(), c.shape.num_heads}),
+      {i32(ctx, c.cu_seqlens, {boundaries}), c.longest()}, c.shape, c.scale);
+  return dqkv;
+}
+
 // On CUDA the kernels round probabilities to bf16 before they multiply v, and gradients of scores before they
 // multiply q and k; out, rounded too, enters the backward through rowsum(dout * out). Doing just that in
 // float64 for cases like ours leaves errors of up to 2^-10.5 of the result's scale forward and 2^-8.6

@@ -10,34 +10,34 @@ namespace {
 using Attention = OnEveryDevice;
 INSTANTIATE_TEST_SUITE_P(, Attention, every_device(), device_name);
 
-// cuDNN's kernels are for heads of 64 and 128; the CPU takes any.
-std::vector<AttentionCase> cases(const ops::Context& ctx, Random& random) {
+// Any heads and documents; those of models, whose kernels on a GPU are cuDNN's; and rows of documents of one
+// length, a multiple of 128, for which cuDNN has other kernels than for ragged ones.
+std::vector<AttentionCase> cases(Random& random) {
   std::vector<AttentionCase> list;
-  list.push_back(make_attention_case(random, {8, 1, 64}, {65, 0, 40}));  // an empty document between others
-  list.push_back(make_attention_case(random, {2, 1, 128}, {random.between(1, 90), random.between(1, 300)}));
-  if (ctx.on_gpu()) {
-    list.push_back(make_attention_case(random, {1, 1, 64}, {1}));
-    list.push_back(make_attention_case(random, {4, 2, 64}, {1, 16, 17, 2, 33, 1, 64}));
-    list.push_back(make_attention_case(random, {16, 8, 128}, {100, 5, 129}));  // Qwen3-0.6B
-    list.push_back(make_attention_case(random, {32, 8, 128}, {31, 128}));      // Qwen3-4B
-    list.push_back(make_attention_case(random, {14, 2, 64}, {70, 33}));        // Qwen2.5-0.5B
-    list.push_back(make_attention_case(random, {5, 5, 64}, {31, 130, 0}));
-    list.push_back(make_attention_case(random, {1, 1, 128}, {1100}));
-    return list;
-  }
   list.push_back(make_attention_case(random, {1, 1, 8}, {1}));
   list.push_back(make_attention_case(random, {4, 2, 32}, {1, 16, 17, 2, 33, 1, 64}));
   list.push_back(make_attention_case(random, {3, 1, 40}, {100, 5}));
   list.push_back(make_attention_case(random, {5, 5, 16}, {31, 130}));
+  list.push_back(make_attention_case(random, {8, 1, 64}, {65, 0, 40}));  // an empty document between others
+  list.push_back(make_attention_case(random, {2, 1, 128}, {random.between(1, 90), random.between(1, 300)}));
   list.push_back(make_attention_case(random, {64, 1, 10}, {7, 20}));  // a group larger than one call's rows
   list.push_back(make_attention_case(random, {1, 1, 24}, {1100}));    // more keys than one step
+  list.push_back(make_attention_case(random, {2, 1, 256}, {40, 70}));
+  list.push_back(make_attention_case(random, {4, 2, 80}, {90, 33}));
+  list.push_back(make_attention_case(random, {4, 2, 64}, {1, 16, 17, 2, 33, 1, 64}));
+  list.push_back(make_attention_case(random, {16, 8, 128}, {100, 5}));  // Qwen3-0.6B
+  list.push_back(make_attention_case(random, {32, 8, 128}, {31}));      // Qwen3-4B
+  list.push_back(make_attention_case(random, {14, 2, 64}, {70, 33}));   // Qwen2.5-0.5B
+  list.push_back(make_attention_case(random, {4, 2, 64}, {384}));
+  list.push_back(make_attention_case(random, {6, 2, 128}, {256, 256}));
+  list.push_back(make_attention_case(random, {4, 4, 64}, {128, 128, 128, 128}));
   return list;
 }
 
 TEST_P(Attention, ForwardAgreesWithTheReference) {
   const ops::Context ctx = context();
   Random random(ctx);
-  for (AttentionCase& c : cases(ctx, random)) {
+  for (AttentionCase& c : cases(random)) {
     const AttentionResult r = run_packed(ctx, c);
     const auto expected = ops::reference::attention_forward(to_double(c.qkv), c.cu_seqlens, c.shape, c.scale);
     expect_close(r.out, expected.out, attention_tolerance(ctx), "out");
@@ -49,7 +49,7 @@ TEST_P(Attention, ForwardAgreesWithTheReference) {
 TEST_P(Attention, SharpScoresStayFinite) {
   const ops::Context ctx = context();
   Random random(ctx);
-  AttentionCase c = make_attention_case(random, {2, 1, ctx.on_gpu() ? 64 : 16}, {70});
+  AttentionCase c = make_attention_case(random, {2, 1, 64}, {70});
   for (float& value : c.qkv) value *= 64.0F;  // scores of many thousands; a power of two keeps bf16 values
   const AttentionResult r = run_packed(ctx, c);
   const auto expected = ops::reference::attention_forward(to_double(c.qkv), c.cu_seqlens, c.shape, c.scale);
@@ -70,25 +70,13 @@ TEST(AttentionReference, BackwardAgreesWithFiniteDifferences) {
                   random, "qkv");
 }
 
-Floats run_backward(const ops::Context& ctx, AttentionCase& c, AttentionResult& r, Floats& dout) {
-  Floats dqkv = poisoned(c.rows() * c.shape.width());
-  Floats delta = poisoned(c.rows() * c.shape.num_heads);
-  const auto boundaries = static_cast<std::int64_t>(c.cu_seqlens.size());
-  ops::attention_backward(
-      ctx, on(ctx, dqkv, {c.rows(), c.shape.width()}), on(ctx, dout, {c.rows(), c.out_width()}),
-      on(ctx, r.out, {c.rows(), c.out_width()}), f32(ctx, r.lse, {c.rows(), c.shape.num_heads}),
-      on(ctx, c.qkv, {c.rows(), c.shape.width()}), f32(ctx, delta, {c.rows(), c.shape.num_heads}),
-      {i32(ctx, c.cu_seqlens, {boundaries}), c.longest()}, c.shape, c.scale);
-  return dqkv;
-}
-
 TEST_P(Attention, BackwardAgreesWithTheReference) {
   const ops::Context ctx = context();
   Random random(ctx);
-  for (AttentionCase& c : cases(ctx, random)) {
+  for (AttentionCase& c : cases(random)) {
     AttentionResult r = run_packed(ctx, c);
     Floats dout = random.normal(c.rows() * c.out_width());
-    const Floats dqkv = run_backward(ctx, c, r, dout);
+    const Floats dqkv = run_packed_backward(ctx, c, r, dout);
     expect_close(
         dqkv,
         ops::reference::attention_backward(to_double(dout), to_double(c.qkv), c.cu_seqlens, c.shape, c.scale),
@@ -108,7 +96,7 @@ TEST_P(Attention, CallsOfManySizesDoNotDisturbEachOther) {
     AttentionCase c = make_attention_case(random, {4, 2, i < 3 ? 64 : 128}, lengths);
     AttentionResult r = run_packed(ctx, c);
     Floats dout = random.normal(c.rows() * c.out_width());
-    const Floats dqkv = run_backward(ctx, c, r, dout);
+    const Floats dqkv = run_packed_backward(ctx, c, r, dout);
     const Doubles qkv = to_double(c.qkv);
     expect_close(r.out, ops::reference::attention_forward(qkv, c.cu_seqlens, c.shape, c.scale).out,
                  attention_tolerance(ctx), "out");
@@ -127,7 +115,7 @@ TEST(AttentionExact, ADocumentDoesNotDependOnThePacking) {
   AttentionCase c = make_attention_case(random, {4, 2, 48}, {37, random.between(2, 200), 90});
   AttentionResult all = run_packed(ctx, c);
   Floats dout = random.normal(c.rows() * 4 * 48);
-  const Floats dqkv = run_backward(ctx, c, all, dout);
+  const Floats dqkv = run_packed_backward(ctx, c, all, dout);
   const std::int64_t begin = c.cu_seqlens[1];
   const std::int64_t length = c.cu_seqlens[2] - begin;
   const auto slice = [&](const Floats& rows, std::int64_t width, std::int64_t count) {
@@ -140,7 +128,8 @@ TEST(AttentionExact, ADocumentDoesNotDependOnThePacking) {
   expect_same_bits(one.out, slice(all.out, 4 * 48, length), "out");
   expect_same_bits(one.lse, slice(all.lse, 4, length), "lse");
   Floats dout_alone = slice(dout, 4 * 48, length);
-  expect_same_bits(run_backward(ctx, alone, one, dout_alone), slice(dqkv, c.shape.width(), length), "dqkv");
+  expect_same_bits(run_packed_backward(ctx, alone, one, dout_alone), slice(dqkv, c.shape.width(), length),
+                   "dqkv");
   // A prefix of the document.
   const std::int64_t prefix = random.between(1, length - 1);
   AttentionCase shorter = c;
@@ -154,7 +143,7 @@ TEST(AttentionExact, ADocumentDoesNotDependOnThePacking) {
 TEST_P(Attention, NothingOfTheFutureIsRead) {
   const ops::Context ctx = context();
   Random random(ctx);
-  AttentionCase c = make_attention_case(random, {2, 1, ctx.on_gpu() ? 64 : 16}, {50});
+  AttentionCase c = make_attention_case(random, {2, 1, 64}, {50});
   const AttentionResult clean = run_packed(ctx, c);
   const std::int64_t cut = random.between(1, 49);
   for (std::int64_t i = cut * c.shape.width(); i < c.rows() * c.shape.width(); ++i)
@@ -170,12 +159,11 @@ TEST_P(Attention, SameBits) {
   const ops::Context device = context();
   Random random(device);
   std::vector<AttentionCase> list;
+  list.push_back(make_attention_case(random, {4, 2, 40}, {1, 70, 33, 150}));
+  list.push_back(make_attention_case(random, {3, 3, 8}, {600}));
   if (device.on_gpu()) {
-    list.push_back(make_attention_case(random, {4, 2, 64}, {1, 70, 33, 150}));
     list.push_back(make_attention_case(random, {16, 8, 128}, {600, 900}));
-  } else {
-    list.push_back(make_attention_case(random, {4, 2, 40}, {1, 70, 33, 150}));
-    list.push_back(make_attention_case(random, {3, 3, 8}, {600}));
+    list.push_back(make_attention_case(random, {16, 8, 128}, {1024, 1024}));
   }
   for (AttentionCase& c : list) {
     Floats dout = random.normal(c.rows() * c.out_width());
@@ -185,7 +173,7 @@ TEST_P(Attention, SameBits) {
           AttentionResult r = run_packed(ctx, c);
           Floats all = r.out;
           append(all, r.lse);
-          append(all, run_backward(ctx, c, r, dout));
+          append(all, run_packed_backward(ctx, c, r, dout));
           return all;
         },
         "attention");
