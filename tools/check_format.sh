@@ -45,7 +45,8 @@ if [ ${#changed[@]} -eq 0 ] && git rev-parse --verify -q HEAD~1 >/dev/null; then
 fi
 if [ ${#changed[@]} -gt 0 ]; then
   mkdir -p build/lint
-  cmake -S . -B build/lint -G Ninja -DRLCPP_PCH=OFF >/dev/null
-  clang-tidy-14 -p build/lint --quiet --warnings-as-errors='*' "${changed[@]}" 2>/dev/null || failed=1
+  cmake -S . -B build/lint -G Ninja -DRLCPP_PCH=OFF -DRLCPP_UNITY=OFF >/dev/null
+  # The compile options are g++'s: clang does not know all of them.
+  clang-tidy-14 -p build/lint --quiet --warnings-as-errors='*' --extra-arg=-Wno-unknown-warning-option "${changed[@]}" 2>/dev/null || failed=1
 fi
 exit "$failed"

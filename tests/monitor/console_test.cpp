@@ -129,9 +129,8 @@ TEST(StepLine, TrainingHasFixedColumns) {
   EXPECT_EQ(step_line(line),
             "step  12/200  loss  1.8342  grad   0.71  lr 2.0e-05  118.2k tok/s  mfu 38.1%  mem  9.7 GiB  "
             "0.28 s  eta 0:52");
-  EXPECT_EQ(
-      step_line(TrainLine{}),
-      "step 0  loss       -  grad      -  lr       -       - tok/s  mem        -  - s  eta -");
+  EXPECT_EQ(step_line(TrainLine{}),
+            "step 0  loss       -  grad      -  lr       -       - tok/s  mem        -  - s  eta -");
   TrainLine later = line;
   later.step = 113;
   later.loss = 0.0312;

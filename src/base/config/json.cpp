@@ -6,11 +6,11 @@
 namespace rlcpp::config {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
-Json json_of(const Scalar& value) {
+OrderedJson json_of(const Scalar& value) {
   return std::visit(
-      [](const auto& content) -> Json {
+      [](const auto& content) -> OrderedJson {
         if constexpr (std::is_same_v<std::decay_t<decltype(content)>, std::monostate>) {
           return nullptr;
         } else {
@@ -20,13 +20,14 @@ Json json_of(const Scalar& value) {
       value);
 }
 
-Json json_of(Schema& schema) {
-  Json out = Json::object();
+OrderedJson json_of(Schema& schema) {
+  OrderedJson out = OrderedJson::object();
   for (const auto& field : schema.fields) {
     if (field->refused.empty()) out[field->key] = json_of(field->get());
   }
   for (const auto& free : schema.free_tables) {
-    out[free.key] = free.json->empty() ? Json::object() : Json::parse(*free.json, nullptr, false);
+    out[free.key] =
+        free.json->empty() ? OrderedJson::object() : OrderedJson::parse(*free.json, nullptr, false);
     RLCPP_CHECK(out[free.key].is_object());
   }
   for (const Child& child : schema.children) {
@@ -36,10 +37,10 @@ Json json_of(Schema& schema) {
       return json_of(inside);
     };
     if (child.list) {
-      out[child.key] = Json::array();
+      out[child.key] = OrderedJson::array();
       for (std::size_t i = 0; i < child.count(); ++i) out[child.key].push_back(element(i));
     } else {
-      out[child.key] = child.present() ? element(0) : Json(nullptr);
+      out[child.key] = child.present() ? element(0) : OrderedJson(nullptr);
     }
   }
   return out;
@@ -50,7 +51,7 @@ Json json_of(Schema& schema) {
 std::string to_json(const std::function<void(Schema&)>& describe) {
   Schema schema;
   describe(schema);
-  return json_of(schema).dump(2, ' ', false, Json::error_handler_t::replace);
+  return json_of(schema).dump(2, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 }  // namespace rlcpp::config
