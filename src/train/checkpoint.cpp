@@ -36,7 +36,7 @@ void write_set(durable::AtomicDirectory& directory, const std::string& name, con
       const Tensor source = slice_of(set.flat.at(i), slice);
       hub::StoredTensor t;
       t.name = slice.name;
-      t.dtype = DType::kF32;
+      t.dtype = source.dtype();
       t.shape = slice.shape;
       t.bytes = source.bytes();
       tensors.push_back(std::move(t));
@@ -46,9 +46,11 @@ void write_set(durable::AtomicDirectory& directory, const std::string& name, con
   durable::AtomicDirectory::Writer writer = directory.create(name);
   const std::string header = hub::safetensors_header(tensors, {{"format", "rlcpp"}});
   writer.write(std::as_bytes(std::span(header)));
+  std::vector<std::byte> bytes;
   for (const Tensor& source : sources) {
-    HostFloats host(source);
-    writer.write(std::as_bytes(host.values()));
+    bytes.resize(source.bytes());
+    copy(Tensor(bytes.data(), source.dtype(), source.shape()), source);
+    writer.write(bytes);
   }
   writer.finish();
 }
@@ -67,16 +69,17 @@ void read_set(const std::string& path, const model::ModelConfig& model, const mo
                         "the checkpoint was written by a run with another model",
                         "resume with the model of that run");
       }
-      if (it->second.shape != slice.shape || it->second.dtype != DType::kF32) {
+      const Tensor place = slice_of(set.flat.at(i), slice);
+      if (it->second.shape != slice.shape || it->second.dtype != place.dtype()) {
         throw bad_input(
             fmt::format("{}: tensor {} does not fit", path, slice.name),
-            fmt::format("stored [{}] {}, the model has [{}] f32", fmt::join(it->second.shape, ", "),
-                        name_of(it->second.dtype), fmt::join(slice.shape, ", ")),
+            fmt::format("stored [{}] {}, the run has [{}] {}", fmt::join(it->second.shape, ", "),
+                        name_of(it->second.dtype), fmt::join(slice.shape, ", "), name_of(place.dtype())),
             "resume with the model of that run");
       }
-      HostFloats host(slice_of(set.flat.at(i), slice), false);
-      file.read_f32(it->second, host.values());
-      host.store();
+      // The mapped bytes may lie at any address; a tensor's memory is only copied from.
+      auto* stored_bytes = const_cast<std::byte*>(file.bytes(it->second).data());
+      copy(place, Tensor(stored_bytes, place.dtype(), place.shape()));
     }
   }
   if (stored.size() != expected) {

@@ -14,6 +14,11 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 void OptimConfig::describe(config::Schema& s) {
   s.field("type", type, "Optimizer: AdamW with decoupled weight decay on every parameter.").one_of({"adamw"});
+  s.field("moments", moments,
+          "Type that the moments are kept in; bfloat16 halves their memory, is rounded stochastically, and "
+          "needs a "
+          "GPU.")
+      .one_of({"float32", "bfloat16"});
   s.field("lr", lr, "Peak learning rate.").at_least(0).below(kInfinity).alias("learning_rate");
   s.field("weight_decay", weight_decay, "Decoupled weight decay, multiplied by the learning rate.")
       .at_least(0)

@@ -62,8 +62,14 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   RLCPP_CHECK(options.max_tokens > 0 && options.head_chunk > 0);
   auto r = std::make_shared<Regions>();
   r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
-  r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", DType::kF32);
-  r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", DType::kF32);
+  const bool small = options.optim.moments == "bfloat16";
+  if (small && !ctx.on_gpu()) {
+    throw bad_input("optim.moments = \"bfloat16\" needs a GPU", "moments are f32 on the CPU",
+                    "set optim.moments to float32");
+  }
+  const DType moments = small ? DType::kBF16 : DType::kF32;
+  r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", moments);
+  r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", moments);
   r->activations =
       model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type());
   const std::int64_t chunk = std::min(options.head_chunk, options.max_tokens);

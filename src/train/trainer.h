@@ -19,6 +19,7 @@ namespace rlcpp::train {
 
 struct OptimConfig {
   std::string type = "adamw";
+  std::string moments = "float32";  // float32 | bfloat16
   double lr = 1e-6, weight_decay = 0.01;
   std::optional<double> max_norm = 1.0;
   double betas1 = 0.9, betas2 = 0.999, eps = 1e-8;

@@ -114,6 +114,25 @@ TEST_P(OnDevice, ARestoredTrainerGoesOnWithTheSameBits) {
                    TinyRun::copy(whole->trainer->second_moment()), "second moments");
 }
 
+TEST_P(OnDevice, MomentsInHalfTheMemoryLearnAsWell) {
+  TrainerOptions options = plain_options();
+  options.optim.moments = "bfloat16";
+  if (GetParam().kind == DeviceKind::kCpu) {
+    EXPECT_THROW(run(options), Error);
+    return;
+  }
+  Rng rng(test::fresh_seed());
+  const auto rows = random_rows(rng, 3);
+  const auto half = run(options), full = run(plain_options());
+  EXPECT_LT(half->planned_bytes, full->planned_bytes);
+  double half_loss = 0, full_loss = 0;
+  for (int step = 0; step < 30; ++step) {
+    half_loss = half->trainer->step(rows).loss;
+    full_loss = full->trainer->step(rows).loss;
+  }
+  EXPECT_NEAR(half_loss, full_loss, 0.1 * (1 + full_loss));
+}
+
 TEST_P(OnDevice, LogProbabilitiesAgreeWithTheCpu) {
   Rng rng(test::fresh_seed());
   const auto rows = random_rows(rng, 1);
