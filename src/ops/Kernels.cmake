@@ -14,3 +14,12 @@ if(RLCPP_TESTS AND CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_link_libraries(bench_ops PRIVATE rlcpp_ops)
   set_target_properties(bench_ops PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin EXCLUDE_FROM_ALL ON)
 endif()
+
+# The only file that reads cudnn-frontend. Its headers warn with our flags, so they come as system headers; libcudnn is
+# opened at run time, so that the binary starts where there is none.
+if(RLCPP_CUDA)
+  set_source_files_properties(${CMAKE_SOURCE_DIR}/src/ops/cuda/cudnn_attention.cpp PROPERTIES
+    SKIP_UNITY_BUILD_INCLUSION ON SKIP_PRECOMPILE_HEADERS ON
+    COMPILE_DEFINITIONS "NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING;CUDNN_FRONTEND_SKIP_JSON_LIB"
+    COMPILE_OPTIONS "-isystem;${RLCPP_CUDNN_FRONTEND_INCLUDE};-isystem;${RLCPP_CUDNN_INCLUDE}")
+endif()
