@@ -35,7 +35,7 @@ int run_rows(const Invocation& invocation) {
   options.program = bench::own_program();
   options.results = matrix.results;
   options.commit_sha = commit_sha();
-  options.device_name = device_label(matrix.device);
+  options.device_name = device_label(choose_device(matrix.device).device);
   options.fresh = matrix.fresh;
   options.repeats = matrix.repeats;
   options.say = [&](const std::string& line) { log.info(line); };

@@ -1,6 +1,7 @@
 #include "app/rl_trainer.h"
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 
 #include <fmt/format.h>
@@ -170,7 +171,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
         step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
     }
-    step.peak_memory_bytes = peak_resident_bytes();
+    step.peak_memory_bytes = peak_memory_bytes(device.device);
     if (out.steps == 1) out.first_loss = step.result.loss;
     out.last_loss = step.result.loss;
     eta.step(end - making);
@@ -181,6 +182,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     line.grad_norm = step.result.grad_norm;
     line.lr = step.result.lr;
     line.tokens_per_second = static_cast<double>(step.tokens) / step.interval_seconds;
+    line.mfu = reference_mfu(model.config, device.device, config.seq_len(), line.tokens_per_second);
     line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
     line.seconds = step.step_seconds;
     line.eta = max_steps < 0 ? "-" : eta.text(max_steps - step.step);
@@ -190,6 +192,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       values.set("time/step", step.interval_seconds);
       values.set("time/forward_backward", step.step_seconds);
       values.set("perf/throughput", line.tokens_per_second);
+      if (std::isfinite(line.mfu)) values.set("perf/mfu", 100 * line.mfu);
       values.set("perf/peak_memory", line.memory_bytes / 0x1p30);
       metrics->write(step.step, values);
     }

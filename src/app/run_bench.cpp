@@ -7,6 +7,7 @@
 #include "app/version.h"
 #include "base/durable.h"
 #include "monitor/console.h"
+#include "monitor/step_line.h"
 #include "ops/context.h"
 
 namespace rlcpp::app {
@@ -30,6 +31,15 @@ std::string ac_text(const std::optional<AcSection>& ac) {
 
 }  // namespace
 
+double reference_mfu(const model::ModelConfig& config, Device device, std::int64_t seq_len,
+                     double tokens_per_second) {
+  if (device.kind == DeviceKind::kCpu) return monitor::kMissing;
+  bool known = false;
+  const double peak = bench::gpu_peak_flops(device_label(device), &known);
+  if (!known) return monitor::kMissing;
+  return tokens_per_second * bench::reference_flops_per_token(shape_of(config), seq_len) / peak;
+}
+
 BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
     : section_(std::move(section)), identity_(std::move(identity)) {}
 
@@ -39,7 +49,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   facts.config.model_name = identity_.model_name;
   facts.config.type = identity_.type;
   facts.config.num_gpus = 1;
-  facts.config.device_name = device_label(device.kind == DeviceKind::kCpu ? "cpu" : "cuda");
+  facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = ac_text(identity_.ac);
   facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
@@ -48,7 +58,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   facts.config.commit_sha = commit_sha();
   facts.shape = shape_of(model.config);
   facts.planned_bytes = planned_bytes;
-  facts.device_bytes = host_memory_bytes();
+  facts.device_bytes = memory_total_bytes(device);
   facts.versions = {
       {"rlcpp", version() + " " + commit_text()}, {"cuda", cuda::version()}, {"cpu", cpu_name()}};
   recorder_ = std::make_unique<bench::Recorder>(std::move(facts));
@@ -59,8 +69,14 @@ void BenchRun::step(const bench::StepSample& sample) {
 }
 
 void BenchRun::finish(bool json) {
-  const int cores = static_cast<int>(std::thread::hardware_concurrency());
-  recorder_->set_peak(bench::measure_cpu_peak_flops(cores), fmt::format("measured, {} cores, f32", cores));
+  if (device_.kind == DeviceKind::kCuda) {
+    bool known = false;
+    const double peak = bench::gpu_peak_flops(device_label(device_), &known);
+    recorder_->set_peak(peak, known ? "datasheet, bf16" : "assumed, bf16: the GPU is not in the table");
+  } else {
+    const int cores = static_cast<int>(std::thread::hardware_concurrency());
+    recorder_->set_peak(bench::measure_cpu_peak_flops(cores), fmt::format("measured, {} cores, f32", cores));
+  }
   const bench::Result result = recorder_->result();
   if (section_.output_json) {
     durable::write_file(durable::system_files(), *section_.output_json, bench::to_json(result));

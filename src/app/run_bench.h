@@ -23,6 +23,10 @@ struct BenchIdentity {
   std::string memory_limit;  // empty: none
 };
 
+// The reference's MFU of a device, 0 to 1; NaN where the device's peak is not known beforehand (a CPU).
+double reference_mfu(const model::ModelConfig& config, Device device, std::int64_t seq_len,
+                     double tokens_per_second);
+
 class BenchRun {
  public:
   BenchRun(BenchSection section, BenchIdentity identity);

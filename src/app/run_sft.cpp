@@ -1,4 +1,5 @@
 #include "app/run_sft.h"
+#include "app/run_bench.h"
 
 #include <algorithm>
 #include <cmath>
@@ -180,6 +181,8 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("time/load_data", load_seconds);
   metrics.set("time/save_ckpt", save_seconds_);
   metrics.set("perf/throughput", rate);
+  const double mfu = reference_mfu(model_.config, device_.device, config_.data.seq_len, rate);
+  if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
   save_seconds_ = 0;
   last_line_ = monotonic_seconds();
@@ -198,6 +201,7 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   line.grad_norm = r.grad_norm;
   line.lr = r.lr;
   line.tokens_per_second = rate;
+  line.mfu = mfu;
   line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
   line.seconds = step.interval_seconds;
   line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
@@ -228,7 +232,7 @@ void SftRun::one_step() {
       step.document_lengths.push_back(micro.cu_seqlens[d + 1] - micro.cu_seqlens[d]);
     }
   }
-  step.peak_memory_bytes = peak_resident_bytes();
+  step.peak_memory_bytes = peak_memory_bytes(device_.device);
   monitor::Metrics metrics = step.result.metrics;
   metrics.set("progress/epoch", batch.epoch);
   metrics.set("progress/num_samples", static_cast<double>(batch.statistics.samples));

@@ -31,11 +31,13 @@ std::string machine_line() {
                      gpus.empty() ? "no GPU" : gpus);
 }
 
-std::string device_label(const std::string& device) {
-  if (choose_device(device).device.kind == DeviceKind::kCpu) return "CPU " + cpu_name();
+std::string device_label(Device device) {
+  if (device.kind == DeviceKind::kCpu) return "CPU " + cpu_name();
   std::string why;
-  const auto gpus = cuda::gpus(&why);
-  return gpus.empty() ? why : gpus.front().name;
+  for (const GpuInfo& gpu : cuda::gpus(&why)) {
+    if (gpu.index == device.index) return gpu.name;
+  }
+  return why;
 }
 
 }  // namespace rlcpp::app

@@ -51,6 +51,16 @@ std::size_t peak_resident_bytes() {
   return static_cast<std::size_t>(usage.ru_maxrss) * 1024;
 }
 
+std::size_t peak_memory_bytes(Device device) {
+  if (device.kind == DeviceKind::kCpu) return peak_resident_bytes();
+  const cuda::Taken taken = cuda::memory_taken(device);
+  return taken.now > taken.bare ? taken.now - taken.bare : 0;
+}
+
+std::size_t memory_total_bytes(Device device) {
+  return device.kind == DeviceKind::kCpu ? host_memory_bytes() : cuda::memory_taken(device).total;
+}
+
 std::size_t memory_available_bytes(Device device) {
   if (device.kind == DeviceKind::kCpu) return host_memory_available_bytes();
   constexpr std::size_t kReserve = std::size_t{64} << 20;

@@ -39,6 +39,12 @@ std::string version();
 // Memory for tensor/arena.h and tensor/copy.h. allocate throws environment_error with what is free; the
 // others throw runtime_failure with the CUDA error. copy and fill return when done, after all earlier work of
 // the device.
+// Bytes of the GPU taken by all processes, and the same when this process first asked: its bare context and
+// the others.
+struct Taken {
+  std::size_t now = 0, bare = 0, total = 0;
+};
+Taken memory_taken(Device device);
 void* allocate(std::size_t bytes, Device device);
 void release(void* memory, Device device) noexcept;
 void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
@@ -53,6 +59,11 @@ std::string cpu_name();
 // so.
 std::size_t host_memory_bytes();
 std::size_t host_memory_available_bytes();
+// Largest memory of this process on the device so far, in bytes: on the CPU its resident set; on a GPU what
+// the driver counts as taken now less what it counted when this process had a bare context (arena, libraries'
+// own and their kernels; nothing is given back in a run, so now is the largest).
+std::size_t peak_memory_bytes(Device device);
+std::size_t memory_total_bytes(Device device);
 // What a plan on this device may take now: the host's as above; of a GPU what is free beside our context,
 // less a reserve for what its libraries allocate themselves (cuBLASLt and cuDNN: 12 MiB measured on an H100).
 std::size_t memory_available_bytes(Device device);

@@ -16,6 +16,7 @@ using rlcpp::cuda::check;
 
 Runtime::Runtime(Device device) : device_(device) {
   check(cudaSetDevice(device.index), "cudaSetDevice");
+  rlcpp::cuda::memory_taken(device);  // remembers what a bare context takes
   // Not a non-blocking stream: copies of tensor/copy.h go through the default stream and must wait for it.
   check(cudaStreamCreate(&stream_), "cudaStreamCreate");
   check(cudaDeviceGetAttribute(&multiprocessors_, cudaDevAttrMultiProcessorCount, device.index),

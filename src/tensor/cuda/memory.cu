@@ -2,6 +2,9 @@
 // other streams of ours (they are not created non-blocking), so a copy sees what was queued before it.
 #include <cuda_runtime_api.h>
 
+#include <map>
+#include <mutex>
+
 #include "base/error.h"
 #include "tensor/device.h"
 
@@ -22,6 +25,19 @@ void check(int status, const char* what) {
       std::string("a CUDA call failed: ") + what,
       std::string(cudaGetErrorName(error)) + ": " + cudaGetErrorString(error),
       "run again with compute-sanitizer if it repeats; nvidia-smi shows a GPU that needs a reset");
+}
+
+Taken memory_taken(Device device) {
+  // One of each GPU, written when a context is first used: the driver knows nothing of processes.
+  static std::mutex lock;
+  static std::map<int, std::size_t> bare;
+  select(device);
+  check(cudaFree(nullptr), "cudaFree");  // makes the context if there is none
+  std::size_t free = 0, total = 0;
+  check(cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
+  const std::lock_guard hold(lock);
+  const auto [entry, first] = bare.try_emplace(device.index, total - free);
+  return {total - free, entry->second, total};
 }
 
 void* allocate(std::size_t bytes, Device device) {

@@ -25,6 +25,9 @@ std::string version() {
   return "none (CPU build)";
 }
 
+Taken memory_taken(Device) {
+  absent();
+}
 void* allocate(std::size_t, Device) {
   absent();
 }
