@@ -140,6 +140,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   data.generate_samples = fake.generate_samples;
   data.seed = static_cast<std::uint64_t>(config.run.seed);
   TrainerOutcome out;
+  const double mfu_of_rate = reference_mfu(model.config, device.device, config.seq_len(), 1);
   monitor::Eta eta;
   const double start = monotonic_seconds();
   double last_end = start;
@@ -182,7 +183,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     line.grad_norm = step.result.grad_norm;
     line.lr = step.result.lr;
     line.tokens_per_second = static_cast<double>(step.tokens) / step.interval_seconds;
-    line.mfu = reference_mfu(model.config, device.device, config.seq_len(), line.tokens_per_second);
+    line.mfu = line.tokens_per_second * mfu_of_rate;
     line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
     line.seconds = step.step_seconds;
     line.eta = max_steps < 0 ? "-" : eta.text(max_steps - step.step);

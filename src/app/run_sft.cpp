@@ -81,6 +81,7 @@ class SftRun {
   std::int64_t here_ = 0;  // steps of this process
   std::vector<double> losses_;
   std::vector<std::pair<std::int64_t, double>> val_losses_;
+  double mfu_of_rate_ = 0;  // MFU at one token/s
   int signal_ = 0;
 };
 
@@ -91,6 +92,7 @@ void SftRun::prepare() {
   device_ = choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
+  mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1);
   data_ = open_sft_data(config_, model_, log_);
   // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
   if (model_.config.eos_token_ids.empty() && data_.tokenizer != nullptr && data_.tokenizer->eos_id() >= 0) {
@@ -181,7 +183,7 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("time/load_data", load_seconds);
   metrics.set("time/save_ckpt", save_seconds_);
   metrics.set("perf/throughput", rate);
-  const double mfu = reference_mfu(model_.config, device_.device, config_.data.seq_len, rate);
+  const double mfu = rate * mfu_of_rate_;
   if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
   save_seconds_ = 0;
