@@ -15,7 +15,8 @@ void add_rmsnorm_forward(const Context& ctx, const Tensor& y, const Tensor& rstd
                          const Tensor& x, const Tensor& w, float eps);
 
 // dx [M, H] (+)= gradient through the norm, dw [H] += its weight gradient. x is the norm's input. dw may be
-// empty (frozen weight). Rows are split into fixed blocks of 64 whose dw partials are added in order.
+// empty (frozen weight). Rows are split into fixed blocks (of 64; of 16 on CUDA) whose dw partials are
+// added in order.
 void rmsnorm_backward(const Context& ctx, const Tensor& dx, const Tensor& dw, const Tensor& dy,
                       const Tensor& x, const Tensor& w, const Tensor& rstd, bool accumulate_dx);
 
