@@ -10,9 +10,9 @@ namespace {
 using Index = std::int64_t;
 
 // Where each code point occurs in b, ascending; without the popular ones if b is long (Python's autojunk).
-class Places {
+class CharacterPlaces {
  public:
-  explicit Places(std::u32string_view b) {
+  explicit CharacterPlaces(std::u32string_view b) {
     for (std::size_t j = 0; j < b.size(); ++j) places_[b[j]].push_back(static_cast<Index>(j));
     if (b.size() < 200) return;
     const std::size_t most = b.size() / 100 + 1;
@@ -79,7 +79,7 @@ class Matcher {
   }
 
   std::u32string_view a_, b_;
-  Places places_;
+  CharacterPlaces places_;
   // Length of the match that ends at (i - 1, j - 1) and (i, j - 1); only touched entries are reset.
   Lengths previous_, current_;
   std::vector<Index> previous_set_, current_set_;
