@@ -222,8 +222,9 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
   }
   if (failpoint::hit("train.gradient") == "nan") {
-    // All bits set is a NaN.
-    fill_bytes(m.gradients.flat.front().rows(0, 1), 0xFF);
+    const Tensor& first = m.gradients.flat.front();
+    const float nan = std::nanf("");
+    copy(first.view({first.size()}).rows(0, 1), host_view(std::span(&nan, 1), DType::kF32));
   }
 
   result.grad_norm = m.gradient_norm();

@@ -54,6 +54,7 @@ CublasLt::CublasLt() {
   resolve_cublaslt(library, "cublasLtCreate", create);
   resolve_cublaslt(library, "cublasLtDestroy", destroy);
   resolve_cublaslt(library, "cublasLtMatmul", matmul);
+  resolve_cublaslt(library, "cublasLtMatmulAlgoConfigGetAttribute", algorithm_get);
   resolve_cublaslt(library, "cublasLtMatmulDescCreate", product_create);
   resolve_cublaslt(library, "cublasLtMatmulDescDestroy", product_destroy);
   resolve_cublaslt(library, "cublasLtMatmulDescSetAttribute", product_set);

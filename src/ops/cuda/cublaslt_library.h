@@ -31,6 +31,7 @@ class CublasLt {
   decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
   decltype(&::cublasLtMatmulAlgoGetHeuristic) heuristic = nullptr;
   decltype(&::cublasLtMatmulAlgoCheck) check_algorithm = nullptr;
+  decltype(&::cublasLtMatmulAlgoConfigGetAttribute) algorithm_get = nullptr;
 
   // The name under which it was found: "libcublasLt.so.13".
   const std::string& name() const { return name_; }

@@ -16,7 +16,8 @@ namespace rlcpp::ops::cuda {
 namespace {
 
 // How many of the heuristic's proposals are measured. They come best first by its own estimate.
-constexpr int kMeasuredProposals = 8;
+constexpr int kProposals = 16;               // asked of the heuristic, and measured when tuning
+constexpr std::int32_t kHopperKernels = 66;  // cuBLASLt's id of its wgmma kernels
 
 // The largest power of two up to 16 that divides the address and the distance between rows.
 std::uint32_t operand_alignment(const void* pointer, std::size_t row_bytes) {
@@ -108,7 +109,7 @@ void ProductPlans::run(const ProductCall& call) {
 ProductPlans::Plan& ProductPlans::plan_of(const ProductKey& key) {
   if (const auto known = plans_.find(key); known != plans_.end()) return known->second;
   Plan plan = describe(key);
-  if (!take_measured(key, plan)) plan.algorithm = proposals(key, plan, 1).front();
+  if (!take_measured(key, plan)) plan.algorithm = proposals(key, plan).front();
   return plans_.emplace(key, std::move(plan)).first->second;
 }
 
@@ -147,16 +148,15 @@ void ProductPlans::set_bias(const Plan& plan, const void* bias) const {
             "cublasLtMatmulDescSetAttribute");
 }
 
-// The heuristic's first `count` proposals that we may use, at least one.
-std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key, const Plan& plan,
-                                                          int count) const {
+// The heuristic's proposals that we may use, in its order, at least one.
+std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key, const Plan& plan) const {
   const LtPreference preference = make_preference(lt_);
   const auto set = [&](cublasLtMatmulPreferenceAttributes_t attribute, const auto& value) {
     lt_.check(lt_.preference_set(preference.get(), attribute, &value, sizeof value),
               "cublasLtMatmulPreferenceSetAttribute");
   };
   const std::size_t workspace = kProductWorkspace;
-  const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;  // and NONE, which is no bit
+  const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, key.align_b);  // the operands change places
@@ -164,11 +164,11 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_out);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_out);
 
-  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(count));
+  std::vector<cublasLtMatmulHeuristicResult_t> results(kProposals);
   int found = 0;
   const cublasStatus_t status =
       lt_.heuristic(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
-                    plan.out.get(), preference.get(), count, results.data(), &found);
+                    plan.out.get(), preference.get(), kProposals, results.data(), &found);
   std::vector<cublasLtMatmulAlgo_t> usable;
   if (status == CUBLAS_STATUS_SUCCESS) {
     for (const auto& result : std::span(results).first(static_cast<std::size_t>(found))) {
@@ -177,6 +177,17 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
       }
     }
   }
+  // The kernels of this id add over k in one order whatever their tile (docs/performance.md); others, above
+  // all those for a single row, may round parts of a sum to bf16. Where there are such kernels, no others are
+  // used, so tuning changes no bit.
+  const auto others = std::ranges::stable_partition(usable, [&](const cublasLtMatmulAlgo_t& algorithm) {
+    std::int32_t id = -1;
+    std::size_t written = 0;
+    lt_.check(lt_.algorithm_get(&algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written),
+              "cublasLtMatmulAlgoConfigGetAttribute");
+    return id == kHopperKernels;
+  });
+  if (others.begin() != usable.begin()) usable.erase(others.begin(), others.end());
   if (!usable.empty()) return usable;
   throw runtime_failure(
       "cuBLASLt has no algorithm for the product " + key.text(),
@@ -231,7 +242,7 @@ void ProductPlans::tune(const ProductKey& key, Plan& plan, const ProductCall& ca
     warnings_.push_back("no memory to measure the product " + key.text() + ": it keeps its first choice");
     return;
   }
-  const std::vector<cublasLtMatmulAlgo_t> all = proposals(key, plan, kMeasuredProposals);
+  const std::vector<cublasLtMatmulAlgo_t> all = proposals(key, plan);
   const auto run_one = [&](std::size_t i) { return launch(plan, all[i], call, to) == CUBLAS_STATUS_SUCCESS; };
   plan.algorithm = all[fastest(all.size(), run_one, runtime_.stream())];
   keep(key, plan);

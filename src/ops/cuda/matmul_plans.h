@@ -95,7 +95,7 @@ class ProductPlans {
   };
   Plan& plan_of(const ProductKey& key);
   Plan describe(const ProductKey& key) const;
-  std::vector<cublasLtMatmulAlgo_t> proposals(const ProductKey& key, const Plan& plan, int count) const;
+  std::vector<cublasLtMatmulAlgo_t> proposals(const ProductKey& key, const Plan& plan) const;
   bool take_measured(const ProductKey& key, Plan& plan);
   void tune(const ProductKey& key, Plan& plan, const ProductCall& call);
   void keep(const ProductKey& key, Plan& plan);
