@@ -17,6 +17,7 @@
 #include "data/fake_rl.h"
 #include "monitor/metrics.h"
 #include "monitor/step_line.h"
+#include "ops/matmul.h"
 #include "train/schedule.h"
 
 namespace rlcpp::app {
@@ -94,6 +95,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   const DeviceChoice device = choose_device(config.run.device);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx = ops::make_context(device.device, pool);
+  ops::measure_products(ctx);
 
   train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
                                                   config.max_steps, config.seq_len());
@@ -157,6 +159,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     const double begin = monotonic_seconds();
     TrainerStep step;
     step.result = trainer.step(batches);
+    for (const std::string& warning : ops::take_product_warnings(ctx)) log.warn(warning);
     const double end = monotonic_seconds();
     if (step.result.grad_norm == 0) {
       throw runtime_failure(fmt::format("the gradient of step {} is zero", out.steps + 1),

@@ -17,6 +17,7 @@
 #include "base/signals.h"
 #include "monitor/metrics.h"
 #include "monitor/step_line.h"
+#include "ops/matmul.h"
 
 namespace rlcpp::app {
 namespace {
@@ -92,6 +93,7 @@ void SftRun::prepare() {
   device_ = choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
+  ops::measure_products(ctx_);
   mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1);
   data_ = open_sft_data(config_, model_, log_);
   // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
@@ -216,6 +218,7 @@ void SftRun::one_step() {
   const double step_begin = monotonic_seconds();
   SftStep step;
   step.result = trainer_->step(batch.micro_batches);
+  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
   const double end = monotonic_seconds();
   cursor_ = batch.cursor;
   progress_.step += 1;

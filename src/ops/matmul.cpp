@@ -19,6 +19,14 @@ void pack_weight(const Context& ctx, const Tensor& packed, const Tensor& w) {
   cpu::pack_weight(ctx, packed, w);
 }
 
+void measure_products(const Context& ctx) {
+  if (ctx.on_gpu()) cuda::measure_products(ctx);
+}
+
+std::vector<std::string> take_product_warnings(const Context& ctx) {
+  return ctx.on_gpu() ? cuda::take_product_warnings(ctx) : std::vector<std::string>();
+}
+
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w,
                     const Tensor& packed, const Tensor& bias, bool accumulate) {
   RLCPP_CHECK(x.rank() == 2 && w.rank() == 2);

@@ -4,6 +4,9 @@
 // threads.
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "ops/context.h"
 
 namespace rlcpp::ops {
@@ -13,6 +16,14 @@ namespace rlcpp::ops {
 std::int64_t packed_weight_size(const Context& ctx, std::int64_t n,
                                 std::int64_t k);  // elements of w's dtype; 0: none
 void pack_weight(const Context& ctx, const Tensor& packed, const Tensor& w);
+
+// From now on each product measures the algorithms that its library proposes the first time its shape is met,
+// on the GPU's real operands, and keeps the fastest in a file by GPU, library and driver (~/.cache/rlcpp);
+// later runs read it. Nothing on the CPU.
+void measure_products(const Context& ctx);
+// What went wrong with that file or a measurement since the last call, one sentence each; results are not
+// affected.
+std::vector<std::string> take_product_warnings(const Context& ctx);
 
 // y [M, N] = x [M, K] w^T (+ bias [N]) (+ y if accumulate). bias and packed may be empty.
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w,

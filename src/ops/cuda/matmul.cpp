@@ -45,6 +45,14 @@ void product_logits(const Context& ctx, const Tensor& logits_f32, const Tensor& 
   product_into(ctx, logits_f32, hidden_bf16, false, w_bf16, true, /*accumulate=*/false);
 }
 
+void measure_products(const Context& ctx) {
+  ctx.cuda->products().set_tuning(true);
+}
+
+std::vector<std::string> take_product_warnings(const Context& ctx) {
+  return ctx.cuda->products().take_warnings();
+}
+
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias,
                     bool accumulate) {
   queue_product(ctx, y, x, false, w, true, bias, accumulate, 0);

@@ -5,6 +5,8 @@
 
 namespace rlcpp::ops::cuda {
 
+void measure_products(const Context& ctx);
+std::vector<std::string> take_product_warnings(const Context& ctx);
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias,
                     bool accumulate);
 void linear_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
