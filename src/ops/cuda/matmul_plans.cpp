@@ -16,6 +16,7 @@ namespace rlcpp::ops::cuda {
 namespace {
 
 // How many of the heuristic's proposals are measured. They come best first by its own estimate.
+constexpr std::size_t kMostPlans = 4096;
 constexpr int kProposals = 16;               // asked of the heuristic, and measured when tuning
 constexpr std::int32_t kHopperKernels = 66;  // cuBLASLt's id of its wgmma kernels
 
@@ -35,6 +36,19 @@ std::string ProductKey::text() const {
   return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}", transpose_a ? 'T' : 'N',
                      transpose_b ? 'T' : 'N', m, n, k, lda, ldb, f32_out ? "f32" : "bf16",
                      bias ? " bias" : "", align_a, align_b, align_out, align_bias);
+}
+
+ProductKey ProductKey::rounded() const {
+  const auto up = [](std::int64_t size) {
+    const auto bits = static_cast<int>(std::bit_width(static_cast<std::uint64_t>(size)));
+    const std::int64_t step = std::int64_t{1} << std::max(bits - 4, 0);
+    return (size + step - 1) / step * step;
+  };
+  ProductKey key = *this;
+  key.m = up(m);
+  key.n = up(n);
+  key.k = up(k);
+  return key;
 }
 
 ProductKey key_of(const ProductCall& call) {
@@ -108,6 +122,7 @@ void ProductPlans::run(const ProductCall& call) {
 
 ProductPlans::Plan& ProductPlans::plan_of(const ProductKey& key) {
   if (const auto known = plans_.find(key); known != plans_.end()) return known->second;
+  if (plans_.size() >= kMostPlans) plans_.clear();  // a long run meets every number of tokens
   Plan plan = describe(key);
   if (!take_measured(key, plan)) plan.algorithm = proposals(key, plan).front();
   return plans_.emplace(key, std::move(plan)).first->second;
@@ -197,7 +212,7 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
 
 // The algorithm that the file names for this product, if the library still takes it.
 bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
-  const auto entry = measured_.find(key.text());
+  const auto entry = measured_.find(key.rounded().text());
   if (entry == measured_.end()) return false;
   cublasLtMatmulAlgo_t algorithm;
   static_assert(sizeof algorithm.data == sizeof(AlgorithmBits));
@@ -253,7 +268,7 @@ void ProductPlans::tune(const ProductKey& key, Plan& plan, const ProductCall& ca
 void ProductPlans::keep(const ProductKey& key, Plan& plan) {
   AlgorithmBits bits;
   std::copy(std::begin(plan.algorithm.data), std::end(plan.algorithm.data), bits.begin());
-  measured_[key.text()] = bits;
+  measured_[key.rounded().text()] = bits;
   if (file_.empty()) return;
   try {
     LoadedAlgorithms others = load_algorithms(file_, place_);

@@ -4,11 +4,11 @@
 //   other shapes or of time.
 // - Without a measured entry in the algorithms' file it is the first that the library's heuristic proposes.
 //   Only tuning measures, and what it finds goes into the file; later runs read it.
-// - Of the ways to cut the sum over k into parts only the one that adds f32 parts in a step of its own is
-//   allowed (CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE): INPLACE lets blocks add to the output behind a counter,
-//   in an order that the documentation does not promise, and both INPLACE and OUTPUT_TYPE round parts to
-//   bf16.
-// One stream and one workspace a runtime, as cuBLAS asks of who wants the same bits at every run.
+// - The sum over k is never cut into parts: cut sums have another order, and some of the ways round parts to
+// bf16.
+// - Measurements hold for all sizes that round to the same key. On Hopper they change no bit (see
+// proposals()). One stream and one workspace a runtime, as cuBLAS asks of who wants the same bits at every
+// run.
 #pragma once
 
 #include <compare>
@@ -51,6 +51,9 @@ struct ProductKey {
 
   auto operator<=>(const ProductKey&) const = default;
   std::string text() const;
+  // With m, n and k rounded up to eight steps an octave: the number of tokens differs from row to row, and
+  // what is fastest for one is for its neighbours.
+  ProductKey rounded() const;
 };
 ProductKey key_of(const ProductCall& call);
 
