@@ -25,7 +25,9 @@ void measure_products(const Context& ctx);
 // affected.
 std::vector<std::string> take_product_warnings(const Context& ctx);
 
-// y [M, N] = x [M, K] w^T (+ bias [N]) (+ y if accumulate). bias and packed may be empty.
+// y [M, N] = x [M, K] w^T (+ bias [N]) (+ y if accumulate). bias and packed may be empty. On CUDA y and dx
+// are bf16: with accumulate the product is rounded before it is added, and the sum is rounded again, as
+// cuBLASLt does it.
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w,
                     const Tensor& packed, const Tensor& bias, bool accumulate = false);
 
