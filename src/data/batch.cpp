@@ -46,4 +46,16 @@ void MicroBatch::append(const Sample& sample) {
   }
 }
 
+void MicroBatch::shrink_to_fit() {
+  ids.shrink_to_fit();
+  positions.shrink_to_fit();
+  cu_seqlens.shrink_to_fit();
+  mask.shrink_to_fit();
+  inference_logprobs.shrink_to_fit();
+  advantages.shrink_to_fit();
+  teacher_logprobs.shrink_to_fit();
+  temperatures.shrink_to_fit();
+  sample_index.shrink_to_fit();
+}
+
 }  // namespace rlcpp::data

@@ -41,6 +41,7 @@ struct MicroBatch {
   }
   std::int64_t loss_tokens() const;
   void append(const Sample& sample);  // adds a document at the end
+  void shrink_to_fit();               // no document will follow
 };
 
 }  // namespace rlcpp::data

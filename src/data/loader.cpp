@@ -4,6 +4,15 @@
 
 namespace rlcpp::data {
 
+double LoaderOptions::bytes() const {
+  // ids, positions, mask; of a document: its end, where it came from, and its length in the report of a step.
+  const double token = 2 * sizeof(std::int32_t) + sizeof(std::uint8_t);
+  const double document = sizeof(std::int32_t) + 2 * sizeof(std::int64_t);
+  const double row = static_cast<double>(seq_len) * (token + document / 2) +
+                     static_cast<double>(sizeof(MicroBatch)) / static_cast<double>(micro_batch_size);
+  return 2 * static_cast<double>(batch_size) * row;
+}
+
 BatchLoader::BatchLoader(std::shared_ptr<SampleSource> source, const LoaderOptions& options)
     : source_(std::move(source)), options_(options), packer_(*source_, options.seq_len, options.look_ahead) {}
 
@@ -12,16 +21,26 @@ BatchLoader::~BatchLoader() {
 }
 
 void BatchLoader::settle() {
-  if (ahead_.valid()) ahead_.wait();
+  if (!ahead_.valid()) return;
+  settling_ = true;
+  ahead_.wait();
+  settling_ = false;
 }
 
 StepBatch BatchLoader::prepare() {
-  std::vector<std::vector<Sample>> rows;
-  for (std::int64_t i = 0; i < options_.batch_size; ++i) rows.push_back(packer_.next_row());
   StepBatch batch;
-  batch.micro_batches = make_micro_batches(rows, options_.micro_batch_size);
+  for (std::int64_t i = 0; i < options_.batch_size; ++i) {
+    if (settling_ || (options_.stop && options_.stop())) {
+      batch.stopped = true;
+      return batch;
+    }
+    if (i % options_.micro_batch_size == 0) batch.micro_batches.emplace_back();
+    for (const Sample& sample : packer_.next_row()) batch.micro_batches.back().append(sample);
+    const bool last = (i + 1) % options_.micro_batch_size == 0;
+    if (last) batch.micro_batches.back().shrink_to_fit();
+  }
   batch.statistics = packer_.statistics();
-  batch.epoch = static_cast<double>(packer_.position()) / static_cast<double>(source_->rows());
+  batch.epoch = packer_.epoch();
   batch.padding = packer_.padding();
   batch.cursor = packer_.state();
   return batch;

@@ -2,6 +2,8 @@
 // the stream: each batch carries the cursor behind it.
 #pragma once
 
+#include <atomic>
+#include <functional>
 #include <future>
 #include <memory>
 #include <string>
@@ -14,9 +16,10 @@ namespace rlcpp::data {
 struct StepBatch {
   std::vector<MicroBatch> micro_batches;
   PackStatistics statistics;  // since the start of the run, this batch included
-  double epoch = 0;           // rows read so far, in epochs
+  double epoch = 0;           // rows of the data set handed out so far, in epochs
   double padding = 0;         // of the run so far
   std::string cursor;         // state after this batch
+  bool stopped = false;       // LoaderOptions::stop ended it: nothing else of it is valid
 };
 
 struct LoaderOptions {
@@ -24,6 +27,12 @@ struct LoaderOptions {
   std::int64_t micro_batch_size = 1;  // rows
   std::int64_t seq_len = 0;
   std::size_t look_ahead = 64;  // samples
+  // Looked at between rows, also by the thread that reads ahead: true ends the reading. Empty: never.
+  std::function<bool()> stop;
+
+  // The most memory that the batches of two steps take: the one that is trained and the one prepared
+  // meanwhile. Counts every stream, and documents of two tokens.
+  double bytes() const;
 };
 
 class BatchLoader {
@@ -31,18 +40,20 @@ class BatchLoader {
   BatchLoader(std::shared_ptr<SampleSource> source, const LoaderOptions& options);
   ~BatchLoader();
 
-  // The next step's batch. Errors of the data (bad rows) are thrown here.
+  // The next step's batch. Errors of the data (bad rows) are thrown here. After a batch that says `stopped`
+  // only restore() is of use.
   StepBatch next();
   // Continues behind the batch whose cursor this is. Throws bad_input if it belongs to other data.
   void restore(const std::string& cursor);
 
  private:
   StepBatch prepare();
-  void settle();
+  void settle();  // ends what is being prepared
 
   std::shared_ptr<SampleSource> source_;
   LoaderOptions options_;
   Packer packer_;
+  std::atomic<bool> settling_ = false;
   std::future<StepBatch> ahead_;
 };
 

@@ -62,6 +62,7 @@ void Packer::enqueue(std::int64_t position, std::int64_t part, Sample sample, bo
 void Packer::fill(std::int64_t end) {
   std::int64_t barren = 0;
   while (waiting_.size() < look_ahead_ && position_ < end) {
+    if (!waiting_.empty() && epoch_of(position_) != epoch_of(waiting_.front().position)) return;
     const std::size_t before = waiting_.size();
     std::vector<Sample> samples = source_.at(position_);
     for (std::size_t part = 0; part < samples.size(); ++part) {
@@ -69,7 +70,7 @@ void Packer::fill(std::int64_t end) {
     }
     ++position_;
     barren = waiting_.size() > before ? 0 : barren + 1;
-    if (barren > source_.rows() && waiting_.empty()) {
+    if (source_.rows() > 0 && barren > source_.rows() && waiting_.empty()) {
       throw bad_input(
           fmt::format("no row of the data set has a token to train within data.seq_len = {}", seq_len_),
           fmt::format("{} rows were looked at", barren), "raise data.seq_len");
@@ -82,21 +83,48 @@ std::vector<Sample> Packer::next_row() {
 }
 
 std::optional<std::vector<Sample>> Packer::next_row_until(std::int64_t end) {
-  fill(end);
-  if (waiting_.empty()) return std::nullopt;
-  std::vector<std::int64_t> lengths;
-  for (const Waiting& w : waiting_) lengths.push_back(static_cast<std::int64_t>(w.sample.ids.size()));
-  const std::vector<std::size_t> chosen = choose_row(lengths, seq_len_);
   std::vector<Sample> row;
-  for (const std::size_t i : chosen) {
-    statistics_.tokens += lengths[i];
-    row.push_back(std::move(waiting_[i].sample));
+  std::int64_t used = 0;
+  // Once more whenever all that could be chosen was: the next samples, of the next epoch perhaps, fill the
+  // rest of the row.
+  for (bool all = true; all && used < seq_len_;) {
+    fill(end);
+    if (waiting_.empty()) break;
+    std::vector<std::int64_t> lengths;
+    if (used > 0) lengths.push_back(used);  // what the row holds already is the item that must be in it
+    const std::size_t held = lengths.size();
+    // A checkpoint of an earlier version may hold samples of the next epoch behind those of this one.
+    for (const Waiting& w : waiting_) {
+      if (epoch_of(w.position) != epoch_of(waiting_.front().position)) break;
+      lengths.push_back(static_cast<std::int64_t>(w.sample.ids.size()));
+    }
+    std::vector<std::size_t> chosen = choose_row(lengths, seq_len_);
+    all = chosen.size() == lengths.size();
+    chosen.erase(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(held));
+    for (const std::size_t i : chosen) {
+      used += lengths[i];
+      row.push_back(std::move(waiting_[i - held].sample));
+    }
+    for (auto i = chosen.rbegin(); i != chosen.rend(); ++i)
+      waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(*i - held));
   }
-  for (auto i = chosen.rbegin(); i != chosen.rend(); ++i)
-    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(*i));
+  if (row.empty()) return std::nullopt;
+  statistics_.tokens += used;
   statistics_.rows += 1;
   statistics_.samples += static_cast<std::int64_t>(row.size());
   return row;
+}
+
+std::int64_t Packer::epoch_of(std::int64_t position) const {
+  return source_.rows() > 0 ? position / source_.rows() : 0;
+}
+
+double Packer::epoch() const {
+  if (source_.rows() == 0) return 0;
+  std::int64_t pending = 0;
+  for (std::size_t i = 0; i < waiting_.size(); ++i)
+    pending += i == 0 || waiting_[i].position != waiting_[i - 1].position ? 1 : 0;
+  return static_cast<double>(position_ - pending) / static_cast<double>(source_.rows());
 }
 
 double Packer::padding() const {

@@ -1,5 +1,6 @@
 // Packing `cat`: whole samples one after the other in rows of seq_len tokens. A sample that does not fit
-// waits for the next row; a short look-ahead over waiting samples fills the gap it leaves.
+// waits for the next row; a short look-ahead over waiting samples fills the gap it leaves. It ends with the
+// epoch: no sample is packed again before every sample of its epoch has been.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +42,7 @@ class Packer {
   std::optional<std::vector<Sample>> next_row_until(std::int64_t end);
 
   const PackStatistics& statistics() const { return statistics_; }
-  std::int64_t position() const { return position_; }
+  double epoch() const;    // positions whose samples are all packed, in epochs; 0 if the source has none
   double padding() const;  // share of row positions that no token fills
 
   std::string state() const;               // JSON
@@ -52,6 +53,7 @@ class Packer {
     std::int64_t position, part;
     Sample sample;
   };
+  std::int64_t epoch_of(std::int64_t position) const;
   void fill(std::int64_t end);
   void enqueue(std::int64_t position, std::int64_t part, Sample sample, bool count);
 

@@ -18,7 +18,7 @@ class SampleSource {
   virtual ~SampleSource() = default;
   // The samples of one position: one, or several where rendering splits a conversation. Never empty.
   virtual std::vector<Sample> at(std::int64_t position) = 0;
-  virtual std::int64_t rows() const = 0;  // of an epoch
+  virtual std::int64_t rows() const = 0;  // of an epoch; 0: the stream has no epochs
   // Identifies the data: a cursor saved with another one is refused.
   virtual std::string fingerprint() const = 0;
 };
@@ -70,7 +70,7 @@ class FakeSource : public SampleSource {
  public:
   explicit FakeSource(const FakeOptions& options);
   std::vector<Sample> at(std::int64_t position) override;
-  std::int64_t rows() const override { return 1; }
+  std::int64_t rows() const override { return 0; }
   std::string fingerprint() const override;
 
  private:

@@ -1,6 +1,7 @@
 #include "data/packer.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <map>
 #include <random>
@@ -152,6 +153,40 @@ TEST(Packer, PaddingStaysUnderTwoPercentOnRealisticLengths) {
   EXPECT_LT(padding_of([&] { return uniform(rng); }, 2048, 4000), 0.02);
 }
 
+TEST(Packer, NoSampleAgainBeforeAllOfItsEpochWere) {
+  std::mt19937_64 rng(test::fresh_seed());
+  for (int round = 0; round < 40; ++round) {
+    // Data sets from much smaller than a row to much larger than the look-ahead.
+    std::vector<std::int64_t> lengths(1 + rng() % 60);
+    for (auto& l : lengths) l = 2 + static_cast<std::int64_t>(rng() % 40);
+    const auto count = static_cast<std::int64_t>(lengths.size());
+    LengthSource source(lengths, 1 + round % 2);
+    const std::int64_t parts = 1 + round % 2;
+    Packer packer(source, 64 + static_cast<std::int64_t>(rng() % 200), 1 + rng() % 16);
+    std::map<std::int64_t, std::int64_t> times;  // by row of the data set
+    std::int64_t handed_out = 0;
+    for (int i = 0; i < 80; ++i) {
+      for (const Sample& s : packer.next_row()) {
+        const std::int64_t position = s.index / 8;
+        ASSERT_EQ(position / count, handed_out / parts / count) << "round " << round;
+        ++handed_out;
+        ++times[position];
+      }
+      const auto complete =
+          std::count_if(times.begin(), times.end(), [&](const auto& t) { return t.second == parts; });
+      ASSERT_DOUBLE_EQ(packer.epoch(), static_cast<double>(complete) / static_cast<double>(count));
+    }
+  }
+}
+
+TEST(Packer, FewRowsFillARowAllTheSame) {
+  LengthSource source(std::vector<std::int64_t>(12, 10));
+  Packer packer(source, 256);
+  const auto row = packer.next_row();
+  EXPECT_EQ(row.size(), 25U);  // twice all twelve, and one
+  EXPECT_DOUBLE_EQ(packer.epoch(), 25.0 / 12);
+}
+
 TEST(Packer, RestoresFromAnyRow) {
   std::mt19937_64 rng(test::fresh_seed());
   std::vector<std::int64_t> lengths(37);
@@ -266,6 +301,76 @@ TEST(BatchLoader, ResumesBehindAnyBatchWhateverWasPrepared) {
       ASSERT_EQ(again.epoch, batches[i].epoch);
     }
   }
+}
+
+TEST(BatchLoader, CountsWhatItHandedOutAndNotWhatItReadAhead) {
+  auto source = std::make_shared<LengthSource>(std::vector<std::int64_t>(12, 16));
+  LoaderOptions options;
+  options.batch_size = 4;
+  options.seq_len = 48;
+  BatchLoader loader(source, options);
+  for (int step = 1; step < 4; ++step) EXPECT_DOUBLE_EQ(loader.next().epoch, step);
+  FakeOptions fake;
+  fake.vocab_size = 7;
+  fake.seq_len = 48;
+  EXPECT_EQ(BatchLoader(std::make_shared<FakeSource>(fake), options).next().epoch, 0);
+}
+
+TEST(BatchLoader, StopsWithinAStepAndContinuesBehindTheLastWholeOne) {
+  auto source = std::make_shared<LengthSource>(std::vector<std::int64_t>{5, 9, 14, 3, 8});
+  LoaderOptions options;
+  options.batch_size = 6;
+  options.seq_len = 32;
+  BatchLoader undisturbed(source, options);
+  const StepBatch first = undisturbed.next(), second = undisturbed.next();
+  std::atomic<int> left = 9;  // rows until the stop: in the middle of the second step
+  options.stop = [&left] { return left-- <= 0; };
+  BatchLoader loader(source, options);
+  EXPECT_FALSE(loader.next().stopped);
+  EXPECT_TRUE(loader.next().stopped);
+  left = 1000;
+  loader.restore(first.cursor);
+  const StepBatch again = loader.next();
+  EXPECT_FALSE(again.stopped);
+  EXPECT_EQ(again.cursor, second.cursor);
+  EXPECT_EQ(again.micro_batches.back().ids, second.micro_batches.back().ids);
+}
+
+// A step that would take for ever is left at once, by the stop and by the end of the loader.
+TEST(BatchLoader, AStepThatNeverEndsIsLeftAtOnce) {
+  FakeOptions fake;
+  fake.vocab_size = 7;
+  fake.seq_len = 2;
+  LoaderOptions options;
+  options.batch_size = std::int64_t{1} << 60;
+  options.micro_batch_size = options.batch_size;
+  options.seq_len = 2;
+  std::atomic<int> left = 2000;
+  options.stop = [&left] { return left-- <= 0; };
+  BatchLoader loader(std::make_shared<FakeSource>(fake), options);
+  EXPECT_TRUE(loader.next().stopped);
+}
+
+TEST(LoaderOptions, BytesAreNoLessThanWhatTwoStepsHold) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::vector<std::int64_t> lengths(50);
+  for (auto& l : lengths) l = 2 + static_cast<std::int64_t>(rng() % 9);
+  LoaderOptions options;
+  options.batch_size = 8;
+  options.micro_batch_size = 2;
+  options.seq_len = 64;
+  BatchLoader loader(std::make_shared<LengthSource>(lengths), options);
+  const StepBatch batch = loader.next();
+  double held = 0;
+  for (const MicroBatch& m : batch.micro_batches) {
+    held +=
+        static_cast<double>(sizeof(m) + 4 * m.ids.capacity() + 4 * m.positions.capacity() +
+                            4 * m.cu_seqlens.capacity() + m.mask.capacity() + 8 * m.sample_index.capacity());
+  }
+  EXPECT_GE(options.bytes(), 2 * held);
+  EXPECT_LE(options.bytes(), 6 * held);
+  options.batch_size *= 3;
+  EXPECT_DOUBLE_EQ(options.bytes(), 3 * 2 * 8.0 * (64 * 19 + sizeof(MicroBatch) / 2.0));
 }
 
 TEST(OnePass, HasEveryDocumentOnceAndEnds) {
