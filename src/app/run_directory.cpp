@@ -2,14 +2,17 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <charconv>
 #include <chrono>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <regex>
 #include <vector>
 
 #include "base/durable.h"
@@ -21,10 +24,20 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What runs write; --clean removes these and nothing else.
+// What makes a directory a used one.
 constexpr const char* kEntries[] = {"checkpoints", "weights",  "metrics.jsonl", "tensorboard", "logs",
-                                    "nonfinite",   "rollouts", "evals",         "configs",     "run_default",
-                                    "broadcasts",  "loss.svg", "reward.svg",    "curves.svg"};
+                                    "nonfinite",   "rollouts", "loss.svg",      "curves.svg"};
+
+// What runs write, as patterns of the whole path below output_dir; --clean removes these and nothing else.
+// What durable.h leaves of a killed or broken write has the name of what was written and a suffix.
+bool written_by_runs(const std::string& entry) {
+  static const std::regex pattern(
+      "((checkpoints|weights)/((before-[0-9a-f]+\\.)?step_[0-9]+|latest)|nonfinite/"
+      "nonfinite_step_[0-9]+\\.json|"
+      "rollouts/(val_)?step_[0-9]+\\.jsonl|logs/(trainer|rl)\\.log|tensorboard/events\\.out\\.tfevents\\..*|"
+      "metrics\\.jsonl|loss\\.svg|curves\\.svg)(\\.(bad|tmp|trash)-.*)?");
+  return std::regex_match(entry, pattern);
+}
 
 bool has_content(const fs::path& path) {
   std::error_code ignored;
@@ -53,17 +66,69 @@ std::shared_ptr<void> lock_directory(const std::string& path) {
   return lock;
 }
 
+// Removes what runs wrote in `path`; returns how many entries, and names in `left` what it found beside them.
+int remove_run(durable::FileLayer& files, const std::string& path, std::vector<std::string>& left) {
+  std::error_code ignored;
+  std::vector<std::string> entries;
+  for (const char* entry : kEntries) {
+    const std::string target = path + "/" + entry;
+    if (!fs::is_directory(target, ignored)) {
+      if (fs::exists(target, ignored)) entries.emplace_back(entry);
+      continue;
+    }
+    for (const auto& inner : fs::directory_iterator(target))
+      entries.push_back(fmt::format("{}/{}", entry, inner.path().filename().string()));
+  }
+  int removed = 0;
+  for (const std::string& entry : entries) {
+    if (!written_by_runs(entry)) {
+      left.push_back(entry);
+    } else {
+      durable::remove_tree(files, path + "/" + entry);
+      ++removed;
+    }
+  }
+  for (const char* entry : kEntries) {
+    const std::string target = path + "/" + entry;
+    if (fs::is_directory(fs::symlink_status(target, ignored)) && fs::is_empty(target, ignored))
+      files.remove(target);
+  }
+  return removed;
+}
+
+// Why --clean has no business in `path`; empty if it may work there.
+std::string not_to_clean(const std::string& path) {
+  std::error_code ignored;
+  if (fs::equivalent(path, "/", ignored)) return "it is the root of the file system";
+  if (fs::equivalent(path, ".", ignored)) return "it is the current directory";
+  const char* home = std::getenv("HOME");
+  if (home != nullptr && fs::equivalent(path, home, ignored)) return "it is the home directory";
+  if (RunDirectory::used(path) && !RunDirectory::is_run(path))
+    return "it holds files, and no configs/resolved.toml of rlcpp that would show them to be a run's";
+  return {};
+}
+
 }  // namespace
+
+bool RunDirectory::is_run(const std::string& path) {
+  std::error_code ignored;
+  const std::string resolved = path + "/configs/resolved.toml";
+  if (!fs::is_regular_file(path + "/.lock", ignored) || !fs::is_regular_file(resolved, ignored)) return false;
+  // Every key with its origin behind it: so does nobody else write it.
+  static const std::regex ours("(^|\n)max_nonfinite_steps = [0-9]+  # ");
+  return std::regex_search(durable::read_file(resolved), ours);
+}
 
 bool RunDirectory::used(const std::string& path) {
   for (const char* entry : kEntries) {
-    if (std::string(entry) != "configs" && has_content(fs::path(path) / entry)) return true;
+    if (has_content(fs::path(path) / entry)) return true;
   }
   return false;
 }
 
 void RunDirectory::check(const std::string& path, OpenRun how) {
   std::error_code ignored;
+  if (path.empty()) throw bad_input("output_dir is empty", {}, "give the run a directory: --output-dir DIR");
   if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) {
     throw bad_input(fmt::format("output_dir = \"{}\" is a file", path), {}, "choose another output_dir");
   }
@@ -72,6 +137,11 @@ void RunDirectory::check(const std::string& path, OpenRun how) {
                     "it holds its metrics or checkpoints, which a new run would mix with its own",
                     "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old run "
                     "with --clean");
+  }
+  if (how != OpenRun::kClean) return;
+  if (const std::string why = not_to_clean(path); !why.empty()) {
+    throw bad_input(fmt::format("--clean removes nothing in output_dir = \"{}\"", path), why,
+                    "choose another --output-dir, or remove the files yourself");
   }
 }
 
@@ -83,22 +153,19 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
   durable::make_directories(files, path_);
   lock_ = lock_directory(path_);
   if (how == OpenRun::kClean) {
-    int removed = 0;
-    for (const char* entry : kEntries) {
-      const std::string target = path_ + "/" + entry;
-      if (!fs::exists(target, ignored)) continue;
-      if (fs::is_directory(target, ignored)) {
-        durable::remove_tree(files, target);
-      } else {
-        files.remove(target);
-      }
-      ++removed;
+    std::vector<std::string> left;
+    // configs/resolved.toml stays until the new one replaces it: a --clean cut short can be repeated.
+    if (remove_run(files, path_, left) > 0)
+      log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
+    if (!left.empty()) log.warn(fmt::format("--clean left what no run writes: {}", fmt::join(left, ", ")));
+  }
+  if (is_run(path_)) {
+    for (const char* entry : {"", "/checkpoints", "/weights", "/rollouts", "/nonfinite"}) {
+      if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
     }
-    if (removed > 0) log.info(fmt::format("--clean removed what an earlier run left in {}", path_));
   }
-  for (const char* entry : {"", "/checkpoints", "/weights", "/configs", "/rollouts", "/nonfinite"}) {
-    if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
-  }
+  if (fs::exists(path_ + "/configs", ignored))
+    durable::remove_leftovers(files, path_ + "/configs", "resolved.toml");
   for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);
 }
 

@@ -15,7 +15,7 @@ namespace rlcpp::app {
 
 enum class OpenRun : std::uint8_t {
   kFresh,   // refuses a directory that another run has used
-  kClean,   // removes what another run left there
+  kClean,   // removes what another run left there, and nothing else
   kResume,  // continues it
 };
 
@@ -39,10 +39,14 @@ class RunDirectory {
   // weights are renamed to before-<run id>.step_M, never deleted. Returns how many.
   int set_aside_after(std::int64_t step) const;
 
-  // The checks of the constructor that need no writing; throws bad_input.
+  // The checks of the constructor that need no writing; throws bad_input: a used directory with kFresh, with
+  // kClean the root, the home and the current directory, and a used one that is_run() does not know.
   static void check(const std::string& path, OpenRun how);
-  // True if `path` holds something that a run wrote other than configs.
+  // True if `path` holds something under a name that runs write, other than configs.
   static bool used(const std::string& path);
+
+  // True if a run of ours was started in `path`: its lock and its configs/resolved.toml are there.
+  static bool is_run(const std::string& path);
 
  private:
   std::string path_, run_id_;

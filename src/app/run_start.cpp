@@ -53,8 +53,9 @@ std::unique_ptr<RunDirectory> open_run(const RunStart& start, Logger& log) {
   auto out = std::make_unique<RunDirectory>(run.output_dir, how, log);
   // The reference calls the log of the trainer so, whatever the command.
   const std::string name = start.command == "sft" ? "trainer" : start.command;
-  if (start.log_section.file) log.open_file(*out / ("logs/" + name + ".log"));
+  // Before anything else: it is what proves to a later --clean that the files here are a run's.
   out->write("configs/resolved.toml", config::to_toml(start.configuration, &start.loaded.origins));
+  if (start.log_section.file) log.open_file(*out / ("logs/" + name + ".log"));
   return out;
 }
 
