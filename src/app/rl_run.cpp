@@ -12,6 +12,7 @@
 #include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_rows.h"
 #include "app/run_start.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -41,6 +42,7 @@ class RlRun {
   void prepare();
   void plan_memory();
   rollout::EngineConfig engine_config(std::size_t limit) const;
+  double rollout_bytes() const;
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
@@ -89,6 +91,7 @@ class RlRun {
   double first_reward_ = 0;
   std::optional<double> reward_, val_reward_;  // newest
   int signal_ = 0;
+  std::optional<Error> stop_;  // too many steps in a row were not finite
 };
 
 // The engine's exact sampling runs on the CPU alone as yet, and rl is exact.
@@ -149,6 +152,18 @@ rollout::EngineConfig RlRun::engine_config(std::size_t limit) const {
   return out;
 }
 
+// The most that the rollouts of a step take outside the plan, from the engine to the trainer. A token: id,
+// log-probability, version and text as a rollout, four streams as a sample, six in a row, and its numbers in
+// the line that is saved.
+double RlRun::rollout_bytes() const {
+  const orchestrator::OrchestratorSection& section = config_.orchestrator;
+  const double token = (4 + 4 + 8 + 4) + (4 + 1 + 4 + 4) + (5 * 4 + 1) +
+                       (section.save_rollouts.has_value() && section.save_rollouts->tokens ? 32 : 0);
+  const double rollouts = static_cast<double>(section.batch_size) * section.oversampling_factor;
+  return rollouts * (static_cast<double>(section.seq_len) * token +
+                     static_cast<double>(sizeof(orchestrator::Rollout) + sizeof(data::Sample)));
+}
+
 void RlRun::plan_memory() {
   const RlTrainerSection& trainer = config_.trainer;
   options_ = trainer_options(trainer.model, trainer.optim, trainer.scheduler, config_.run, config_.max_steps,
@@ -157,7 +172,10 @@ void RlRun::plan_memory() {
   const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
   model_regions_ = plan_model(ctx_, model_.config, plan_, config_.max_model_len_of());
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
-  engine_config_ = engine_config(limit);
+  // The engine's cache leaves room for the rollouts.
+  const double rollouts = rollout_bytes();
+  const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
+  engine_config_ = engine_config(limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
   engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
   std::vector<std::string> cheaper = {
       fmt::format("--inference.num-pages {}: a smaller cache, fewer completions at once",
@@ -168,6 +186,12 @@ void RlRun::plan_memory() {
   }
   cheaper.push_back("--trainer.model.seq-len: shorter rows, same result");
   plan_.require_fits(limit, cheaper);
+  require_host_room(
+      fmt::format("the rollouts of a step do not fit the memory: orchestrator.batch_size is {} of at most {} "
+                  "tokens",
+                  config_.orchestrator.batch_size, config_.orchestrator.seq_len),
+      rollouts, plan_.total_bytes(), limit, device_.device,
+      "lower orchestrator.batch_size, orchestrator.seq_len or inference.num_pages");
 }
 
 void RlRun::open_directory(const RunStart& start) {
@@ -327,6 +351,7 @@ void RlRun::one_step() {
   progress_.total_tokens += batch.summary.tokens();
   progress_.total_samples += batch.summary.rollouts;
   ++here_;
+  stop_ = step.result.stop;
   client_->set_version(progress_.step);
 
   step.step = progress_.step;
@@ -367,6 +392,9 @@ void RlRun::train() {
     signal_ = stop_signal();
     if (signal_ != 0) break;
     one_step();
+    if (stop_.has_value())
+      save_and_throw(
+          *stop_, checkpoints_.get(), [this] { save(); }, log_);
     if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
   }
   // A signal before the first step leaves nothing to save.

@@ -159,6 +159,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     const double begin = monotonic_seconds();
     TrainerStep step;
     step.result = trainer.step(batches);
+    if (step.result.stop.has_value()) throw *step.result.stop;  // nothing is ever saved here
     for (const std::string& warning : ops::take_product_warnings(ctx)) log.warn(warning);
     const double end = monotonic_seconds();
     if (step.result.grad_norm == 0) {

@@ -123,4 +123,23 @@ train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer, 
   return restored;
 }
 
+std::string Checkpoints::last_directory() const {
+  return last_saved_.has_value() ? train::step_directory(run_.checkpoints(), *last_saved_) : std::string();
+}
+
+void save_and_throw(const Error& stop, const Checkpoints* checkpoints, const std::function<void()>& save,
+                    Logger& log) {
+  if (checkpoints == nullptr || !checkpoints->enabled()) throw stop;
+  try {
+    save();
+  } catch (const Error& e) {
+    log.warn(fmt::format("the last good state could not be saved: {}", e.what()));
+    throw stop;
+  }
+  throw Error(stop.code(), stop.what(), stop.because(),
+              fmt::format("{}; the last good weights and moments are saved in {}, continue with "
+                          "--ckpt.resume-step -1",
+                          stop.help(), checkpoints->last_directory()));
+}
+
 }  // namespace rlcpp::app

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 
 #include "app/run_config.h"
 #include "app/run_directory.h"
+#include "base/error.h"
 #include "train/checkpoint.h"
 
 namespace rlcpp::app {
@@ -38,6 +40,8 @@ class Checkpoints {
                          const std::string& command);
 
   std::optional<std::int64_t> last_saved() const { return last_saved_; }
+  // Directory of that checkpoint; empty if none.
+  std::string last_directory() const;
   // Directory of the newest exported weights; empty if none.
   const std::string& weights_dir() const { return weights_dir_; }
   double seconds() const { return seconds_; }  // spent saving, so far
@@ -54,5 +58,10 @@ class Checkpoints {
   std::string weights_dir_;
   double seconds_ = 0;
 };
+
+// Ends a run whose trainer gave up: its weights and moments are good ones, so `save` stores them first, and
+// the help of `stop` then says where. Throws `stop`; without `checkpoints` (or with ckpt None) as it is.
+[[noreturn]] void save_and_throw(const Error& stop, const Checkpoints* checkpoints,
+                                 const std::function<void()>& save, Logger& log);
 
 }  // namespace rlcpp::app

@@ -12,6 +12,7 @@
 #include "app/run_console.h"
 #include "app/run_curves.h"
 #include "app/run_directory.h"
+#include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
 #include "base/signals.h"
@@ -41,7 +42,8 @@ class SftRun {
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
-  void one_step();
+  bool one_step();  // false: a signal came while its rows were gathered, nothing was done
+  data::LoaderOptions loading() const;
   void report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds);
   double validate(std::int64_t step);
   void save();
@@ -84,6 +86,7 @@ class SftRun {
   std::vector<std::pair<std::int64_t, double>> val_losses_;
   double mfu_of_rate_ = 0;  // MFU at one token/s
   int signal_ = 0;
+  std::optional<Error> stop_;  // too many steps in a row were not finite
 };
 
 void SftRun::prepare() {
@@ -119,7 +122,24 @@ void SftRun::prepare() {
   if (!config_.model.ac.has_value())
     cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
   cheaper.push_back("--data.seq-len: shorter rows");
-  plan_.require_fits(config_.run.memory_limit_bytes(device_.device), cheaper);
+  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
+  plan_.require_fits(limit, cheaper);
+  const double rows = loading().bytes();
+  require_host_room(fmt::format("the rows of a step do not fit the memory: data.batch_size is {} rows of {} "
+                                "tokens",
+                                config_.data.batch_size, config_.data.seq_len),
+                    rows, plan_.total_bytes(), limit, device_.device,
+                    "lower data.batch_size or data.seq_len");
+  data_.text += fmt::format("; up to {} of host memory for the rows of a step", monitor::gib(rows));
+}
+
+data::LoaderOptions SftRun::loading() const {
+  data::LoaderOptions out;
+  out.batch_size = config_.data.batch_size;
+  out.micro_batch_size = config_.data.micro_batch_size;
+  out.seq_len = config_.data.seq_len;
+  out.stop = [] { return stop_signal() != 0; };
+  return out;
 }
 
 void SftRun::open_directory(const RunStart& start) {
@@ -139,11 +159,7 @@ void SftRun::start_or_resume() {
   if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  data::LoaderOptions loading;
-  loading.batch_size = config_.data.batch_size;
-  loading.micro_batch_size = config_.data.micro_batch_size;
-  loading.seq_len = config_.data.seq_len;
-  loader_ = std::make_unique<data::BatchLoader>(data_.source, loading);
+  loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
     const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "data", "sft");
     progress_ = restored.progress;
@@ -212,9 +228,10 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   log_.success(monitor::step_line(line));
 }
 
-void SftRun::one_step() {
+bool SftRun::one_step() {
   const double load_begin = monotonic_seconds();
   const data::StepBatch batch = loader_->next();
+  if (batch.stopped) return false;
   const double step_begin = monotonic_seconds();
   SftStep step;
   step.result = trainer_->step(batch.micro_batches);
@@ -227,6 +244,7 @@ void SftRun::one_step() {
   packed_ = batch.statistics;
   padding_ = batch.padding;
   ++here_;
+  stop_ = step.result.stop;
   losses_.push_back(step.result.loss);
 
   step.step = progress_.step;
@@ -256,6 +274,7 @@ void SftRun::one_step() {
   last_end_ = interval_end;
   report_step(step, std::move(metrics), step_begin - load_begin);
   if (hooks_.on_step) hooks_.on_step(step);
+  return true;
 }
 
 void SftRun::train() {
@@ -269,7 +288,10 @@ void SftRun::train() {
   while (max_steps_ < 0 || progress_.step < max_steps_) {
     signal_ = stop_signal();
     if (signal_ != 0) break;
-    one_step();
+    if (!one_step()) continue;
+    if (stop_.has_value())
+      save_and_throw(
+          *stop_, checkpoints_.get(), [this] { save(); }, log_);
     if (checkpoints_ != nullptr && checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
   }
   // A signal before the first step leaves nothing to save.

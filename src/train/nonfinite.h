@@ -12,8 +12,8 @@
 
 namespace rlcpp::train {
 
-// Writes <dir>/nonfinite_step_<N>.json with the micro-batches, enough to run the step again alone. Returns
-// the path.
+// Writes <dir>/nonfinite_step_<N>.json, N = `step` as the console counts (from 1), with the micro-batches,
+// enough to run the step again alone. Returns the path.
 std::string dump_batch(const std::string& dir, std::int64_t step, double loss, double grad_norm,
                        const std::vector<data::MicroBatch>& batches);
 

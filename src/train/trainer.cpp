@@ -237,7 +237,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     m.state.nonfinite += 1;
     m.state.skipped += 1;
     if (!m.options.dump_dir.empty()) {
-      dump = dump_batch(m.options.dump_dir, m.state.step, result.loss, result.grad_norm, batches);
+      dump = dump_batch(m.options.dump_dir, m.state.step + 1, result.loss, result.grad_norm, batches);
     }
   } else {
     m.state.nonfinite = 0;
@@ -245,13 +245,14 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   }
   m.state.step += 1;
   if (m.state.nonfinite >= m.options.max_nonfinite_steps && result.skipped) {
-    throw runtime_failure(
+    result.stop = runtime_failure(
         fmt::format(
             "{} steps in a row had a loss or gradient that is not finite; the weights are those of before",
             m.state.nonfinite),
-        fmt::format("last: step {}, loss {}, gradient norm {}{}", m.state.step - 1, result.loss,
-                    result.grad_norm, dump.empty() ? "" : ", batch in " + dump),
+        fmt::format("last: step {}, loss {}, gradient norm {}{}", m.state.step, result.loss, result.grad_norm,
+                    dump.empty() ? "" : ", batch in " + dump),
         "lower optim.lr or optim.max_norm, look at the dumped batches, or raise max_nonfinite_steps");
+    m.state.nonfinite = 0;  // a run that goes on from here counts anew
   }
 
   monitor::Metrics& out = result.metrics;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/config/schema.h"
+#include "base/error.h"
 #include "data/batch.h"
 #include "model/decoder.h"
 #include "monitor/metrics.h"
@@ -55,8 +56,9 @@ struct StepResult {
   monitor::Metrics metrics;  // loss/mean, optim/lr, optim/grad_norm, entropy/..., mismatch_kl/...
   double loss = 0, grad_norm = 0, lr = 0;
   double max_abs_mismatch = 0;
-  std::optional<Mismatch> first_mismatch;                   // see LossMetrics
-  bool skipped = false;                                     // non-finite: no update was made
+  std::optional<Mismatch> first_mismatch;  // see LossMetrics
+  bool skipped = false;                    // non-finite: no update was made
+  std::optional<Error> stop;  // max_nonfinite_steps skipped steps in a row: save, then throw this
   std::int64_t tokens = 0, loss_tokens = 0, documents = 0;  // of the step
 };
 
@@ -76,8 +78,7 @@ class Trainer {
           const model::WeightSet& masters = {});
   ~Trainer();
 
-  // One optimizer step over the micro-batches; weights and their packed forms change in place. Throws
-  // runtime_failure after max_nonfinite_steps skipped steps in a row.
+  // One optimizer step over the micro-batches; weights and their packed forms change in place.
   StepResult step(const std::vector<data::MicroBatch>& batches);
 
   // Loss without an update: mean over loss tokens.

@@ -211,7 +211,7 @@ TEST_F(Rl, ANonFiniteGradientIsSkippedThenStopsTheRun) {
   EXPECT_EQ(lines[2]["mismatch_kl/max"], 0.0);
   for (const std::size_t i : {0U, 1U, 3U, 4U}) EXPECT_TRUE(lines[i]["optim/grad_norm"].is_number());
   // The batch as it was: what its rollouts say of it.
-  const Json dump = Json::parse(slurp(*world_ / "nan1/nonfinite/nonfinite_step_2.json"));
+  const Json dump = Json::parse(slurp(*world_ / "nan1/nonfinite/nonfinite_step_3.json"));
   EXPECT_EQ(dump["grad_norm"], "nan");
   std::multiset<std::vector<int>> dumped, written;
   for (const Json& row : dump["micro_batches"]) {
@@ -239,8 +239,12 @@ TEST_F(Rl, ANonFiniteGradientIsSkippedThenStopsTheRun) {
   const auto stops =
       world_->run(world_->rl("nan3", {"--fail", "train.gradient=nan:*", "--max-nonfinite-steps", "2"}));
   EXPECT_EQ(stops.code, 1);
-  expect_has(stops.err, {"error: 2 steps in a row", "because", "help:", "nonfinite_step_1.json"});
-  EXPECT_TRUE(fs::exists(*world_ / "nan3/nonfinite/nonfinite_step_0.json"));
+  expect_has(stops.err, {"error: 2 steps in a row", "because", "help:", "nonfinite_step_2.json",
+                         "last: step 2,", "saved in " + *world_ / "nan3/checkpoints/step_2"});
+  EXPECT_TRUE(fs::exists(*world_ / "nan3/nonfinite/nonfinite_step_1.json"));
+  const auto on = world_->run(world_->rl("nan3", {"--max-steps", "3", "--ckpt.resume-step", "-1"}));
+  EXPECT_EQ(on.code, 0) << on.err;
+  EXPECT_EQ(world_->metrics("nan3").size(), 3U);
 }
 
 TEST_F(Rl, DryRunShowsPromptsAndTouchesNothing) {

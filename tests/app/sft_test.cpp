@@ -165,6 +165,34 @@ TEST_F(Sft, AUsedDirectoryIsRefusedUnlessCleanOrResumed) {
   EXPECT_TRUE(fs::exists(*world_ / "used/notes.txt"));
 }
 
+TEST_F(Sft, CleanRemovesNothingThatNoRunWrote) {
+  world_->file("mine/configs/mine.toml", "mine");
+  world_->file("mine/weights/mine.bin", "mine");
+  const auto refused = world_->run(world_->sft("mine", {"--clean"}));
+  EXPECT_EQ(refused.code, 2);
+  expect_has(refused.err, {"error: --clean removes nothing in output_dir", "configs/resolved.toml"});
+  EXPECT_TRUE(fs::exists(*world_ / "mine/configs/mine.toml"));
+  EXPECT_TRUE(fs::exists(*world_ / "mine/weights/mine.bin"));
+  EXPECT_FALSE(fs::exists(*world_ / "mine/.lock"));
+  for (const std::string dir : {"", ".", "/", "./"}) {
+    auto words = world_->sft("x", {"--clean"});
+    *std::find(words.begin(), words.end(), *world_ / "x") = dir;
+    const auto o = world_->run(words);
+    EXPECT_EQ(o.code, 2) << dir << o.err;
+    expect_has(o.err, {"output_dir"});
+  }
+  // In the directory of a run, what others put beside its files stays.
+  ASSERT_EQ(world_->run(world_->sft("half", {"--max-steps", "2", "--clean"})).code, 0);
+  world_->file("half/configs/mine.toml", "mine");
+  world_->file("half/weights/mine.bin", "mine");
+  const auto again = world_->run(world_->sft("half", {"--max-steps", "1", "--clean"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  expect_has(again.err, {"--clean left what no run writes: weights/mine.bin"});
+  EXPECT_TRUE(fs::exists(*world_ / "half/configs/mine.toml"));
+  EXPECT_FALSE(fs::exists(*world_ / "half/weights/step_2"));
+  EXPECT_EQ(metrics("half").size(), 1U);
+}
+
 TEST_F(Sft, SignalsFinishTheStepSaveAndSayHowToGoOn) {
   for (const auto& [signal, code, name] : {std::tuple{SIGTERM, 143, "SIGTERM"}, {SIGINT, 130, "SIGINT"}}) {
     const std::string out = std::string("signal") + name;
@@ -192,11 +220,26 @@ TEST_F(Sft, ANonFiniteGradientIsSkippedThenStopsTheRun) {
   expect_has(once.out, {"steps skipped", "1 (not finite)"});
   EXPECT_TRUE(metrics("nan1")[2]["optim/grad_norm"].is_null());
   EXPECT_EQ(metrics("nan1")[2]["loss/nan_count"], 1);
-  EXPECT_TRUE(fs::exists(*world_ / "nan1/nonfinite/nonfinite_step_2.json"));
+  EXPECT_TRUE(fs::exists(*world_ / "nan1/nonfinite/nonfinite_step_3.json"));
   const auto stops =
       world_->run(world_->sft("nan2", {"--fail", "train.gradient=nan:*", "--max-nonfinite-steps", "2"}));
   EXPECT_EQ(stops.code, 1);
-  expect_has(stops.err, {"error: 2 steps in a row", "because", "help:", "nonfinite_step_1.json"});
+  expect_has(stops.err, {"step 2/6  skipped", "error: 2 steps in a row", "because last: step 2,",
+                         "help:", "nonfinite_step_2.json", "saved in " + *world_ / "nan2/checkpoints/step_2",
+                         "--ckpt.resume-step"});
+  // Weights and moments are those of before the bad steps: here a run of one step, and none after it.
+  ASSERT_EQ(world_->run(world_->sft("good1", {"--max-steps", "1"})).code, 0);
+  const auto late = world_->run(world_->sft(
+      "nan4", {"--max-steps", "3", "--max-nonfinite-steps", "1", "--fail", "train.gradient=nan:2"}));
+  EXPECT_EQ(late.code, 1);
+  EXPECT_EQ(world_->state("nan4", 2), world_->state("good1", 1));
+  const auto on = world_->run(world_->sft("nan4", {"--max-steps", "3", "--ckpt.resume-step", "-1"}));
+  EXPECT_EQ(on.code, 0) << on.err;
+  EXPECT_EQ(metrics("nan4").size(), 3U);
+  const auto none = world_->run(
+      world_->sft("nan5", {"--no-ckpt", "--fail", "train.gradient=nan:*", "--max-nonfinite-steps", "2"}));
+  EXPECT_EQ(none.code, 1);
+  EXPECT_EQ(none.err.find("saved in"), std::string::npos) << none.err;
 }
 
 TEST_F(Sft, JsonResultIsJson) {

@@ -262,9 +262,9 @@ TEST_F(NonFinite, StepIsSkippedDumpedAndCounted) {
   EXPECT_EQ(run.trainer->state().nonfinite, 1);
   EXPECT_EQ(result.metrics.get("loss/nan_count"), 1.0);
 
-  std::ifstream file(dir / "nonfinite/nonfinite_step_1.json");
+  std::ifstream file(dir / "nonfinite/nonfinite_step_2.json");
   const auto dump = nlohmann::json::parse(file);
-  EXPECT_EQ(dump["step"], 1);
+  EXPECT_EQ(dump["step"], 2);
   EXPECT_EQ(dump["grad_norm"], "nan");
   ASSERT_EQ(dump["micro_batches"].size(), 2U);
   EXPECT_EQ(dump["micro_batches"][0]["ids"], nlohmann::json(bad_rows[0].ids));
@@ -287,14 +287,13 @@ TEST_F(NonFinite, RunStopsAfterTheConfiguredCount) {
   failpoint::arm("train.gradient=nan:*");
   EXPECT_TRUE(run.trainer->step(random_rows(rng, 1)).skipped);
   const auto before = run.all_weights();
-  try {
-    run.trainer->step(random_rows(rng, 1));
-    FAIL() << "did not stop";
-  } catch (const Error& e) {
-    EXPECT_EQ(e.code(), ExitCode::kFailed);
-    EXPECT_NE(std::string(e.what()).find("2 steps in a row"), std::string::npos) << e.what();
-    EXPECT_FALSE(e.help().empty());
-  }
+  const std::optional<Error> stop = run.trainer->step(random_rows(rng, 1)).stop;
+  ASSERT_TRUE(stop.has_value()) << "did not stop";
+  EXPECT_EQ(stop->code(), ExitCode::kFailed);
+  EXPECT_NE(std::string(stop->what()).find("2 steps in a row"), std::string::npos) << stop->what();
+  EXPECT_NE(stop->because().find("last: step 2,"), std::string::npos) << stop->because();
+  EXPECT_FALSE(stop->help().empty());
+  EXPECT_EQ(run.trainer->state().nonfinite, 0);  // a continued run counts anew
   EXPECT_EQ(run.all_weights(), before);
 }
 
