@@ -58,7 +58,8 @@ Command tokenize_command();
 Command bench_command();
 Command report_command();
 Command curves_command();
-Command config_command();  // prints keys, docs/configuration.md, resolved files
+Command config_command();      // prints keys, docs/configuration.md, JSON Schema
+Command completion_command();  // scripts for shells
 
 // All commands of this binary, in the order of `rlcpp --help`.
 std::vector<Command> all_commands();

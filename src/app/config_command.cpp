@@ -11,6 +11,7 @@
 
 #include "app/cli_text.h"
 #include "app/command.h"
+#include "app/config_schema.h"
 #include "base/durable.h"
 #include "base/error.h"
 
@@ -84,17 +85,16 @@ int docs(const Invocation& invocation) {
   return 0;
 }
 
-int keys(const Invocation& invocation) {
+// The command that words[1] names; `words` are at most `most`, `form` is how to write it.
+Command named_command(const std::vector<std::string>& words, std::size_t most, const std::string& form) {
   const std::vector<Command> commands = all_commands();
   std::vector<std::string> names;
   for (const Command& command : commands) {
     if (command.keys) names.push_back(command.name);
   }
-  const auto& words = invocation.arguments;
-  if (words.size() < 2 || words.size() > 3) {
-    throw bad_input(
-        "rlcpp config keys needs a command, and may have a key after it", {},
-        fmt::format("write rlcpp config keys CMD [KEY], with CMD one of: {}", fmt::join(names, ", ")));
+  if (words.size() < 2 || words.size() > most) {
+    throw bad_input("rlcpp config " + words.front() + " needs a command", {},
+                    fmt::format("write rlcpp config {}, with CMD one of: {}", form, fmt::join(names, ", ")));
   }
   const auto found = std::find_if(commands.begin(), commands.end(), [&](const Command& command) {
     return command.name == words[1] && command.keys;
@@ -103,7 +103,17 @@ int keys(const Invocation& invocation) {
     throw bad_input("\"" + printable(words[1]) + "\" is not a command with configuration keys", {},
                     fmt::format("those are: {}", fmt::join(names, ", ")));
   }
-  std::vector<config::KeyInfo> infos = found->keys();
+  return *found;
+}
+
+int schema(const Invocation& invocation) {
+  print_out(json_schema(named_command(invocation.arguments, 2, "schema CMD")));
+  return 0;
+}
+
+int keys(const Invocation& invocation) {
+  const auto& words = invocation.arguments;
+  std::vector<config::KeyInfo> infos = named_command(words, 3, "keys CMD [KEY]").keys();
   if (words.size() == 3) {
     std::string prefix = words[2];
     std::replace(prefix.begin(), prefix.end(), '-', '_');
@@ -152,9 +162,11 @@ int run_config(const Invocation& invocation) {
   const std::string what = invocation.arguments.empty() ? "" : invocation.arguments.front();
   if (what == "keys") return keys(invocation);
   if (what == "docs") return docs(invocation);
+  if (what == "schema") return schema(invocation);
   throw bad_input(what.empty() ? "rlcpp config needs to know what to show"
                                : "rlcpp config cannot do \"" + printable(what) + "\"",
-                  {}, "write rlcpp config keys CMD, or rlcpp config docs --out FILE");
+                  {},
+                  "write rlcpp config keys CMD, rlcpp config schema CMD, or rlcpp config docs --out FILE");
 }
 
 }  // namespace
@@ -163,11 +175,14 @@ Command config_command() {
   Command c;
   c.name = "config";
   c.summary = "Show configuration keys; generate docs/configuration.md.";
-  c.usage = "rlcpp config keys CMD [KEY] [--json] | rlcpp config docs [--out FILE] [--check]";
-  c.examples = {"rlcpp config keys sft optim", "rlcpp config docs --out docs/configuration.md"};
+  c.usage =
+      "rlcpp config keys CMD [KEY] [--json] | rlcpp config schema CMD | rlcpp config docs [--out FILE] "
+      "[--check]";
+  c.examples = {"rlcpp config keys sft optim", "rlcpp config schema sft > sft.schema.json"};
   c.options = [] {
     DocsConfig defaults;
     return "  keys CMD [KEY]  The keys of a command, or those below KEY, with type, default and meaning.\n"
+           "  schema CMD      The same as JSON Schema, for editors.\n"
            "  docs            The page of all keys of all commands, with these options:\n" +
            config::help_text(config::describer(defaults));
   };
