@@ -32,6 +32,6 @@ tools/build.sh "$preset" rlcpp
 rlcpp=build/$preset/bin/rlcpp
 "$rlcpp" --version
 # A row that fails stays on the page with its reason; the night goes on.
-"$rlcpp" bench @ "$matrix" || [ $? = 1 ]
+"$rlcpp" bench @ "$matrix" --fresh || [ $? = 1 ]
 "$rlcpp" report
 "$rlcpp" report --check

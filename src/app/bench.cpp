@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cstdio>
+#include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/version.h"
@@ -15,6 +16,8 @@
 namespace rlcpp::app {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 int run_rows(const Invocation& invocation) {
   Logger log(invocation.log);
   bench::Matrix matrix;
@@ -24,6 +27,13 @@ int run_rows(const Invocation& invocation) {
     throw bad_input("no row of the matrix is to be run",
                     matrix.only.empty() ? "it has no [[row]]" : "no id contains \"" + matrix.only + "\"",
                     "rlcpp bench @ benchmarks/matrix.toml --dry-run lists the rows without --only");
+  }
+  if (invocation.dry_run && invocation.json) {
+    Json planned = Json::array();
+    for (const bench::PlannedRow& row : rows)
+      planned.push_back({{"id", row.id}, {"command", bench::recorded_command(row)}});
+    fmt::print("{}\n", planned.dump(1));
+    return 0;
   }
   if (invocation.dry_run) {
     for (const bench::PlannedRow& row : rows)
@@ -35,19 +45,30 @@ int run_rows(const Invocation& invocation) {
   options.program = bench::own_program();
   options.results = matrix.results;
   options.commit_sha = commit_sha();
-  options.device_name = device_label(choose_device(matrix.device).device);
+  const Device device = choose_device(matrix.device).device;
+  options.device_name = device_label(device);
+  options.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
   options.fresh = matrix.fresh;
   options.repeats = matrix.repeats;
   options.say = [&](const std::string& line) { log.info(line); };
   options.keep_going = [] { return stop_signal() == 0; };
   const bench::RunnerOutcome outcome = bench::run_matrix(rows, options);
-  fmt::print("{} done, {} skipped, {} failed; results in {}\n", outcome.done, outcome.skipped, outcome.failed,
-             matrix.results);
+  if (invocation.json) {
+    fmt::print("{}\n", Json{{"done", outcome.done},
+                            {"skipped", outcome.skipped},
+                            {"failed", outcome.failed},
+                            {"stopped", outcome.stopped},
+                            {"results", matrix.results}}
+                           .dump(1));
+  } else {
+    fmt::print("{} done, {} skipped, {} failed; results in {}\n", outcome.done, outcome.skipped,
+               outcome.failed, matrix.results);
+  }
   if (outcome.stopped) {
     log.warn("stopped before the last row; the same command goes on with the rows that are left");
     return stop_signal() == 0 ? static_cast<int>(ExitCode::kStopped) : 128 + stop_signal();
   }
-  fmt::print("next: rlcpp report\n");
+  if (!invocation.json) fmt::print("next: rlcpp report\n");
   return outcome.failed == 0 ? 0 : static_cast<int>(ExitCode::kFailed);
 }
 

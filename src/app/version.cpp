@@ -19,7 +19,9 @@ std::string commit_text() {
 
 std::string commit_sha() {
   const std::string commit = RLCPP_COMMIT;
-  return commit.substr(0, std::min<std::size_t>(8, commit.find('+')));
+  const std::size_t mark = commit.find('+');
+  return commit.substr(0, std::min<std::size_t>(8, mark)) +
+         (mark == std::string::npos ? "" : commit.substr(mark));
 }
 
 std::string machine_line() {

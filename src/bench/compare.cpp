@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <set>
 
 namespace rlcpp::bench {
 namespace {
@@ -11,6 +12,10 @@ std::string loose_identity(RunConfig config) {
   config.attention.clear();
   config.numeric_mode = "fast";
   return config.identity();
+}
+
+std::string row_text(const RunConfig& c) {
+  return fmt::format("{} {} {} {}", c.model_name, c.type_text(), c.hardware_text(), c.seq_len);
 }
 
 }  // namespace
@@ -46,8 +51,7 @@ std::vector<std::string> regressions(const std::vector<Result>& results, const B
   for (const Result& r : results) {
     const Result* before = baselines.find(r.config);
     if (before == nullptr) continue;
-    const std::string row = fmt::format("{} {} {} {}", r.config.model_name, r.config.type_text(),
-                                        r.config.hardware_text(), r.config.seq_len);
+    const std::string row = row_text(r.config);
     if (!r.config.success) {
       lines.push_back(row + " fails now: " + r.config.error_reason);
       continue;
@@ -62,6 +66,23 @@ std::vector<std::string> regressions(const std::vector<Result>& results, const B
     check("MFU", r.metrics.mfu.mean, before->metrics.mfu.mean, true, " %");
     check("throughput", r.metrics.throughput.mean, before->metrics.throughput.mean, true, " tokens/s");
     check("step time", r.metrics.step_time.mean, before->metrics.step_time.mean, false, " s");
+  }
+  return lines;
+}
+
+std::vector<std::string> missing_rows(const std::vector<Result>& results, const Baselines& baselines) {
+  std::set<std::string> devices;
+  std::set<const Result*> compared;
+  for (const Result& r : results) {
+    devices.insert(r.config.device_name);
+    compared.insert(baselines.find(r.config));
+  }
+  std::vector<std::string> lines;
+  for (const Result& before : baselines.results()) {
+    const RunConfig& c = before.config;
+    if (!c.success || !before.extension || !devices.contains(c.device_name) || compared.contains(&before))
+      continue;
+    lines.push_back(fmt::format("{} {} {}", row_text(c), c.ac, c.numeric_mode));
   }
   return lines;
 }

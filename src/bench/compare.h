@@ -30,6 +30,7 @@ class Baselines {
  public:
   explicit Baselines(std::vector<Result> results);
   const Result* find(const RunConfig& config) const;
+  const std::vector<Result>& results() const { return results_; }
 
  private:
   std::vector<Result> results_;
@@ -41,5 +42,10 @@ class Baselines {
 // and fails now.
 std::vector<std::string> regressions(const std::vector<Result>& results, const Baselines& baselines,
                                      const Thresholds& thresholds);
+
+// One line for each baseline of our own (with the object "rlcpp") of a device that the results contain, which
+// none of the results is compared with: a row that was not measured. Pages of several machines share one
+// directory, so that rows of other devices are not missed.
+std::vector<std::string> missing_rows(const std::vector<Result>& results, const Baselines& baselines);
 
 }  // namespace rlcpp::bench

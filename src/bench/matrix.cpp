@@ -62,7 +62,9 @@ void MatrixRow::describe(config::Schema& s) {
   s.field("micro_batches", micro_batches, "Rows a device and optimizer step.").at_least(1);
   s.field("max_steps", max_steps, "Steps of the run, the first of them warm-up.").at_least(2);
   s.field("memory_limit", memory_limit, "Plan for a card with this much memory, e.g. 44GiB.");
-  s.field("numeric_mode", numeric_mode, "Numeric mode of the row.").one_of({"exact", "fast"});
+  s.field("numeric_mode", numeric_mode,
+          "Numeric mode of the row; None: the device's own, exact on a CPU, fast on a GPU.")
+      .one_of({"exact", "fast"});
   s.field("timeout", timeout, "The row is stopped, and shown as failed, after this time.")
       .at_least(1)
       .in("seconds");
@@ -75,7 +77,8 @@ void Matrix::describe(config::Schema& s) {
   s.field("device", device, "Where the rows run: auto, cpu, cuda or cuda:N.");
   s.field("results", results, "Directory of the result files.");
   s.field("only", only, "Run only rows whose id contains this text.");
-  s.field("fresh", fresh, "Run rows again that already have a result of this commit.");
+  s.field("fresh", fresh,
+          "Measure every row, also those that have the result of this commit, device and command.");
   s.field("repeats", repeats, "Fresh processes a row; the one with the median throughput is kept.")
       .at_least(1);
 }
@@ -96,7 +99,7 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
     c.micro_batches = chosen<std::int64_t>(row.micro_batches, d.micro_batches, 2);
     c.timeout = chosen<std::int64_t>(row.timeout, d.timeout, 3600);
     c.memory_limit = chosen<std::string>(row.memory_limit, d.memory_limit, "");
-    c.numeric_mode = chosen<std::string>(row.numeric_mode, d.numeric_mode, "exact");
+    c.numeric_mode = chosen<std::string>(row.numeric_mode, d.numeric_mode, "");
     p.max_steps = chosen<std::int64_t>(row.max_steps, d.max_steps, 4);
     std::vector<std::string> extra = d.extra;
     extra.insert(extra.end(), row.extra.begin(), row.extra.end());

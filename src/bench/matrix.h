@@ -33,7 +33,7 @@ struct Matrix {
 // One row with every default filled in, ready to run.
 struct PlannedRow {
   std::string id;
-  RunConfig config;  // device_name, commit and times are still empty
+  RunConfig config;  // device_name, commit and times are still empty, numeric_mode unless it is given
   std::int64_t max_steps = 4;
   std::vector<std::string> arguments;  // of `rlcpp`, without --bench.output-json
 };

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <map>
+#include <sstream>
 #include <tuple>
 
 namespace rlcpp::bench {
@@ -21,6 +22,12 @@ std::string thousands(double value) {
   return value >= 1000 ? fmt::format("{:.2f}k", value / 1000) : fmt::format("{:.1f}", value);
 }
 
+// The id of a model; of a directory with a configuration, its name.
+std::string model_title(const std::string& name) {
+  const std::string ours = "configs/models/";
+  return name.starts_with(ours) ? name.substr(ours.size()) : name;
+}
+
 std::string seconds(double value) {
   return value < 0.1 ? fmt::format("{:.1f}ms", 1000 * value) : fmt::format("{:.2f}s", value);
 }
@@ -35,14 +42,35 @@ std::string cell(const std::string& text) {
   return out;
 }
 
+// Whether the machine was busy with something else when the row began: its load average of a minute before
+// the first step exceeds half its cores and one. Unknown where the file does not say how many cores there
+// were.
+bool under_load(const Result& r) {
+  if (!r.extension) return false;
+  const auto& clocks = r.extension->clocks;
+  double load = 0;
+  double cores = 0;
+  if (const auto found = clocks.find("load"); found != clocks.end())
+    std::istringstream(found->second) >> load;
+  if (const auto found = clocks.find("cores"); found != clocks.end()) {
+    std::istringstream(found->second) >> cores;
+  } else if (const std::string start = "measured, "; r.extension->peak_source.starts_with(start)) {
+    std::istringstream(r.extension->peak_source.substr(start.size())) >> cores;  // "measured, 2 cores, f32"
+  }
+  return cores > 0 && load > 0.5 * cores + 1;
+}
+
+constexpr const char* kLoadMark = "†";
+
 std::string row_of(const Result& r, const Baselines& baselines, const Thresholds& t) {
   const Result* before = baselines.find(r.config);
   const Metrics none;
   const Metrics& old = before == nullptr ? none : before->metrics;
   const Metrics& m = r.metrics;
   return fmt::format(
-      "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} GiB |\n", r.config.type_text(),
-      cell(r.config.hardware_text()), r.config.seq_len, r.config.ac, r.config.attention,
+      "| {}{} | {} | {} | {} | {} | {} | {} | {} | {:.1f} GiB |\n", r.config.type_text(),
+      under_load(r) ? std::string(" ") + kLoadMark : "", cell(r.config.hardware_text()), r.config.seq_len,
+      r.config.ac, r.config.attention,
       with_difference(fmt::format("{:.1f}%", m.mfu.mean), compare(m.mfu.mean, old.mfu.mean, true, t)),
       with_difference(thousands(m.throughput.mean), compare(m.throughput.mean, old.throughput.mean, true, t)),
       with_difference(seconds(m.step_time.mean), compare(m.step_time.mean, old.step_time.mean, false, t)),
@@ -94,10 +122,17 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
   }
   for (auto& [model, rows] : models) {
     std::sort(rows.begin(), rows.end(), in_page_order);
-    page += fmt::format("\n## {}\n\n", model);
+    page += fmt::format("\n## {}\n\n", model_title(model));
     page += "| Type | Hardware | SeqLen | AC | Attn | MFU | TPS | Step Time | Peak Mem |\n";
     page += "|------|----------|--------|----|------|-----|-----|-----------|----------|\n";
     for (const Result* r : rows) page += row_of(*r, baselines, thresholds);
+    if (std::any_of(rows.begin(), rows.end(), [](const Result* r) { return under_load(*r); })) {
+      page += fmt::format(
+          "\n{} measured under load: the machine's load average of one minute was more than half its cores "
+          "and "
+          "one.\n",
+          kLoadMark);
+    }
     if (std::none_of(rows.begin(), rows.end(), [](const Result* r) { return r->extension.has_value(); }))
       continue;
     page +=
@@ -118,9 +153,9 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
         "\n## Failed Benchmarks\n\n| Model | Type | Hardware | SeqLen | AC | Reason "
         "|\n|-------|------|----------|--------|----|--------|\n";
     for (const Result* r : failed) {
-      page += fmt::format("| {} | {} | {} | {} | {} | {} |\n", r->config.model_name, r->config.type_text(),
-                          cell(r->config.hardware_text()), r->config.seq_len, r->config.ac,
-                          cell(r->config.error_reason));
+      page += fmt::format("| {} | {} | {} | {} | {} | {} |\n", model_title(r->config.model_name),
+                          r->config.type_text(), cell(r->config.hardware_text()), r->config.seq_len,
+                          r->config.ac, cell(r->config.error_reason));
     }
   }
   return page;

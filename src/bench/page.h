@@ -17,7 +17,8 @@ struct PageFacts {
 
 // One section a model (by name), rows by hardware, then type, then length; columns Type, Hardware, SeqLen,
 // AC, Attn, MFU, TPS, Step Time, Peak Mem. Regressions are bold with a mark, differences from 1 % are shown.
-// A second table gives what the reference's page leaves out. Then the failed rows with their reasons.
+// Rows measured on a machine busy with something else have a mark and a note. A second table gives what the
+// reference's page leaves out. Then the failed rows with their reasons.
 std::string render_page(const std::vector<Result>& results, const Baselines& baselines,
                         const Thresholds& thresholds, const PageFacts& facts);
 

@@ -20,7 +20,7 @@ namespace rlcpp::bench {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-constexpr double kGraceSeconds = 10;
+constexpr double kGraceSeconds = 3;
 
 std::string last_words(const std::string& log_path) {
   std::ifstream log(log_path);
@@ -50,7 +50,10 @@ std::string last_words(const std::string& log_path) {
 }  // namespace
 
 std::string ChildResult::reason() const {
-  if (timed_out) return fmt::format("timeout: stopped after {:.0f} s", seconds);
+  if (timed_out) {
+    return fmt::format("timeout: told to end (SIGTERM) after {:.0f} s{}", asked_after,
+                       killed ? fmt::format(", killed (SIGKILL) {:.0f} s later", seconds - asked_after) : "");
+  }
   if (stopped) return "stopped by the user";
   if (signal != 0) return fmt::format("killed by signal {} ({}): {}", signal, strsignal(signal), last_error);
   if (exit_code != 0) return fmt::format("exit code {}: {}", exit_code, last_error);
@@ -90,9 +93,11 @@ ChildResult run_child(const std::vector<std::string>& command, const std::string
       if (result.timed_out || result.stopped) {
         kill(-child, SIGTERM);
         asked_to_stop = now;
+        result.asked_after = now;
       }
     } else if (now - asked_to_stop > kGraceSeconds) {
       kill(-child, SIGKILL);
+      result.killed = true;
     }
     // Short at first, so that a row that fails at once does not cost a quarter of a second.
     std::this_thread::sleep_for(std::chrono::milliseconds(now < 1 ? 10 : 250));

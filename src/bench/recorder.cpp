@@ -8,6 +8,7 @@
 #include <cmath>
 #include <fstream>
 #include <sstream>
+#include <thread>
 
 #include "base/error.h"
 #include "bench/runner.h"
@@ -33,7 +34,7 @@ std::string with_range(const Summary& s, const char* pattern) {
 
 }  // namespace
 
-Recorder::Recorder(RecorderFacts facts) : facts_(std::move(facts)) {}
+Recorder::Recorder(RecorderFacts facts) : facts_(std::move(facts)), clocks_(clock_readings()) {}
 
 void Recorder::step(const StepSample& sample) {
   if (steps_.empty()) first_step_seconds_ = seconds_since_process_start();
@@ -90,7 +91,10 @@ Result Recorder::result() const {
   e.peak_source = facts_.peak_source;
   e.versions = facts_.versions;
   for (auto& [name, value] : system_versions()) e.versions.emplace(name, value);
-  e.clocks = clock_readings();
+  e.clocks = clocks_;
+  for (const auto& [name, value] : clock_readings()) {
+    if (name != "cores") e.clocks.emplace(name + "_after", value);
+  }
   r.extension = std::move(e);
   return r;
 }
@@ -143,6 +147,7 @@ std::map<std::string, std::string> clock_readings() {
     }
   }
   readings["load"] = first_line("/proc/loadavg");
+  readings["cores"] = std::to_string(std::thread::hardware_concurrency());
   return readings;
 }
 

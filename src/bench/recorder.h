@@ -51,11 +51,12 @@ class Recorder {
   RecorderFacts facts_;
   std::vector<StepSample> steps_;
   double first_step_seconds_ = 0;
+  std::map<std::string, std::string> clocks_;  // before the first step
 };
 
 // Seconds since this process was started, as the kernel counts them (loading of the program included).
 double seconds_since_process_start();
-// Clock rates and governor of this machine now, for the record.
+// Clock rates, governor, load and cores of this machine now, for the record.
 std::map<std::string, std::string> clock_readings();
 // Compiler, C library, kernel, processor.
 std::map<std::string, std::string> system_versions();

@@ -81,6 +81,7 @@ Extension extension_from(const Json& object) {
   e.grad_norms = object.value("grad_norms", e.grad_norms);
   e.versions = object.value("versions", e.versions);
   e.clocks = object.value("clocks", e.clocks);
+  e.repeats = object.value("repeats", e.repeats);
   e.command = object.value("command", e.command);
   return e;
 }
@@ -164,6 +165,7 @@ std::string to_json(const Result& result) {
                       {"grad_norms", e.grad_norms},
                       {"versions", e.versions},
                       {"clocks", e.clocks},
+                      {"repeats", e.repeats},
                       {"command", e.command}};
   }
   return whole.dump(1) + "\n";

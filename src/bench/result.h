@@ -29,8 +29,8 @@ struct RunConfig {
 
   std::int64_t micro_batches = 2;  // a device and step
   std::int64_t timeout = 3600;     // seconds
-  std::string commit_sha;
-  std::string timestamp;  // UTC, ISO 8601
+  std::string commit_sha;          // "60761b81", "60761b81+changes" if files were changed
+  std::string timestamp;           // UTC, ISO 8601
   bool success = false;
   std::string error_reason;
   double time_taken = 0;  // seconds of the whole process
@@ -61,8 +61,10 @@ struct Extension {
   std::vector<double> losses;        // every step, warm-up included: real work leaves a trace
   std::vector<double> grad_norms;
   std::map<std::string, std::string> versions;  // compiler, CUDA, driver, kernel
-  std::map<std::string, std::string> clocks;    // at start and end
-  std::vector<std::string> command;
+  // Before the first step, and "..._after" the last: clock rates, governor, load averages; "cores".
+  std::map<std::string, std::string> clocks;
+  std::int64_t repeats = 1;          // processes of which this is the median
+  std::vector<std::string> command;  // "rlcpp" and its arguments
 };
 
 struct Result {

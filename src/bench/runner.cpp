@@ -17,14 +17,19 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// The result of this row among those already there, if it is one of this commit that ended well.
-bool already_there(const std::vector<Result>& known, const PlannedRow& row, const std::string& commit) {
+// Whether this row's result is among those already there: measured well by this very commit, on this device,
+// by the same command as often as now. A program built from changed files is never the same as another.
+bool already_there(const std::vector<Result>& known, const PlannedRow& row, const RunnerOptions& options) {
+  if (options.commit_sha.find('+') != std::string::npos) return false;
   return std::any_of(known.begin(), known.end(), [&](const Result& r) {
     const RunConfig& c = r.config;
-    return c.success && c.commit_sha == commit && c.model_name == row.config.model_name &&
-           c.type == row.config.type && c.seq_len == row.config.seq_len && c.ac == row.config.ac &&
-           c.lora_rank == row.config.lora_rank && c.num_gpus == row.config.num_gpus &&
-           c.memory_limit == row.config.memory_limit && c.numeric_mode == row.config.numeric_mode;
+    const RunConfig& p = row.config;
+    return c.success && c.commit_sha == options.commit_sha && c.device_name == options.device_name &&
+           c.model_name == p.model_name && c.type == p.type && c.seq_len == p.seq_len && c.ac == p.ac &&
+           c.lora_rank == p.lora_rank && c.num_gpus == p.num_gpus && c.memory_limit == p.memory_limit &&
+           c.numeric_mode == p.numeric_mode && c.micro_batches == p.micro_batches &&
+           r.extension.has_value() && r.extension->repeats == options.repeats &&
+           r.extension->command == recorded_command(row);
   });
 }
 
@@ -70,7 +75,10 @@ Result measure(const PlannedRow& row, const RunnerOptions& options, const std::s
   result.config.time_taken = child.seconds;
   result.config.success = true;
   result.config.model_name = row.config.model_name;
-  if (result.extension) result.extension->command = command;
+  if (result.extension) {
+    result.extension->command = recorded_command(row);
+    result.extension->repeats = options.repeats;
+  }
   fs::remove(output, ignored);
   return result;
 }
@@ -83,6 +91,12 @@ Result median_of(std::vector<Result> results) {
 }
 
 }  // namespace
+
+std::vector<std::string> recorded_command(const PlannedRow& row) {
+  std::vector<std::string> command = {"rlcpp"};
+  command.insert(command.end(), row.arguments.begin(), row.arguments.end());
+  return command;
+}
 
 std::string utc_timestamp() {
   const std::time_t now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
@@ -97,13 +111,15 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
   const std::vector<Result> known = read_directory(options.results);
   RunnerOutcome outcome;
   std::size_t number = 0;
-  for (const PlannedRow& row : rows) {
+  for (PlannedRow row : rows) {
+    // Decided by the device, not by the matrix, unless it says so.
+    if (row.config.numeric_mode.empty()) row.config.numeric_mode = options.numeric_mode;
     const std::string progress = fmt::format("[{}/{}]", ++number, rows.size());
     if (!options.keep_going()) {
       outcome.stopped = true;
       break;
     }
-    if (!options.fresh && already_there(known, row, options.commit_sha)) {
+    if (!options.fresh && already_there(known, row, options)) {
       options.say(fmt::format("{} {}: has a result of {}, skipped", progress, row.id, options.commit_sha));
       ++outcome.skipped;
       continue;

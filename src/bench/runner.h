@@ -12,8 +12,9 @@ namespace rlcpp::bench {
 struct RunnerOptions {
   std::string program;      // absolute path of rlcpp
   std::string results;      // directory; rows go to <results>/<file name>, logs to <results>/logs
-  std::string commit_sha;   // 8 characters
-  std::string device_name;  // for rows that fail before they can say
+  std::string commit_sha;   // 8 characters, "+changes" behind them if files were changed
+  std::string device_name;  // of the rows: compared with results already there, recorded for failures
+  std::string numeric_mode = "exact";  // of rows that name none
   bool fresh = false;
   std::int64_t repeats = 1;
   std::function<void(const std::string& line)> say;  // progress, one line an event
@@ -25,9 +26,12 @@ struct RunnerOutcome {
   bool stopped = false;  // rows are left; the same command goes on with them
 };
 
-// A row with a successful result of the same commit is skipped unless `fresh`: an interrupted matrix goes on
-// where it was.
+// A row with a successful result of the same commit, device, command and number of repeats is skipped unless
+// `fresh`: an interrupted matrix goes on where it was. With "+changes" in the commit every row is measured.
 RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOptions& options);
+
+// What a result file keeps as the row's command: the same on every machine, without paths of this one.
+std::vector<std::string> recorded_command(const PlannedRow& row);
 
 std::string utc_timestamp();
 

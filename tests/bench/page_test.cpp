@@ -79,6 +79,37 @@ TEST(Page, ShapeOfTheReference) {
   EXPECT_NE(page.find("out of memory \\| 3 GiB missing second line", failures), std::string::npos);
 }
 
+TEST(Compare, MissesRowsOfTheResultsDevicesAlone) {
+  Result mine = row("m", "rl", 1000, 1);
+  Result gone = row("m", "sft", 1000, 1);
+  Result elsewhere = gone;
+  elsewhere.config.device_name = "another card";
+  Result theirs = gone;  // of the reference: no promise of ours
+  theirs.config.seq_len = 1;
+  for (Result* r : {&mine, &gone, &elsewhere}) r->extension.emplace();
+  const auto lines = missing_rows({mine}, Baselines({mine, gone, elsewhere, theirs}));
+  ASSERT_EQ(lines.size(), 1U);
+  EXPECT_NE(lines[0].find("m SFT Full 2xH100 HBM3 8192"), std::string::npos) << lines[0];
+}
+
+TEST(Page, MarksRowsMeasuredUnderLoad) {
+  Result busy = row("configs/models/tiny", "rl", 1000, 1);
+  busy.extension.emplace();
+  busy.extension->clocks = {{"load", "9.10 3.0 1.0 1/80 12"}, {"cores", "16"}};
+  Result old = row("configs/models/tiny", "sft", 1000, 1);  // before "cores" was recorded
+  old.extension.emplace();
+  old.extension->clocks = {{"load", "2.34 3.17 3.00 1/86 3416"}};
+  old.extension->peak_source = "measured, 2 cores, f32";
+  std::string page = render_page({busy, old}, Baselines({}), {}, {"", "", "", ""});
+  EXPECT_NE(page.find("\n## tiny\n"), std::string::npos);
+  EXPECT_NE(page.find("| RL Full † |"), std::string::npos);
+  EXPECT_NE(page.find("| SFT Full † |"), std::string::npos);
+  EXPECT_NE(page.find("† measured under load"), std::string::npos);
+  busy.extension->clocks["load"] = "8.9 3.0 1.0 1/80 12";
+  page = render_page({busy}, Baselines({}), {}, {"", "", "", ""});
+  EXPECT_EQ(page.find("†"), std::string::npos);
+}
+
 TEST(History, AppendsOnceAndPlots) {
   const test::TemporaryDirectory dir;
   const std::string path = dir / "history.jsonl";

@@ -40,6 +40,8 @@ TEST(Process, StopsAtTheDeadlineWithItsChildren) {
                                 dir / "log", 0.3, kAlways);
   EXPECT_TRUE(result.timed_out);
   EXPECT_LT(result.seconds, 15);
+  EXPECT_FALSE(result.killed);
+  EXPECT_EQ(result.reason(), "timeout: told to end (SIGTERM) after 0 s");
   int pid = 0;
   std::ifstream(dir / "pid") >> pid;
   ASSERT_GT(pid, 0);
@@ -49,6 +51,16 @@ TEST(Process, StopsAtTheDeadlineWithItsChildren) {
   if (stat >> id >> name >> state) {
     EXPECT_EQ(state, "Z");
   }
+}
+
+TEST(Process, KillsWhatDoesNotEndAtTheDeadline) {
+  const test::TemporaryDirectory dir;
+  const auto result =
+      run_child({script(dir, "trap '' TERM; while :; do sleep 0.1; done\n")}, dir / "log", 0.3, kAlways);
+  EXPECT_TRUE(result.timed_out);
+  EXPECT_TRUE(result.killed);
+  EXPECT_LT(result.seconds, 8);
+  EXPECT_NE(result.reason().find("killed (SIGKILL) 3 s later"), std::string::npos) << result.reason();
 }
 
 TEST(Process, MissingProgram) {
@@ -112,7 +124,9 @@ TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
   good.config = plan_rows(two_rows())[0].config;
   good.config.device_name = "CPU test";
   good.config.commit_sha = "abcdef12";
+  good.config.numeric_mode = "exact";
   good.metrics.throughput.mean = 10;
+  good.extension.emplace();
   std::ofstream(dir / "sft.json") << to_json(good);
   good.config.type = "rl";
   std::ofstream(dir / "trainer.json") << to_json(good);
@@ -125,6 +139,34 @@ TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
   const auto again = run_matrix(plan_rows(two_rows()), options);
   EXPECT_EQ(again.skipped, 2);
   EXPECT_EQ(again.done, 0);
+  const auto kept = read_directory(dir / "results");
+  EXPECT_EQ(kept[0].extension->command, recorded_command(plan_rows(two_rows())[1]));
+  EXPECT_EQ(kept[0].extension->command.front(), "rlcpp");
+  // Whatever makes a row another measurement makes it run again. (The program writes one and the same file,
+  // so the row's own command and options decide.)
+  const auto runs_again = [&](auto change) {
+    Matrix m = two_rows();
+    RunnerOptions o = options;
+    change(m, o);
+    o.results = dir / "copy";
+    std::filesystem::remove_all(o.results);
+    std::filesystem::copy(options.results, o.results);
+    return run_matrix(plan_rows(m), o).done == 2;
+  };
+  EXPECT_FALSE(runs_again([](Matrix&, RunnerOptions&) {}));
+  EXPECT_TRUE(runs_again([](Matrix& m, RunnerOptions&) { m.defaults.micro_batches = 1; }));
+  EXPECT_TRUE(runs_again([](Matrix& m, RunnerOptions&) { m.defaults.max_steps = 9; }));
+  EXPECT_TRUE(runs_again([](Matrix& m, RunnerOptions&) { m.defaults.extra = {"--seed", "3"}; }));
+  EXPECT_TRUE(runs_again([](Matrix& m, RunnerOptions&) { m.defaults.memory_limit = "1GiB"; }));
+  EXPECT_TRUE(runs_again([](Matrix& m, RunnerOptions&) { m.device = "cuda"; }));
+  EXPECT_TRUE(runs_again([](Matrix&, RunnerOptions& o) { o.numeric_mode = "fast"; }));
+  EXPECT_TRUE(runs_again([](Matrix&, RunnerOptions& o) { o.device_name = "another"; }));
+  EXPECT_TRUE(runs_again([](Matrix&, RunnerOptions& o) { o.repeats = 3; }));
+  EXPECT_TRUE(runs_again([](Matrix&, RunnerOptions& o) { o.commit_sha = "12345678"; }));
+  RunnerOptions changed = options;
+  changed.commit_sha = "abcdef12+changes";
+  EXPECT_EQ(run_matrix(plan_rows(two_rows()), changed).done, 2);
+  EXPECT_EQ(run_matrix(plan_rows(two_rows()), changed).done, 2);
   RunnerOptions fresh = options;
   fresh.fresh = true;
   EXPECT_EQ(run_matrix(plan_rows(two_rows()), fresh).done, 2);
