@@ -14,11 +14,17 @@ short=no
 seed=0
 out=outputs/reverse-text
 install=()
+needs() { # an option and what follows it
+  if [ -z "${2:-}" ] || [[ $2 == --* ]]; then
+    echo "error: $1 needs a value (see --help)" >&2
+    exit 2
+  fi
+}
 while [ $# -gt 0 ]; do
   case "$1" in
     --short) short=yes ;;
-    --seed) seed=${2:?--seed needs a number}; shift ;;
-    --out) out=${2:?--out needs a directory}; shift ;;
+    --seed) needs "$@"; seed=$2; shift ;;
+    --out) needs "$@"; out=$2; shift ;;
     --no-install) install=(--no-install) ;;
     -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;

@@ -15,12 +15,18 @@ long=no
 gpu=no
 filter='*'
 install=()
+needs() { # an option and what follows it
+  if [ -z "${2:-}" ] || [[ $2 == --* ]]; then
+    echo "error: $1 needs a value (see --help)" >&2
+    exit 2
+  fi
+}
 while [ $# -gt 0 ]; do
   case "$1" in
     --long) long=yes ;;
     --gpu) gpu=yes; preset=cuda ;;
-    --filter) filter=${2:?--filter needs a pattern}; shift ;;
-    --preset) preset=${2:?--preset needs a name}; shift ;;
+    --filter) needs "$@"; filter=$2; shift ;;
+    --preset) needs "$@"; preset=$2; shift ;;
     --no-install) install=(--no-install) ;;
     -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;

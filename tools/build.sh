@@ -3,11 +3,18 @@
 #   tools/build.sh PRESET [TARGET...]
 set -euo pipefail
 cd "$(dirname "$0")/.."
-preset=${1:?usage: tools/build.sh PRESET [TARGET...]}
+if [ $# -eq 0 ]; then
+  echo "error: no preset was named: tools/build.sh PRESET [TARGET...]" >&2
+  exit 2
+fi
+preset=$1
 shift
 targets=("${@:-all}")
 log=build/$preset.log
-mkdir -p build
+if ! mkdir -p build 2>/dev/null || ! : 2>/dev/null >"$log"; then
+  echo "error: cannot write $log in $PWD: make build/ writable, or remove it" >&2
+  exit 3
+fi
 if ! cmake --preset "$preset" >"$log" 2>&1; then
   tail -25 "$log" >&2
   echo "error: cmake could not configure the preset $preset" >&2
