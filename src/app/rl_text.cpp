@@ -36,6 +36,7 @@ RlText open_rl_text(const RlConfig& config, const RunModel& model) {
   out.codec.completion_text = [tokens](std::span<const std::int32_t> ids) {
     return tokens->decode(ids, /*skip_special=*/true);
   };
+  out.codec.whole_text = [tokens](std::span<const std::int32_t> ids) { return tokens->decode(ids); };
 
   for (const std::int64_t id : model.config.eos_token_ids)
     out.stop_ids.push_back(static_cast<std::int32_t>(id));

@@ -152,7 +152,7 @@ void SaveRolloutsSection::describe(config::Schema& s) {
       .at_least(1)
       .in("steps");
   s.field("groups", groups, "Groups written of a step; None: all.").at_least(0);
-  s.field("tokens", tokens, "Write token ids and log-probabilities too.");
+  s.field("tokens", tokens, "Write prompt_ids, completion_ids and logprobs too.");
 }
 
 void OrchestratorSection::describe(config::Schema& s) {

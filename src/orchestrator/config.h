@@ -83,7 +83,7 @@ struct AdvantageSection {
 struct SaveRolloutsSection {
   std::int64_t interval = 1;
   std::optional<std::int64_t> groups;  // of a step; None: all
-  bool tokens = false;
+  bool tokens = true;
   void describe(config::Schema& s);
 };
 

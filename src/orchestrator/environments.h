@@ -20,6 +20,8 @@ struct TextCodec {
   std::function<std::vector<std::int32_t>(const std::vector<env::Message>& messages)> prompt_ids;
   // Special tokens left out; never throws, whatever the ids.
   std::function<std::string(std::span<const std::int32_t> ids)> completion_text;
+  // The same with special tokens in place: what people read.
+  std::function<std::string(std::span<const std::int32_t> ids)> whole_text;
 };
 
 class Environments {

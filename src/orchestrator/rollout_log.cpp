@@ -3,10 +3,21 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include <nlohmann/json.hpp>
 
 namespace rlcpp::orchestrator {
+
+namespace {
+
+// The double that is written with the fewest digits among those that are `value` as float32.
+double shortest(float value) {
+  const double decimal = std::strtod(fmt::format("{}", value).c_str(), nullptr);
+  return static_cast<float>(decimal) == value ? decimal : static_cast<double>(value);
+}
+
+}  // namespace
 
 std::string escape_controls(const std::string& json_text) {
   std::string out;
@@ -45,7 +56,7 @@ std::string rollout_lines(const std::vector<Group>& groups, const Environments& 
           {"example_id", group.task.example_id},
           {"prompt", prompt},
           {"answer", group.task.answer},
-          {"completion", rollout.text},
+          {"completion", environments.codec().whole_text(rollout.ids)},
           {"reward", rollout.reward},
           {"advantage", rollout.advantage},
           {"parts", rollout.parts},
@@ -60,7 +71,8 @@ std::string rollout_lines(const std::vector<Group>& groups, const Environments& 
       if (options.tokens) {
         line["prompt_ids"] = group.prompt_ids;
         line["completion_ids"] = rollout.ids;
-        line["logprobs"] = rollout.logprobs;
+        line["logprobs"] = nlohmann::ordered_json::array();
+        for (const float value : rollout.logprobs) line["logprobs"].push_back(shortest(value));
       }
       out += escape_controls(line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
       out.push_back('\n');

@@ -13,14 +13,15 @@ namespace rlcpp::orchestrator {
 struct RolloutLogOptions {
   std::int64_t step = 0;
   std::int64_t groups = -1;  // at most; -1: all
-  bool tokens = false;       // ids and log-probabilities too
+  bool tokens = true;        // ids and log-probabilities too
 };
 
-// Keys: id, step, group, sample, env, example_id, prompt (messages), answer, completion, reward, advantage,
-// parts, finish, truncated, prompt_len, completion_len, version (of the first and the last token), error (if
-// any); with tokens: prompt_ids, completion_ids, logprobs. Text of the model is hostile: every control
-// character, the C1 range and DEL included, is a JSON escape, and invalid UTF-8 is U+FFFD, so printing a line
-// moves no cursor.
+// Keys: id, step, group, sample, env, example_id, prompt (messages), answer, completion (with its special
+// tokens; the environment scored the text without), reward, advantage, parts, finish, truncated, prompt_len,
+// completion_len, version (of the first and the last token), error (if any); with tokens: prompt_ids,
+// completion_ids, logprobs (the shortest decimals that give back the same float32). Text of the model is
+// hostile: every control character, the C1 range and DEL included, is a JSON escape, and invalid UTF-8 is
+// U+FFFD, so printing a line moves no cursor.
 std::string rollout_lines(const std::vector<Group>& groups, const Environments& environments,
                           const RolloutLogOptions& options);
 

@@ -1,6 +1,7 @@
 // What is written about a batch: metrics and rollout lines.
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <sstream>
 
 #include <nlohmann/json.hpp>
@@ -90,7 +91,7 @@ TEST(RolloutLines, OneObjectARolloutWithItsGroup) {
   EXPECT_EQ(rows[2]["version"], (std::vector<int>{3, 3}));
   EXPECT_EQ(rows[2]["prompt"][0]["content"], "what?");
   EXPECT_EQ(rows[2]["completion_ids"].size(), 10U);
-  EXPECT_EQ(rows[2]["logprobs"][0].get<float>(), -0.1F);  // read back to the same bits
+  EXPECT_EQ(rows[2]["prompt_ids"], (std::vector<int>{1, 2, 3}));
   EXPECT_FALSE(rows[2].contains("error"));
   EXPECT_EQ(rows[5]["error"], "ScoreError");
   EXPECT_EQ(rows[5]["env"], "more");
@@ -98,6 +99,34 @@ TEST(RolloutLines, OneObjectARolloutWithItsGroup) {
   const std::string one = rollout_lines(batch(), environments, {12, 1, false});
   EXPECT_EQ(std::count(one.begin(), one.end(), '\n'), 2);
   EXPECT_EQ(one.find("logprobs"), std::string::npos);
+}
+
+TEST(RolloutLines, TokensComeBackBitForBitAndAreNeverEmptyText) {
+  const Environments environments = two_environments();
+  Rng rng(rlcpp::test::fresh_seed());
+  std::vector<Group> groups = batch();
+  Rollout& rollout = groups[0].rollouts[0];
+  rollout.ids = {'o', 'k', 0};
+  rollout.text = "ok";
+  rollout.logprobs = {-0.1F, 0.0F, -3.4028235e38F, -1e-45F};
+  for (int i = 0; i < 3000; ++i) {
+    const auto bits = static_cast<std::uint32_t>(rng.below(0x7F800000U));  // any finite magnitude
+    rollout.logprobs.push_back(-std::bit_cast<float>(bits));
+  }
+  groups[0].rollouts[1].ids = {0, 0};
+  groups[0].rollouts[1].text = "";
+  std::istringstream lines(rollout_lines(groups, environments, {1, 1}));  // tokens unless switched off
+  std::string first, second;
+  std::getline(lines, first);
+  std::getline(lines, second);
+  const auto row = nlohmann::json::parse(first);
+  EXPECT_EQ(row["completion"], "ok<end>");
+  EXPECT_EQ(nlohmann::json::parse(second)["completion"], "<end><end>");
+  EXPECT_EQ(row["completion_ids"], (std::vector<int>{'o', 'k', 0}));
+  EXPECT_NE(first.find("\"logprobs\":[-0.1,"), std::string::npos) << first.substr(0, 600);
+  ASSERT_EQ(row["logprobs"].size(), rollout.logprobs.size());
+  for (std::size_t t = 0; t < rollout.logprobs.size(); ++t)
+    EXPECT_EQ(row["logprobs"][t].get<float>(), rollout.logprobs[t]);
 }
 
 TEST(RolloutLines, HostileTextCannotDriveATerminal) {
@@ -108,9 +137,11 @@ TEST(RolloutLines, HostileTextCannotDriveATerminal) {
   for (int c = 0; c < 0x100; ++c)
     all += c < 0x80 ? std::string(1, static_cast<char>(c))
                     : std::string{static_cast<char>(0xC0 | (c >> 6)), static_cast<char>(0x80 | (c & 0x3F))};
-  groups[0].rollouts[0].text = all + "\x1b[2J\xC2\x9B";
+  all += "\x1b[2J\xC2\x9B";
+  groups[0].rollouts[0].ids.clear();
+  for (const char c : all) groups[0].rollouts[0].ids.push_back(static_cast<unsigned char>(c));
   for (std::uint64_t i = 0; i < 300; ++i)
-    groups[0].rollouts[1].text.push_back(static_cast<char>(rng.below(256)));
+    groups[0].rollouts[1].ids.push_back(static_cast<std::int32_t>(rng.below(256)));
   const std::string text = rollout_lines(groups, environments, {0, 1, false});
   std::size_t newlines = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -122,7 +153,8 @@ TEST(RolloutLines, HostileTextCannotDriveATerminal) {
   }
   EXPECT_EQ(newlines, 2U);
   const std::string first = text.substr(0, text.find('\n'));
-  EXPECT_EQ(nlohmann::json::parse(first)["completion"], groups[0].rollouts[0].text);  // nothing is lost
+  EXPECT_EQ(nlohmann::json::parse(first)["completion"],
+            environments.codec().whole_text(groups[0].rollouts[0].ids));  // nothing is lost
 }
 
 }  // namespace

@@ -36,6 +36,11 @@ inline TextCodec byte_codec() {
     }
     return text;
   };
+  codec.whole_text = [](std::span<const std::int32_t> ids) {
+    std::string text;
+    for (const std::int32_t id : ids) text += id != 0 ? std::string(1, static_cast<char>(id)) : "<end>";
+    return text;
+  };
   return codec;
 }
 
