@@ -50,9 +50,13 @@ monitor::Curve read_curve(const std::string& path, const std::string& key) {
   return curve;
 }
 
-// Mean of the first or last five values: one step alone is noise.
-double mean_of(const std::vector<double>& values, bool last) {
-  const std::size_t count = std::min<std::size_t>(5, values.size());
+// One step alone is noise: five values at each end make a mean, where the ends do not overlap.
+std::size_t values_an_end(const std::vector<double>& values) {
+  return values.size() < 10 ? 1 : 5;
+}
+
+double mean_of_end(const std::vector<double>& values, bool last) {
+  const std::size_t count = values_an_end(values);
   double sum = 0;
   for (std::size_t i = 0; i < count; ++i) sum += values[last ? values.size() - 1 - i : i];
   return sum / static_cast<double>(count);
@@ -63,7 +67,8 @@ int run_curves(const Invocation& invocation) {
   config::load(config::describer(config), invocation.arguments);
   if (config.runs.empty())
     throw bad_input("no run was named", "", "rlcpp curves --runs outputs/sft,outputs/rl");
-  std::vector<std::vector<std::string>> rows = {{"run", "metric", "points", "first 5", "last 5", "change"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"run", "metric", "points", "mean of", "first", "last", "change"}};
   std::vector<monitor::Panel> panels;
   std::string lines;
   Json json = Json::array();
@@ -72,13 +77,19 @@ int run_curves(const Invocation& invocation) {
     for (const std::string& key : config.keys) {
       monitor::Curve curve = read_curve(run_dir + "/metrics.jsonl", key);
       if (curve.y.empty()) continue;
-      const double first = mean_of(curve.y, false);
-      const double last = mean_of(curve.y, true);
-      rows.push_back({name, key, std::to_string(curve.y.size()), fmt::format("{:.4f}", first),
-                      fmt::format("{:.4f}", last), fmt::format("{:+.4f}", last - first)});
+      const std::size_t count = values_an_end(curve.y);
+      const double first = mean_of_end(curve.y, false);
+      const double last = mean_of_end(curve.y, true);
+      rows.push_back({name, key, std::to_string(curve.y.size()), std::to_string(count),
+                      fmt::format("{:.4f}", first), fmt::format("{:.4f}", last),
+                      fmt::format("{:+.4f}", last - first)});
       lines += fmt::format("{:>20}  {}\n", name + " " + key, monitor::sparkline(curve.y));
-      json.push_back(
-          {{"run", run_dir}, {"metric", key}, {"points", curve.y.size()}, {"first", first}, {"last", last}});
+      json.push_back({{"run", run_dir},
+                      {"metric", key},
+                      {"points", curve.y.size()},
+                      {"mean_of", count},
+                      {"first", first},
+                      {"last", last}});
       panels.push_back({name + ": " + key, "step", key, {std::move(curve)}});
     }
   }

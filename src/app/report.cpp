@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "app/command.h"
 #include "app/version.h"
@@ -18,12 +19,15 @@
 namespace rlcpp::app {
 namespace {
 
+using Json = nlohmann::ordered_json;
+
 struct ReportConfig {
   std::string results = "benchmarks/results";
   std::string baselines = "benchmarks/baselines";
   std::string history = "benchmarks/history.jsonl";
   std::string out;
   bool check = false;
+  bool partial = false;
   bool update_baselines = false;
   double regression_threshold = 0.05;
   double diff_display_threshold = 0.01;
@@ -33,7 +37,9 @@ struct ReportConfig {
     s.field("baselines", baselines, "Directory of baseline files, ours or the reference project's own.");
     s.field("history", history, "File of all results ever reported; its plot is written beside it as .svg.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
-    s.field("check", check, "Leave with 4 if a row regressed, and change no file.");
+    s.field("check", check, "Leave with 4 if a row regressed or is missing, and change no file.");
+    s.field("partial", partial,
+            "The results are some of the rows only: a baseline without a result does not fail the check.");
     s.field("update_baselines", update_baselines, "Make the successful results the new baselines.");
     s.field("regression_threshold", regression_threshold, "Relative loss that counts as a regression.")
         .above(0);
@@ -42,16 +48,41 @@ struct ReportConfig {
   }
 };
 
-int check(const std::vector<bench::Result>& results, const bench::Baselines& baselines,
-          const bench::Thresholds& thresholds) {
-  const std::vector<std::string> lines = bench::regressions(results, baselines, thresholds);
-  for (const std::string& line : lines) fmt::print("regression: {}\n", line);
-  const auto compared = std::count_if(results.begin(), results.end(), [&](const bench::Result& r) {
-    return baselines.find(r.config) != nullptr;
-  });
-  fmt::print("{} rows, {} with a baseline, {} regressions over {:.0f} %\n", results.size(), compared,
-             lines.size(), 100 * thresholds.regression);
-  return static_cast<int>(lines.empty() ? ExitCode::kDone : ExitCode::kCheckFailed);
+// What the check found, as one JSON object.
+struct Findings {
+  std::vector<std::string> regressions, missing;
+  std::int64_t rows = 0, compared = 0;
+  Json json() const {
+    return {{"rows", rows}, {"with_baseline", compared}, {"regressions", regressions}, {"missing", missing}};
+  }
+};
+
+Findings findings_of(const std::vector<bench::Result>& results, const bench::Baselines& baselines,
+                     const bench::Thresholds& thresholds, bool partial) {
+  Findings found;
+  found.regressions = bench::regressions(results, baselines, thresholds);
+  if (!partial) found.missing = bench::missing_rows(results, baselines);
+  found.rows = static_cast<std::int64_t>(results.size());
+  found.compared = std::count_if(results.begin(), results.end(),
+                                 [&](const bench::Result& r) { return baselines.find(r.config) != nullptr; });
+  return found;
+}
+
+void print_findings(const Findings& found, const bench::Thresholds& thresholds) {
+  for (const std::string& line : found.regressions) fmt::print("regression: {}\n", line);
+  for (const std::string& line : found.missing)
+    fmt::print("missing: {} has a baseline and no result\n", line);
+  fmt::print("{} rows, {} with a baseline, {} regressions over {:.0f} %, {} missing\n", found.rows,
+             found.compared, found.regressions.size(), 100 * thresholds.regression, found.missing.size());
+}
+
+// The results of a directory that must be there.
+std::vector<bench::Result> results_of(const std::string& directory, const std::string& key) {
+  if (!std::filesystem::is_directory(directory)) {
+    throw bad_input("there is no directory " + directory, "--" + key + " names it",
+                    "give the directory of result files with --" + key);
+  }
+  return bench::read_directory(directory);
 }
 
 int run_report(const Invocation& invocation) {
@@ -59,14 +90,26 @@ int run_report(const Invocation& invocation) {
   ReportConfig config;
   config::load(config::describer(config), invocation.arguments);
 
-  const std::vector<bench::Result> results = bench::read_directory(config.results);
+  const std::vector<bench::Result> results = results_of(config.results, "results");
   if (results.empty()) {
     throw bad_input("there are no result files in " + config.results, "no benchmark-*.json was found",
                     "run rlcpp bench @ benchmarks/matrix.toml first, or give --results");
   }
-  const bench::Baselines baselines(bench::read_directory(config.baselines));
+  // The first baselines make their directory.
+  const bool first = config.update_baselines && !std::filesystem::exists(config.baselines);
+  const bench::Baselines baselines(first ? std::vector<bench::Result>{}
+                                         : results_of(config.baselines, "baselines"));
   const bench::Thresholds thresholds{config.regression_threshold, config.diff_display_threshold};
-  if (config.check || invocation.dry_run) return check(results, baselines, thresholds);
+  const Findings found = findings_of(results, baselines, thresholds, config.partial);
+  if (config.check || invocation.dry_run) {
+    if (invocation.json) {
+      fmt::print("{}\n", found.json().dump(1));
+    } else {
+      print_findings(found, thresholds);
+    }
+    const bool passed = found.regressions.empty() && found.missing.empty();
+    return static_cast<int>(passed ? ExitCode::kDone : ExitCode::kCheckFailed);
+  }
 
   auto& files = durable::system_files();
   const std::string page_path = config.out.empty() ? config.results + "/BENCHMARKS.md" : config.out;
@@ -88,7 +131,17 @@ int run_report(const Invocation& invocation) {
     }
     log.success("the baselines in " + config.baselines + " are the results of today");
   }
-  check(results, baselines, thresholds);  // printed for information: only --check fails on it
+  // For information: only --check fails on it.
+  if (invocation.json) {
+    Json json = found.json();
+    json["page"] = page_path;
+    json["plot"] = plot_path;
+    json["history"] = config.history;
+    json["baselines_updated"] = config.update_baselines;
+    fmt::print("{}\n", json.dump(1));
+  } else {
+    print_findings(found, thresholds);
+  }
   return 0;
 }
 

@@ -74,6 +74,44 @@ RlRecord read_record(const std::string& run_dir) {
   return out;
 }
 
+namespace {
+
+// The same as the rows of the result, as numbers.
+nlohmann::ordered_json values_of(const RlRecord& record, const RlReport& report) {
+  nlohmann::ordered_json values;
+  values["steps"] = report.steps;
+  values["steps_here"] = report.steps_here;
+  if (!record.reward.y.empty()) {  // means of five steps
+    values["reward_first"] = mean_of_five(record.reward.y, false);
+    values["reward_last"] = mean_of_five(record.reward.y, true);
+  }
+  const auto ends = [&](const std::string& name, const monitor::Curve& curve) {
+    if (curve.y.empty()) return;
+    values[name + "_first"] = curve.y.front();
+    values[name + "_last"] = curve.y.back();
+  };
+  ends("val_reward", record.val_reward);
+  for (const monitor::Curve& eval : record.evals) ends(eval.name, eval);
+  ends("loss", record.loss);
+  ends("entropy", record.entropy);
+  ends("completion_length", record.length);
+  if (!record.mismatch_kl.y.empty())
+    values["mismatch_kl_max"] = *std::max_element(record.mismatch_kl.y.begin(), record.mismatch_kl.y.end());
+  values["tokens"] = report.progress.total_tokens;
+  values["rollouts"] = report.progress.total_samples;
+  values["prompts"] = report.progress.total_problems;
+  values["steps_skipped"] = report.skipped;
+  values["seconds"] = report.seconds;
+  values["checkpoint"] =
+      report.checkpoint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.checkpoint);
+  values["weights"] =
+      report.weights_dir.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.weights_dir);
+  values["curves"] = report.run_dir + "/curves.svg";
+  return values;
+}
+
+}  // namespace
+
 RunResult final_result(const RlRecord& record, const RlReport& report) {
   RunResult result;
   result.title = report.signal == 0 ? "RL finished"
@@ -117,6 +155,7 @@ RunResult final_result(const RlRecord& record, const RlReport& report) {
   if (!record.reward.y.empty()) result.curves.push_back({"reward", record.reward.y});
   if (record.val_reward.y.size() > 1) result.curves.push_back({"validation reward", record.val_reward.y});
   if (!record.entropy.y.empty()) result.curves.push_back({"entropy", record.entropy.y});
+  result.values = values_of(record, report);
   result.next = next_commands(report);
   return result;
 }

@@ -229,6 +229,11 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                    {"loss", fmt::format("{:.4f} -> {:.4f}", outcome.first_loss, outcome.last_loss)},
                    {"time", monitor::duration(outcome.seconds)},
                    {"weights", "not saved: fake rollouts"}};
+    result.values = {{"steps", outcome.steps},
+                     {"loss_first", outcome.first_loss},
+                     {"loss_last", outcome.last_loss},
+                     {"seconds", outcome.seconds},
+                     {"weights", nullptr}};
     print_result(invocation.json ? result_json(result) : result_text(result));
     return static_cast<int>(outcome.exit);
   }

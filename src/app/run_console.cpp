@@ -71,7 +71,7 @@ std::string result_text(const RunResult& result) {
 std::string result_json(const RunResult& result) {
   nlohmann::ordered_json json;
   json["title"] = result.title;
-  for (const auto& [name, value] : result.rows) json["result"][name] = value;
+  json["result"] = result.values.is_null() ? nlohmann::ordered_json::object() : result.values;
   for (const auto& [name, values] : result.curves) json["curves"][name] = values;
   json["next"] = result.next;
   return json.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + "\n";

@@ -8,6 +8,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json.hpp>
+
 #include "base/config/load.h"
 #include "base/log.h"
 #include "monitor/console.h"
@@ -35,8 +37,9 @@ void print_banner(const Banner& banner, Logger& log);
 std::string step_counter(std::int64_t step, std::int64_t max_steps);
 
 struct RunResult {
-  std::string title;                                                // "SFT finished", "SFT stopped by SIGINT"
-  std::vector<std::pair<std::string, std::string>> rows;            // name, value: the table
+  std::string title;                                      // "SFT finished", "SFT stopped by SIGINT"
+  std::vector<std::pair<std::string, std::string>> rows;  // name, value: the table
+  nlohmann::ordered_json values;  // the same for --json: numbers as numbers, names with underscores
   std::vector<std::pair<std::string, std::vector<double>>> curves;  // name, a value a step: sparklines
   std::vector<std::string> next;                                    // commands, the next two
 };

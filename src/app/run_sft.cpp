@@ -372,6 +372,25 @@ SftOutcome SftRun::finish() {
   if (!out.weights_dir.empty()) result.rows.push_back({"weights", out.weights_dir});
   if (!config_.ckpt.has_value()) result.rows.push_back({"weights", "not saved: ckpt is None"});
   result.rows.push_back({"curves", *directory_ / "loss.svg"});
+  auto& values = result.values;
+  values["steps"] = out.steps;
+  values["steps_here"] = here_;
+  if (!curves[0].y.empty()) {
+    values["loss_first"] = curves[0].y.front();
+    values["loss_last"] = curves[0].y.back();
+  }
+  if (out.val_loss.has_value()) values["val_loss"] = *out.val_loss;
+  values["tokens"] = progress_.total_tokens;
+  values["samples"] = progress_.total_samples;
+  values["steps_skipped"] = trainer_->state().skipped;
+  values["seconds"] = out.seconds;
+  const auto checkpoint = checkpoints_->last_saved();
+  values["checkpoint"] =
+      checkpoint ? nlohmann::ordered_json(train::step_directory(directory_->checkpoints(), *checkpoint))
+                 : nlohmann::ordered_json();
+  values["weights"] =
+      out.weights_dir.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(out.weights_dir);
+  values["curves"] = *directory_ / "loss.svg";
   result.next = next_commands(interrupted);
   print_result(invocation_.json ? result_json(result) : result_text(result));
   return out;

@@ -169,5 +169,88 @@ TEST(Cli, ConfigKeysMistakes) {
   EXPECT_EQ(run("config show").code, 2);
 }
 
+TEST(Cli, CurvesCompareEndsThatDoNotOverlap) {
+  const TemporaryDirectory dir;
+  std::ofstream metrics(dir / "metrics.jsonl");
+  for (int i = 0; i < 10; ++i) {
+    metrics << "{\"step\":" << i << ",\"reward/mean\":" << i;
+    if (i < 9) metrics << ",\"val_reward/mean\":" << i;
+    metrics << "}\n";
+  }
+  metrics.close();
+  const std::string words = "curves --runs '" + dir.path() + "' --keys reward/mean,val_reward/mean";
+  const Outcome o = run(words);
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_has(o.out, {"mean of", "2.0000", "7.0000", "+5.0000", "0.0000", "8.0000", "+8.0000"});
+  const auto json = nlohmann::json::parse(run(words + " --json").out);
+  EXPECT_EQ(json[0]["first"], 2);
+  EXPECT_EQ(json[0]["mean_of"], 5);
+  EXPECT_EQ(json[1]["last"], 8);
+  EXPECT_EQ(json[1]["mean_of"], 1);
+}
+
+// A result file as `rlcpp bench` writes it.
+void write_result(const std::string& directory, const std::string& type, const std::string& device,
+                  double rate) {
+  std::filesystem::create_directories(directory);
+  const nlohmann::json result = {
+      {"config",
+       {{"type", type},
+        {"num_gpus", 1},
+        {"model_name", "m"},
+        {"seq_len", 64},
+        {"device_name", device},
+        {"commit_sha", "abcdef12"},
+        {"timestamp", "2026-11-23T00:00:00Z"},
+        {"success", true}}},
+      {"metrics",
+       {{"mfu", {{"mean", rate}, {"std", 0}, {"min", rate}, {"max", rate}}},
+        {"throughput", {{"mean", rate}, {"std", 0}, {"min", rate}, {"max", rate}}},
+        {"step_time", {{"mean", 1 / rate}, {"std", 0}, {"min", 1 / rate}, {"max", 1 / rate}}},
+        {"peak_memory", {{"gib", 1}, {"pct", 1}}}}},
+      {"rlcpp", {{"schema", 1}}}};
+  std::ofstream(directory + "/benchmark-" + type + "-" + device + ".json") << result.dump();
+}
+
+TEST(Cli, ReportChecksWhatIsMissingToo) {
+  const TemporaryDirectory dir;
+  const std::string words = "report --check --results '" + (dir / "results") + "' --baselines '";
+  EXPECT_EQ(run(words + (dir / "baselines") + "'").code, 2);  // no results yet
+  write_result(dir / "results", "rl", "A", 100);
+  const Outcome absent = run(words + (dir / "baselines") + "'");
+  EXPECT_EQ(absent.code, 2);
+  expect_has(absent.err, {"there is no directory", "baselines"});
+  write_result(dir / "baselines", "rl", "A", 100);
+  write_result(dir / "baselines", "sft", "B", 100);  // another machine's row is not missed
+  EXPECT_EQ(run(words + (dir / "baselines") + "'").code, 0);
+  write_result(dir / "baselines", "sft", "A", 100);
+  const Outcome missing = run(words + (dir / "baselines") + "'");
+  EXPECT_EQ(missing.code, 4);
+  expect_has(missing.out, {"missing: m SFT Full 1xA 64", "0 regressions", "1 missing"});
+  EXPECT_EQ(run(words + (dir / "baselines") + "' --partial").code, 0);
+  write_result(dir / "results", "rl", "A", 90);
+  const Outcome json = run(words + (dir / "baselines") + "' --json");
+  EXPECT_EQ(json.code, 4);
+  const auto found = nlohmann::json::parse(json.out);
+  EXPECT_EQ(found["rows"], 1);
+  EXPECT_EQ(found["with_baseline"], 1);
+  EXPECT_EQ(found["regressions"].size(), 3U);
+  EXPECT_EQ(found["missing"].size(), 1U);
+  const Outcome page = run("report --json --results '" + (dir / "results") + "' --baselines '" +
+                           (dir / "baselines") + "' --history '" + (dir / "history.jsonl") + "'");
+  ASSERT_EQ(page.code, 0) << page.err;
+  EXPECT_TRUE(std::filesystem::exists(nlohmann::json::parse(page.out)["page"].get<std::string>()));
+}
+
+TEST(Cli, BenchPlansAsJson) {
+  const Outcome o = run("bench --row.0.type sft --row.1.type rl --dry-run --json");
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto rows = nlohmann::json::parse(o.out);
+  ASSERT_EQ(rows.size(), 2U);
+  EXPECT_EQ(rows[0]["command"][0], "rlcpp");
+  EXPECT_EQ(rows[0]["command"][1], "sft");
+  EXPECT_FALSE(rows[1]["id"].get<std::string>().empty());
+}
+
 }  // namespace
 }  // namespace rlcpp::test

@@ -247,6 +247,13 @@ TEST_F(Sft, JsonResultIsJson) {
   ASSERT_EQ(o.code, 0) << o.err;
   const Json json = Json::parse(o.out);
   EXPECT_EQ(json["title"], "SFT finished");
+  const Json& values = json["result"];
+  EXPECT_EQ(values["steps"], 6);
+  EXPECT_EQ(values["loss_first"], json["curves"]["loss"].front());
+  EXPECT_EQ(values["loss_last"], json["curves"]["loss"].back());
+  for (const char* key : {"loss_first", "loss_last", "tokens", "samples", "steps_skipped", "seconds"})
+    EXPECT_TRUE(values[key].is_number()) << key;
+  EXPECT_TRUE(fs::exists(values["curves"].get<std::string>()));
   EXPECT_EQ(json["curves"]["loss"].size(), 6U);
   EXPECT_EQ(json["next"].size(), 2U);
   const auto dry = world_->run(world_->sft("json-dry", {"--json", "--dry-run"}));
