@@ -214,7 +214,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
 TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
                            const TrainerHooks& hooks) {
   config.apply_bench();
-  return with_run(config.run, config.log, invocation,
+  return with_run(config.run, config.log, invocation, /*saves=*/false,
                   [&](Logger& log) { return train_on_fakes(config, loaded, invocation, hooks, log); });
 }
 

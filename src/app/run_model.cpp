@@ -1,11 +1,14 @@
 #include "app/run_model.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <vector>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "hub/safetensors_index.h"
 #include "model/checkpoint.h"
 
 namespace rlcpp::app {
@@ -20,6 +23,44 @@ bool is_file(const std::string& path) {
 
 bool has_weights(const std::string& dir) {
   return is_file(dir + "/model.safetensors") || is_file(dir + "/model.safetensors.index.json");
+}
+
+// A file of `dir` with weights that are not read: another format, another name than transformers gives, or
+// an index whose files are missing. Empty if there is none.
+std::string unread_weights(const std::string& dir) {
+  std::vector<std::string> found;
+  std::error_code ignored;
+  for (const auto& entry : fs::directory_iterator(dir, ignored)) {
+    const std::string name = entry.path().filename().string();
+    for (const char* end : {".safetensors", ".bin", ".gguf", ".ggml", ".pth", ".pt", ".ckpt", ".h5",
+                            ".msgpack", ".npz", ".bin.index.json"}) {
+      if (name.ends_with(end)) found.push_back(name);
+    }
+  }
+  return found.empty() ? std::string() : *std::min_element(found.begin(), found.end());
+}
+
+// Throws bad_input if `dir` would start from random weights, or fail much later, against the user's intent.
+void require_weights_are_read(const std::string& dir) {
+  static const char* const kMend =
+      "convert the weights to safetensors (save_pretrained of transformers writes it), or start from random "
+      "ones with --model.debug.random-init (rl: --trainer.model.debug.random-init)";
+  if (!has_weights(dir)) {
+    const std::string name = unread_weights(dir);
+    if (name.empty()) return;
+    throw bad_input(
+        fmt::format("the weights of model.name = \"{}\" are not in a form that rlcpp reads", dir),
+        fmt::format("there is {}, and neither model.safetensors nor model.safetensors.index.json", name),
+        kMend);
+  }
+  if (is_file(dir + "/model.safetensors")) return;
+  const std::string index = dir + "/model.safetensors.index.json";
+  for (const auto& [tensor, file] : hub::read_safetensors_index(index)) {
+    if (is_file(dir + "/" + file)) continue;
+    throw bad_input(fmt::format("{} names files that are not there", index), "the first is " + file,
+                    "download the model again, or start from random weights with --model.debug.random-init "
+                    "(rl: --trainer.model.debug.random-init)");
+  }
 }
 
 }  // namespace
@@ -45,6 +86,7 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
   if (fs::is_directory(section.name, ignored)) {
     out.directory = section.name;
     out.config = model::load_config(section.name);
+    if (!section.debug.random_init && !shapes_only) require_weights_are_read(section.name);
     out.random_init = section.debug.random_init || !has_weights(section.name);
     source = !out.random_init ? "weights of " + section.name
              : section.debug.random_init

@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -19,12 +20,16 @@
 
 namespace rlcpp::app {
 
-// Calls `body(log)` with the log, the signal handlers and the fail points of a run in place.
+// Calls `body(log)` with the log, the signal handlers and the fail points of a run in place. `saves`: a run
+// that a signal stops leaves a checkpoint.
 template <class Body>
-auto with_run(const RunSection& run, const LogSection& section, const Invocation& invocation, Body&& body) {
+auto with_run(const RunSection& run, const LogSection& section, const Invocation& invocation, bool saves,
+              Body&& body) {
   run.arm_fail_points();
   Logger log(merged_log(invocation.log, section));
-  install_signal_handlers();
+  install_signal_handlers(
+      {saves ? "finishing this step, then saving" : "finishing this step; nothing is saved",
+       log.options().format == LogFormat::kJson});
   try {
     return body(log);
   } catch (const Error& e) {
@@ -32,6 +37,11 @@ auto with_run(const RunSection& run, const LogSection& section, const Invocation
     // A dry run answers with 0 or 2, whatever the reason.
     throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
   }
+}
+
+template <class Body>
+auto with_run(const RunSection& run, const LogSection& section, const Invocation& invocation, Body&& body) {
+  return with_run(run, section, invocation, /*saves=*/true, std::forward<Body>(body));
 }
 
 struct RunStart {

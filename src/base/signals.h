@@ -2,11 +2,19 @@
 // with 130 or 143. The second signal ends the process at once.
 #pragma once
 
+#include <string>
+
 namespace rlcpp {
 
-// Idempotent. System calls are restarted (SA_RESTART), so a save in progress is not cut short by the first
-// signal.
-void install_signal_handlers();
+// What the first signal says on stderr at once: "SIGINT: <plan>; again to stop at once".
+struct StopNotice {
+  std::string plan = "finishing what is under way";
+  bool json = false;  // as an object of a JSON log
+};
+
+// Idempotent; the last notice counts. System calls are restarted (SA_RESTART), so a save in progress is not
+// cut short by the first signal.
+void install_signal_handlers(const StopNotice& notice = {});
 // 0, or the number of the signal that asked to stop.
 int stop_signal();
 void request_stop(int signal);  // as if it had arrived; for tests

@@ -204,6 +204,8 @@ TEST_F(Sft, SignalsFinishTheStepSaveAndSayHowToGoOn) {
     EXPECT_EQ(SftWorld::wait_for(pid), code);
     const std::string text = slurp(*world_ / "o");
     expect_has(text, {std::string("stopped by ") + name, "checkpoint", "--ckpt.resume-step -1"});
+    expect_has(slurp(*world_ / "e"),
+               {std::string(name) + ": finishing this step, then saving; again to stop at once\n"});
     const auto last = metrics(out).back()["step"].get<int>();
     EXPECT_TRUE(fs::exists(*world_ / (out + "/checkpoints/step_" + std::to_string(last) + "/manifest.json")));
     const auto resumed =
@@ -211,6 +213,26 @@ TEST_F(Sft, SignalsFinishTheStepSaveAndSayHowToGoOn) {
     EXPECT_EQ(resumed.code, 0) << resumed.err;
     EXPECT_EQ(metrics(out).size(), static_cast<std::size_t>(last) + 2);
   }
+}
+
+TEST_F(Sft, WeightsThatAreNotReadAreNotReplacedByRandomOnes) {
+  const std::string config = slurp(*world_ / "model/config.json");
+  for (const char* name :
+       {"pytorch_model.bin", "model.gguf", "consolidated.00.pth", "adapter_model.safetensors"}) {
+    const std::string dir = *world_ / (std::string("odd-") + name);
+    world_->file(std::string("odd-") + name + "/config.json", config);
+    world_->file(std::string("odd-") + name + "/" + name, "x");
+    world_->expect_refused(world_->sft("odd", {"--model.name", dir}), "odd",
+                           {std::string("there is ") + name, "safetensors", "--model.debug.random-init"});
+    const auto random =
+        world_->run(world_->sft("odd", {"--model.name", dir, "--model.debug.random-init", "--dry-run"}));
+    EXPECT_EQ(random.code, 0) << random.err;
+  }
+  world_->file("shardless/config.json", config);
+  world_->file("shardless/model.safetensors.index.json",
+               R"({"weight_map": {"model.norm.weight": "model-00001-of-00001.safetensors"}})");
+  world_->expect_refused(world_->sft("odd", {"--model.name", *world_ / "shardless"}), "odd",
+                         {"names files that are not there", "model-00001-of-00001.safetensors"});
 }
 
 TEST_F(Sft, ANonFiniteGradientIsSkippedThenStopsTheRun) {

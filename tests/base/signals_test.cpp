@@ -2,6 +2,9 @@
 
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
+
+#include <string>
 
 #include "support.h"
 
@@ -43,6 +46,29 @@ TEST(Signals, TheSecondEndsTheProcessAtOnce) {
               raise(SIGTERM);
             }),
             143);
+}
+
+TEST(Signals, TheyAreAnsweredAtOnce) {
+  for (const bool json : {false, true}) {
+    int ends[2];
+    ASSERT_EQ(pipe(ends), 0);
+    const int status = status_of([&] {
+      dup2(ends[1], STDERR_FILENO);
+      install_signal_handlers({"saving", json});
+      raise(SIGINT);
+      raise(SIGTERM);
+    });
+    EXPECT_EQ(status, 143);
+    close(ends[1]);
+    char text[300] = {};
+    const ssize_t got = read(ends[0], text, sizeof text - 1);
+    close(ends[0]);
+    ASSERT_GT(got, 0);
+    const std::string first = "SIGINT: saving; again to stop at once";
+    const std::string second = "SIGTERM: stopped at once, nothing saved";
+    const std::string begin = "{\"level\": \"warn\", \"message\": \"";
+    EXPECT_EQ(text, json ? begin + first + "\"}\n" + begin + second + "\"}\n" : first + "\n" + second + "\n");
+  }
 }
 
 TEST(Signals, ARequestActsLikeASignalAndCanBeTakenBack) {
