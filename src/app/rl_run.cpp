@@ -12,6 +12,7 @@
 #include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_disk.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
 #include "base/durable.h"
@@ -297,7 +298,11 @@ void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& b
   metrics.set("time/forward_backward", step.train_seconds);
   metrics.set("time/update_weights", 0);  // trainer and engine share them
   metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("time/wait_for_batch", step.generate_seconds);
+  metrics.set("time/load_data", batch.pack_seconds);
   metrics.set("perf/throughput", static_cast<double>(step.tokens) / step.interval_seconds);
+  metrics.set("perf/throughput_per_gpu", metrics.get("perf/throughput"));  // there is one device
+  if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
   save_seconds_ = 0;
   metrics_->write(step.step, metrics);
@@ -352,7 +357,9 @@ void RlRun::one_step() {
   progress_.total_samples += batch.summary.rollouts;
   ++here_;
   stop_ = step.result.stop;
+  const double broadcast = monotonic_seconds();
   client_->set_version(progress_.step);
+  const double broadcast_seconds = monotonic_seconds() - broadcast;
 
   step.step = progress_.step;
   step.generate_seconds = generated - begin;
@@ -371,6 +378,7 @@ void RlRun::one_step() {
   }
   monitor::Metrics metrics = batch.metrics;
   metrics.merge(step.result.metrics);
+  metrics.set("time/broadcast_weights", broadcast_seconds);
   measure(metrics, step.step == max_steps_);
   step.peak_memory_bytes = peak_resident_bytes();
   const double end = monotonic_seconds();
@@ -463,7 +471,7 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
 RlOutcome run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation,
                  const RlHooks& hooks) {
   config.apply_shortcuts(loaded.origins);
-  return with_run(config.run, config.log, invocation,
+  return with_run(config.run, config.log, invocation, config.ckpt.has_value(),
                   [&](Logger& log) { return RlRun(config, invocation, hooks, log).run(loaded); });
 }
 

@@ -12,6 +12,7 @@
 #include "app/run_console.h"
 #include "app/run_curves.h"
 #include "app/run_directory.h"
+#include "app/run_disk.h"
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
@@ -201,6 +202,8 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("time/load_data", load_seconds);
   metrics.set("time/save_ckpt", save_seconds_);
   metrics.set("perf/throughput", rate);
+  metrics.set("perf/throughput_per_gpu", rate);  // there is one device
+  if (checkpoints_ != nullptr && checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
   const double mfu = rate * mfu_of_rate_;
   if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
@@ -424,7 +427,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
 SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
                    const SftHooks& hooks) {
   config.apply_bench();
-  return with_run(config.run, config.log, invocation,
+  return with_run(config.run, config.log, invocation, config.ckpt.has_value() && !config.bench.has_value(),
                   [&](Logger& log) { return SftRun(config, invocation, hooks, log).run(loaded); });
 }
 

@@ -24,7 +24,8 @@ struct BatchSummary {
 };
 BatchSummary summarise(const std::vector<Group>& groups);
 
-// reward/mean, reward/<env>; {seq_len,prompt_len,completion_len,is_truncated}/{mean,max,min} of group means;
+// reward/mean, reward/<env>; {seq_len,prompt_len,completion_len,is_truncated,num_turns,generation_ms,
+// scoring_ms}/{mean,max,min} of group means;
 // batch/solve_none, solve_all, effective_batch_size (shares of groups), batch/<env> (share of rollouts);
 // metrics/<part>; error/mean, error/<kind>.
 monitor::Metrics batch_metrics(const std::vector<Group>& groups, const Environments& environments);

@@ -92,6 +92,7 @@ TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
   Scheduler::Batch collected = scheduler_->collect(progress);
   out.score_seconds = collected.score_seconds;
   out.groups = std::move(collected.groups);
+  const auto packing = std::chrono::steady_clock::now();
   set_advantages(out.groups, advantages_);
   std::vector<data::Sample> samples;
   for (const Group& group : out.groups) {
@@ -104,6 +105,7 @@ TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
     }
   }
   out.micro_batches = pack_rows(samples, parts_.row_tokens);
+  out.pack_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - packing).count();
   out.summary = summarise(out.groups);
   out.generate_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 

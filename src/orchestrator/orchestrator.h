@@ -39,6 +39,7 @@ struct TrainingBatch {
   BatchSummary summary;
   monitor::Metrics metrics;
   double generate_seconds = 0, score_seconds = 0;
+  double pack_seconds = 0;  // from groups to rows; part of generate_seconds
 };
 
 using ProgressFunction = std::function<void(std::int64_t done, std::int64_t of)>;

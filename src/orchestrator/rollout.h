@@ -29,7 +29,9 @@ struct Rollout {
   double reward = 0;
   double advantage = 0;
   std::map<std::string, double> parts;
-  std::string error;  // what went wrong while scoring; such a rollout is not trained
+  double generation_ms = 0;  // from the request to its last token, time in the engine's queue included
+  double scoring_ms = 0;     // 0: not scored
+  std::string error;         // what went wrong while scoring; such a rollout is not trained
 
   bool truncated() const { return finish == rollout::FinishReason::kLength; }
   std::int64_t length() const { return static_cast<std::int64_t>(ids.size()); }

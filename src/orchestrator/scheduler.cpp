@@ -84,24 +84,31 @@ void Scheduler::refill(std::int64_t missing_groups, Batch& batch) {
     for (std::int32_t sample = 0; sample < request.n; ++sample)
       request.seeds.push_back(rollout_seed(seed, group.id, sample));
     client_.submit(std::move(request));
-    in_flight_.emplace(group.id, std::move(group));
+    const std::int64_t id = group.id;
+    const auto samples = static_cast<std::size_t>(options_.rollouts_per_example);
+    in_flight_.emplace(
+        id, InFlight{std::move(group), std::chrono::steady_clock::now(), std::vector<double>(samples)});
   }
 }
 
 void Scheduler::finish(client::FinishedGroup finished, Batch& batch) {
   const auto place = in_flight_.find(finished.id);
   RLCPP_CHECK(place != in_flight_.end());
-  Group group = std::move(place->second);
+  Group group = std::move(place->second.group);
+  const std::vector<double> generation_ms = std::move(place->second.generation_ms);
   in_flight_.erase(place);
   const auto start = std::chrono::steady_clock::now();
   std::vector<double> rewards;
   for (rollout::SampledSequence& sequence : finished.samples) {
     RLCPP_CHECK(sequence.finish != rollout::FinishReason::kAborted);
     Rollout rollout = make_rollout(std::move(sequence), options_.rollouts_per_example);
+    rollout.generation_ms = generation_ms.at(static_cast<std::size_t>(rollout.sample));
     if (options_.skip_verification) {
       rollout.text = environments_.codec().completion_text(rollout.ids);
     } else {
+      const auto scoring = std::chrono::steady_clock::now();
       environments_.score(group, rollout);
+      rollout.scoring_ms = 1e3 * seconds_since(scoring);
     }
     rewards.push_back(rollout.reward);
     group.rollouts.push_back(std::move(rollout));
@@ -118,7 +125,7 @@ void Scheduler::finish(client::FinishedGroup finished, Batch& batch) {
 
 void Scheduler::abort_rest(Batch& batch) {
   if (in_flight_.empty()) return;
-  for (const auto& [id, group] : in_flight_) client_.abort(id);
+  for (const auto& [id, flight] : in_flight_) client_.abort(id);
   client::collect_all(client_, options_.wait);
   batch.cancelled_rollouts += static_cast<std::int64_t>(in_flight_.size()) * options_.rollouts_per_example;
   in_flight_.clear();
@@ -138,7 +145,12 @@ Scheduler::Batch Scheduler::collect(const std::function<void(std::int64_t, std::
       collector.expect(id, static_cast<std::int32_t>(options_.rollouts_per_example));
     }
     client::PolicyClient::Poll poll = client_.poll();
-    for (rollout::SampledSequence& sequence : poll.finished) collector.add(std::move(sequence));
+    for (rollout::SampledSequence& sequence : poll.finished) {
+      InFlight& flight = in_flight_.at(sequence.group);
+      flight.generation_ms.at(static_cast<std::size_t>(sequence.sample)) =
+          1e3 * seconds_since(flight.submitted);
+      collector.add(std::move(sequence));
+    }
     for (client::FinishedGroup& finished : collector.take_complete()) {
       // Whole batches only: what completes in the same poll after the last needed group is cancelled like the
       // rest.

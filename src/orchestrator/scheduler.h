@@ -64,7 +64,12 @@ class Scheduler {
   Buffer& buffer_;
   SchedulerOptions options_;
   std::int64_t next_group_ = 0;
-  std::map<std::int64_t, Group> in_flight_;
+  struct InFlight {
+    Group group;
+    std::chrono::steady_clock::time_point submitted;
+    std::vector<double> generation_ms;  // by sample, as they finish
+  };
+  std::map<std::int64_t, InFlight> in_flight_;
   struct Scored {
     Example example;
     std::vector<double> rewards;

@@ -116,7 +116,9 @@ warmup_steps = 2
     for (const nlohmann::json& line : metrics(out)) {
       nlohmann::json kept;
       for (const auto& [key, value] : line.items()) {
-        if (!key.starts_with("time") && !key.starts_with("perf/")) kept[key] = value;
+        const bool clock = key.starts_with("time") || key.starts_with("generation_ms/") ||
+                           key.starts_with("scoring_ms/") || key.starts_with("system/");
+        if (!clock && !key.starts_with("perf/")) kept[key] = value;
       }
       all.push_back(std::move(kept));
     }

@@ -61,7 +61,15 @@ TEST_F(Rl, ARunLeavesItsRecords) {
                             "time/generate_completions",
                             "time/forward_backward",
                             "time/save_ckpt",
-                            "perf/throughput"}) {
+                            "time/wait_for_batch",
+                            "time/load_data",
+                            "time/broadcast_weights",
+                            "generation_ms/mean",
+                            "scoring_ms/mean",
+                            "num_turns/mean",
+                            "system/ckpt_disk_free_ratio",
+                            "perf/throughput",
+                            "perf/throughput_per_gpu"}) {
       EXPECT_TRUE(lines[i].contains(key) && lines[i][key].is_number()) << key << " of " << lines[i];
     }
     EXPECT_GT(lines[i]["optim/grad_norm"].get<double>(), 0);

@@ -18,6 +18,22 @@ TEST(StepRows, SftRefusesRowsThatTheMemoryCannotHold) {
   expect_has(o.err, {"of host memory for the rows of a step"});
 }
 
+TEST(StepRows, TheEpochCountsWhatWasTrained) {
+  const SftWorld world;
+  const auto o = world.run(world.sft("epochs", {"--max-steps", "4"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  for (const auto& line : world.metrics("epochs")) {
+    const auto samples = line["progress/num_samples"].get<double>();
+    EXPECT_DOUBLE_EQ(line["progress/epoch"].get<double>(), samples / 100);  // 100 rows, a sample each
+    const auto free = line["system/ckpt_disk_free_gib"].get<double>();
+    const auto total = line["system/ckpt_disk_total_gib"].get<double>();
+    EXPECT_GT(free, 0);
+    EXPECT_LE(free + line["system/ckpt_disk_used_gib"].get<double>(), total * (1 + 1e-9));
+    EXPECT_DOUBLE_EQ(line["system/ckpt_disk_free_ratio"].get<double>(), free / total);
+    EXPECT_EQ(line["perf/throughput_per_gpu"], line["perf/throughput"]);
+  }
+}
+
 TEST(StepRows, ASignalEndsTheGatheringAtOnce) {
   const SftWorld world;
   for (const auto& [signal, code] : {std::pair{SIGINT, 130}, {SIGTERM, 143}}) {

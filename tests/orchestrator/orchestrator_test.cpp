@@ -49,7 +49,7 @@ std::string content(const TrainingBatch& batch) {
         {row.ids, row.cu_seqlens, row.mask, row.inference_logprobs, row.advantages, row.sample_index});
   }
   for (const auto& [name, value] : batch.metrics.items()) {
-    if (!name.starts_with("time/")) out.push_back({name, value});
+    if (!name.starts_with("time/") && name.find("_ms/") == std::string::npos) out.push_back({name, value});
   }
   return out.dump();
 }

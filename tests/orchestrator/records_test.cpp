@@ -41,6 +41,12 @@ std::vector<Group> batch() {
   groups[2].example.env = 1;
   groups[2].rollouts = {rollout_of(4, 0.5, 1), rollout_of(5, 0, 3)};
   groups[2].rollouts[1].error = "ScoreError";
+  for (std::size_t g = 0; g < 3; ++g) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      groups[g].rollouts[i].generation_ms = 10.0 * static_cast<double>(g + 1) * static_cast<double>(i + 1);
+      groups[g].rollouts[i].scoring_ms = groups[g].rollouts[i].generation_ms / 10;
+    }
+  }
   return groups;
 }
 
@@ -64,6 +70,10 @@ TEST(BatchMetrics, NumbersByHand) {
   EXPECT_DOUBLE_EQ(m.get("completion_len/max"), 6);
   EXPECT_DOUBLE_EQ(m.get("completion_len/min"), 2);
   EXPECT_DOUBLE_EQ(m.get("prompt_len/mean"), 3);
+  EXPECT_DOUBLE_EQ(m.get("num_turns/mean"), 1);
+  EXPECT_DOUBLE_EQ(m.get("generation_ms/mean"), (15 + 30 + 45) / 3.0);
+  EXPECT_DOUBLE_EQ(m.get("generation_ms/min"), 15);
+  EXPECT_DOUBLE_EQ(m.get("scoring_ms/max"), 4.5);
   EXPECT_DOUBLE_EQ(m.get("seq_len/max"), 9);
   EXPECT_DOUBLE_EQ(m.get("is_truncated/mean"), 0.5 / 3);
   EXPECT_DOUBLE_EQ(m.get("is_truncated/max"), 0.5);
