@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/page.h"
 #include "monitor/console.h"
 
 namespace rlcpp::bench {
@@ -28,6 +29,22 @@ std::string line_of(const HistoryPoint& p) {
               {"peak_memory_gib", p.peak_memory_gib}}
              .dump() +
          "\n";
+}
+
+// Title of the panel and name of the curve, short enough for the plot: ("qwen3-20m RL, 1xCPU AMD EPYC",
+// "512 Recompute exact") of RunConfig::identity's parts.
+std::pair<std::string, std::string> short_names(const std::string& identity) {
+  std::vector<std::string> parts;
+  std::istringstream text(identity);
+  for (std::string part; std::getline(text, part, '|');) parts.push_back(part);
+  if (parts.size() < 9) return {identity, identity};
+  std::string name = parts[4] + " " + parts[5];
+  if (parts[3] != "none") name += " LoRA " + parts[3];
+  if (parts[6] != "rlcpp") name += " " + parts[6];
+  if (parts[7] != "1") name += " ep " + parts[7];
+  if (parts[8] != "1") name += " cp " + parts[8];
+  if (parts.size() > 9) name += " " + parts[9];
+  return {fmt::format("{} {}, {}", model_title(parts[0]), parts[2] == "sft" ? "SFT" : "RL", parts[1]), name};
 }
 
 }  // namespace
@@ -74,18 +91,23 @@ std::vector<HistoryPoint> append_history(const std::string& path, const std::vec
 }
 
 std::string history_svg(const std::vector<HistoryPoint>& points) {
-  std::map<std::string, monitor::Curve> curves;
+  std::map<std::string, std::map<std::string, monitor::Curve>> panels;
   std::map<std::string, double> first;
   for (const HistoryPoint& p : points) {
-    monitor::Curve& curve = curves[p.identity];
+    const auto [title, name] = short_names(p.identity);
+    monitor::Curve& curve = panels[title][p.identity];
     first.emplace(p.identity, p.throughput);
-    curve.name = p.identity;
+    curve.name = name;
     curve.x.push_back(static_cast<double>(curve.x.size() + 1));
     curve.y.push_back(p.throughput / first[p.identity]);
   }
-  monitor::Panel panel{"Throughput against the first measurement of each row", "measurement", "ratio", {}};
-  for (auto& [identity, curve] : curves) panel.curves.push_back(std::move(curve));
-  return monitor::svg("Benchmark history", {panel});
+  std::vector<monitor::Panel> out;
+  for (auto& [title, curves] : panels) {
+    monitor::Panel& panel =
+        out.emplace_back(monitor::Panel{title, "measurement", "throughput, first = 1", {}});
+    for (auto& [identity, curve] : curves) panel.curves.push_back(std::move(curve));
+  }
+  return monitor::svg("Benchmark history", out);
 }
 
 }  // namespace rlcpp::bench

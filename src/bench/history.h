@@ -19,7 +19,8 @@ std::vector<HistoryPoint> read_history(const std::string& path);
 // Appends the successful results that are not there yet (by identity and timestamp); returns the whole.
 std::vector<HistoryPoint> append_history(const std::string& path, const std::vector<Result>& results);
 
-// One curve a row: throughput relative to its first measurement, by measurement.
+// One panel a model, type and hardware, one curve a row: throughput relative to its first measurement, by
+// measurement.
 std::string history_svg(const std::vector<HistoryPoint>& points);
 
 }  // namespace rlcpp::bench

@@ -22,12 +22,6 @@ std::string thousands(double value) {
   return value >= 1000 ? fmt::format("{:.2f}k", value / 1000) : fmt::format("{:.1f}", value);
 }
 
-// The id of a model; of a directory with a configuration, its name.
-std::string model_title(const std::string& name) {
-  const std::string ours = "configs/models/";
-  return name.starts_with(ours) ? name.substr(ours.size()) : name;
-}
-
 std::string seconds(double value) {
   return value < 0.1 ? fmt::format("{:.1f}ms", 1000 * value) : fmt::format("{:.2f}s", value);
 }
@@ -82,11 +76,13 @@ std::string detail_of(const Result& r) {
   const double spread =
       r.metrics.step_time.mean > 0 ? 100 * r.metrics.step_time.std / r.metrics.step_time.mean : 0;
   return fmt::format(
-      "| {} | {} | {} | {} | {:.1f}% | {} | ±{:.1f}% | {:.2f} GiB | {:.2f} GiB | {} | {:.2f} TFLOP/s ({}) | "
+      "| {} | {} | {} | {} | {} | {:.1f}% | {} | ±{:.1f}% | {:.2f} GiB | {:.2f} GiB | {} | {:.2f} TFLOP/s "
+      "({}) | "
       "{} |\n",
-      r.config.type_text(), cell(r.config.hardware_text()), r.config.seq_len, r.config.numeric_mode,
-      e.true_mfu.mean, e.step_seconds.size(), spread, e.planned_memory_gib, r.metrics.peak_memory_gib,
-      seconds(e.first_step_seconds), e.peak_tflops, e.peak_source, r.config.commit_sha);
+      r.config.type_text(), cell(r.config.hardware_text()), r.config.seq_len, r.config.ac,
+      r.config.numeric_mode, e.true_mfu.mean, e.step_seconds.size(), spread, e.planned_memory_gib,
+      r.metrics.peak_memory_gib, seconds(e.first_step_seconds), e.peak_tflops, e.peak_source,
+      r.config.commit_sha);
 }
 
 bool in_page_order(const Result* a, const Result* b) {
@@ -98,6 +94,11 @@ bool in_page_order(const Result* a, const Result* b) {
 }
 
 }  // namespace
+
+std::string model_title(const std::string& name) {
+  const std::string ours = "configs/models/";
+  return name.starts_with(ours) ? name.substr(ours.size()) : name;
+}
 
 std::string render_page(const std::vector<Result>& results, const Baselines& baselines,
                         const Thresholds& thresholds, const PageFacts& facts) {
@@ -136,10 +137,12 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
     if (std::none_of(rows.begin(), rows.end(), [](const Result* r) { return r->extension.has_value(); }))
       continue;
     page +=
-        "\n| Type | Hardware | SeqLen | Numeric mode | True MFU | Steps | Spread | Planned | Peak | First "
+        "\n| Type | Hardware | SeqLen | AC | Numeric mode | True MFU | Steps | Spread | Planned | Peak | "
+        "First "
         "step | Peak rate | Commit |\n";
     page +=
-        "|------|----------|--------|--------------|----------|-------|--------|---------|------|------------"
+        "|------|----------|--------|----|--------------|----------|-------|--------|---------|------|-------"
+        "-----"
         "|-----------|--------|\n";
     for (const Result* r : rows) {
       if (r->extension) page += detail_of(*r);

@@ -8,6 +8,9 @@
 
 namespace rlcpp::bench {
 
+// The id of a model; of a directory with a configuration, its name: what pages and plots call it.
+std::string model_title(const std::string& name);
+
 struct PageFacts {
   std::string updated;  // UTC
   std::string commit;

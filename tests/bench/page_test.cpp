@@ -121,7 +121,10 @@ TEST(History, AppendsOnceAndPlots) {
   const auto points = append_history(path, {r});
   ASSERT_EQ(points.size(), 2U);
   EXPECT_EQ(read_history(path)[1].throughput, 1100);
-  EXPECT_NE(history_svg(points).find("<svg"), std::string::npos);
+  const std::string svg = history_svg(points);
+  EXPECT_NE(svg.find("<svg"), std::string::npos);
+  EXPECT_NE(svg.find("m RL, 2xH100 HBM3"), std::string::npos);     // the panel
+  EXPECT_NE(svg.find("8192 Recompute exact"), std::string::npos);  // the curve
 }
 
 }  // namespace
