@@ -267,5 +267,15 @@ TEST_F(Rl, DryRunShowsPromptsAndTouchesNothing) {
   EXPECT_TRUE(fs::exists(*world_ / "dry/checkpoints/step_1"));
 }
 
+TEST_F(Rl, JsonResultHoldsNumbers) {
+  const auto o = world_->run(world_->rl("json", {"--json", "--max-steps", "2"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const Json values = Json::parse(o.out)["result"];
+  EXPECT_EQ(values["steps"], 2);
+  for (const char* key : {"reward_first", "reward_last", "entropy_last", "tokens", "rollouts", "seconds"})
+    EXPECT_TRUE(values[key].is_number()) << key;
+  EXPECT_TRUE(fs::exists(values["weights"].get<std::string>()));
+}
+
 }  // namespace
 }  // namespace rlcpp::test
