@@ -168,6 +168,11 @@ void RunSection::arm_fail_points() const {
   for (const std::string& specification : fail) failpoint::arm(specification);
 }
 
+void RunSection::validate() const {
+  if (device != "auto" && !device.starts_with("cuda")) choose_device(device);  // no GPU is asked for
+  if (memory_limit.has_value()) parse_bytes(*memory_limit, "memory_limit");
+}
+
 std::size_t RunSection::memory_limit_bytes(Device on) const {
   return memory_limit.has_value() ? parse_bytes(*memory_limit, "memory_limit") : memory_available_bytes(on);
 }

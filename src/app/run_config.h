@@ -79,8 +79,10 @@ struct RunSection {
   std::int64_t seed = 0;
   std::int64_t max_nonfinite_steps = 3;
   std::vector<std::string> fail;
-  void describe(config::Schema& s);                 // adds its fields to the section it is called for
-  void arm_fail_points() const;                     // what `fail` names
+  void describe(config::Schema& s);  // adds its fields to the section it is called for
+  void arm_fail_points() const;
+  // What needs neither device nor data to be refused; throws bad_input.
+  void validate() const;                            // what `fail` names
   std::size_t memory_limit_bytes(Device on) const;  // the device's free memory if not set
 };
 

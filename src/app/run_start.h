@@ -6,7 +6,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +24,7 @@ namespace rlcpp::app {
 template <class Body>
 auto with_run(const RunSection& run, const LogSection& section, const Invocation& invocation, bool saves,
               Body&& body) {
+  run.validate();
   run.arm_fail_points();
   Logger log(merged_log(invocation.log, section));
   install_signal_handlers(
@@ -37,11 +37,6 @@ auto with_run(const RunSection& run, const LogSection& section, const Invocation
     // A dry run answers with 0 or 2, whatever the reason.
     throw Error(ExitCode::kBadInput, e.what(), e.because(), e.help());
   }
-}
-
-template <class Body>
-auto with_run(const RunSection& run, const LogSection& section, const Invocation& invocation, Body&& body) {
-  return with_run(run, section, invocation, /*saves=*/true, std::forward<Body>(body));
 }
 
 struct RunStart {

@@ -13,11 +13,17 @@ namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> files_of(const std::string& name, const std::vector<std::string>& splits) {
-  std::error_code ignored;
+std::vector<std::string> files_of(const std::string& name, const std::vector<std::string>& splits,
+                                  const std::string& key) {
+  std::error_code ignored, error;
+  const fs::file_type type = fs::status(name, error).type();
+  if (type == fs::file_type::none || type == fs::file_type::unknown) {
+    throw bad_input(fmt::format("{} = \"{}\" cannot be read", key, name), error.message(),
+                    "give yourself the right to read it, or another path");
+  }
   if (fs::is_regular_file(name, ignored)) return {name};
   if (!fs::is_directory(name, ignored)) {
-    throw bad_input(fmt::format("data.name = \"{}\" is neither a file nor a directory", name),
+    throw bad_input(fmt::format("{} = \"{}\" is neither a file nor a directory", key, name),
                     "data sets are read from disk",
                     "give a .jsonl file, or a directory with train.jsonl (download hub data sets first)");
   }
@@ -29,7 +35,7 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
       for (const auto& entry : fs::directory_iterator(name)) {
         if (entry.path().extension() == ".jsonl") found.push_back(entry.path().stem().string());
       }
-      throw bad_input(fmt::format("data.name = \"{}\" has no split \"{}\"", name, split),
+      throw bad_input(fmt::format("{} = \"{}\" has no split \"{}\"", key, name, split),
                       found.empty() ? "there is no .jsonl file in it"
                                     : fmt::format("there are: {}", fmt::join(found, ", ")),
                       fmt::format("write {}, or set the splits", path));
@@ -43,9 +49,10 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
 
 }  // namespace
 
-Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits) {
+Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits,
+                      const std::string& key) {
   Dataset set;
-  set.paths_ = files_of(name, splits);
+  set.paths_ = files_of(name, splits, key);
   for (const std::string& path : set.paths_) {
     set.texts_.push_back(durable::read_file(path));
     const std::string& text = set.texts_.back();

@@ -26,7 +26,8 @@ Conversation parse_row(std::string_view line, const std::string& where);
 class Dataset {
  public:
   // `name`: a file, or a directory with <split>.jsonl for each of `splits`.
-  static Dataset open(const std::string& name, const std::vector<std::string>& splits);
+  static Dataset open(const std::string& name, const std::vector<std::string>& splits,
+                      const std::string& key = "data.name");
 
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::string_view line(std::int64_t row) const;

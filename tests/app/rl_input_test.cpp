@@ -99,6 +99,9 @@ TEST_F(RlInput, Configuration) {
   refused({"--trainer.optim.lr", "nan"}, {"trainer.optim.lr", "nan"});
   refused({"--ckpt.resume-step", "5"}, {"no checkpoint"});
   refused({"--ckpt.resume-step", "-1", "--clean"}, {"clean and ckpt.resume_step"});
+  // A section is no answer to a key that is not in it.
+  refused({"--inference.tp", "2"},
+          {"inference.tp is not a known key", "--trainer.model.tp is probably meant"});
   refused({"--fail", "no.such.point=kill"}, {"no.such.point"});
   refused({"--inference.num-pages", "3"}, {"pages"});
   refused({"--max-async-level", "2"}, {"max_async_level", "2"});

@@ -38,6 +38,14 @@ TEST_F(SftInput, Rows) {
           {"untrained.jsonl:2", "no token to train", "user"});
   refused({"--data.name", file("empty.jsonl", "\n\n")}, {"empty.jsonl", "no rows"});
   refused({"--data.name", *world_ / "nowhere.jsonl"}, {"nowhere.jsonl", "neither a file nor a directory"});
+  refused({"--val.data.name", *world_ / "nowhere.jsonl"}, {"error: val.data.name = ", "nowhere.jsonl"});
+  // What stands in the way is said, here a link to itself.
+  std::filesystem::create_symlink("loop.jsonl", *world_ / "loop.jsonl");
+  refused({"--data.name", *world_ / "loop.jsonl"}, {"cannot be read", "because Too many levels"});
+  refused({"--data.name", *world_ / "nowhere.jsonl", "--device", "tpu"}, {"unknown device \"tpu\""});
+  refused({"--data.name", *world_ / "nowhere.jsonl", "--memory-limit", "1XB"}, {"memory_limit = \"1XB\""});
+  refused({"--model.lora.rank", "8"},
+          {": LoRA (model.lora) is not supported yet\n  help: remove the section to train all weights\n"});
   refused({"--data.splits", "holdout"}, {"no split \"holdout\"", "train"});
 }
 

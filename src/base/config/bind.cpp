@@ -61,8 +61,22 @@ Json parse_free(const std::string& text) {
   return json;
 }
 
+}  // namespace
+
+Problem refused_key(const Place& place, const std::string& key, const std::string& sentence) {
+  const std::string what = key + " is not supported";
+  const std::size_t colon = sentence.rfind(": ");
+  if (colon == std::string::npos) return {place, what, sentence, "remove " + key};
+  const std::string reason = sentence.substr(0, colon), mend = sentence.substr(colon + 2);
+  // Said once: most reasons are that very statement.
+  if (reason.find("not supported") != std::string::npos) return {place, reason, {}, mend};
+  return {place, what, reason, mend};
+}
+
+namespace {
+
 Problem refusal(const Place& place, const std::string& key, const Field& field) {
-  return {place, key + " is not supported", field.refused, "remove " + key};
+  return refused_key(place, key, field.refused);
 }
 
 }  // namespace
@@ -94,6 +108,8 @@ Problem Binder::unknown(const std::string& key, const Place& place, const std::s
   std::string near = walk(schema, asked, false).meant;
   if (near.empty()) near = nearest(wanted, known_.supported);
   std::string refused;
+  // A whole section in place of one key of it tells nobody anything.
+  if (wanted.starts_with(near + ".")) near.clear();
   if (near.empty()) {
     near = nearest(wanted, known_.refused);
     if (!near.empty()) refused = walk(schema, split_key(near), false).field->refused;

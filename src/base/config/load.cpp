@@ -195,8 +195,7 @@ class FlagReader {
         throw_problems({binder_.unknown(fmt::format("{}", fmt::join(flag.path, ".")), place, target.hint)});
         return;
       case Target::Kind::kRefused:
-        throw_problems(
-            {{place, target.key + " is not supported", target.field->refused, "remove " + flag.name}});
+        throw_problems({refused_key(place, target.key, target.field->refused)});
         return;
       case Target::Kind::kField:
         read_field(flag, target, path, negated, place);

@@ -59,6 +59,9 @@ struct Problem {
   std::string help;
 };
 
+// Of a key that exists elsewhere only; `sentence` is that of Schema::refused: reason, colon, how to mend it.
+Problem refused_key(const Place& place, const std::string& key, const std::string& sentence);
+
 // Throws bad_input with the first problem in full and the others as a line each; does nothing without a
 // problem.
 void throw_problems(std::vector<Problem> problems);
