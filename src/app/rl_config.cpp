@@ -148,6 +148,20 @@ void RlConfig::apply_shortcuts(const config::Origins& origins) {
     place_environments(orchestrator.eval->env, "orchestrator.eval.env", origins);
 }
 
+config::Loaded RlConfig::shortcuts_as_origins(config::Loaded loaded) {
+  config::Origins& origins = loaded.origins;
+  for (const auto& [shortcut, key] : {std::pair<const char*, const char*>{"model.name", "trainer.model.name"},
+                                      {"seq_len", "orchestrator.seq_len"},
+                                      {"seq_len", "trainer.model.seq_len"},
+                                      {"max_model_len", "inference.model.max_model_len"},
+                                      {"max_async_level", "orchestrator.max_async_level"}}) {
+    const auto given = origins.find(shortcut);
+    if (given != origins.end() && given->second != "default")
+      origins.try_emplace(key, fmt::format("{} ({})", given->second, shortcut));
+  }
+  return loaded;
+}
+
 std::int64_t RlConfig::row_tokens() const {
   return trainer.model.seq_len.value_or(orchestrator.seq_len);
 }

@@ -55,6 +55,8 @@ struct RlConfig {
   // Copies the shortcuts into the sections. Throws bad_input if `origins` shows that a section says something
   // else. Tells the environments where they are configured.
   void apply_shortcuts(const config::Origins& origins);
+  // Where a value that a shortcut gave comes from, for resolved.toml: "command line (model.name)".
+  static config::Loaded shortcuts_as_origins(config::Loaded loaded);
   void validate() const;  // cross-checks, after apply_shortcuts(); throws bad_input
 
   std::int64_t row_tokens() const;        // of the trainer's packed rows

@@ -471,8 +471,9 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
 RlOutcome run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation,
                  const RlHooks& hooks) {
   config.apply_shortcuts(loaded.origins);
-  return with_run(config.run, config.log, invocation, config.ckpt.has_value(),
-                  [&](Logger& log) { return RlRun(config, invocation, hooks, log).run(loaded); });
+  return with_run(config.run, config.log, invocation, config.ckpt.has_value(), [&](Logger& log) {
+    return RlRun(config, invocation, hooks, log).run(RlConfig::shortcuts_as_origins(loaded));
+  });
 }
 
 }  // namespace rlcpp::app

@@ -106,6 +106,8 @@ TEST_F(Start, TheSameForReinforcementLearning) {
   const Json json = Json::parse(o.out);
   EXPECT_EQ(json["configuration"]["orchestrator"]["env"][0]["args"]["data"], *world_ / "prompts.jsonl");
   EXPECT_GT(json["memory"]["kv cache"], 0);
+  EXPECT_EQ(json["origins"]["trainer.model.name"], "command line (model.name)");
+  EXPECT_FALSE(json["origins"].contains("trainer.model.seq_len"));
   ASSERT_EQ(json["prompts"].size(), 3U);
   EXPECT_EQ(json["prompts"][1]["answer"], "edc");
   EXPECT_EQ(json["prompts"][1]["reward_of_perfect"], 1.0);
