@@ -98,7 +98,7 @@ class RlRun {
 // The engine's exact sampling runs on the CPU alone as yet, and rl is exact.
 DeviceChoice choose_rollout_device(const std::string& request) {
   if (request == "auto") return {{DeviceKind::kCpu, 0}, "rl runs on the CPU in this version"};
-  const DeviceChoice choice = choose_device(request);
+  DeviceChoice choice = choose_device(request);
   if (choice.device.kind == DeviceKind::kCpu) return choice;
   throw bad_input(fmt::format("rl does not run on {} in this version", choice.why),
                   "its rollout engine is exact on the CPU only",

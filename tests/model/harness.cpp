@@ -101,7 +101,8 @@ PackedBatch TestModel::batch(const Row& row) const {
       positions_.i32()[i] = i - row.cu_seqlens[d];
     }
   }
-  return {ids_.rows(0, row.tokens()), positions_.rows(0, row.tokens()),
+  return {ids_.rows(0, row.tokens()),
+          positions_.rows(0, row.tokens()),
           {cu_.rows(0, static_cast<std::int64_t>(row.cu_seqlens.size())), longest}};
 }
 

@@ -1,6 +1,6 @@
 // Stands in for tensor/cuda in a build without CUDA.
-#include "base/error.h"
 #include "tensor/device.h"
+#include "base/error.h"
 
 namespace rlcpp::cuda {
 namespace {
