@@ -37,8 +37,8 @@ std::string cell(const std::string& text) {
 }
 
 // Whether the machine was busy with something else when the row began: its load average of a minute before
-// the first step exceeds half its cores and one. Unknown where the file does not say how many cores there
-// were.
+// the first step exceeds its cores by half (rows run back to back leave up to all cores behind). Unknown
+// where the file does not say how many cores there were.
 bool under_load(const Result& r) {
   if (!r.extension) return false;
   const auto& clocks = r.extension->clocks;
@@ -51,7 +51,7 @@ bool under_load(const Result& r) {
   } else if (const std::string start = "measured, "; r.extension->peak_source.starts_with(start)) {
     std::istringstream(r.extension->peak_source.substr(start.size())) >> cores;  // "measured, 2 cores, f32"
   }
-  return cores > 0 && load > 0.5 * cores + 1;
+  return cores > 0 && load > 1.5 * cores;
 }
 
 constexpr const char* kLoadMark = "†";
@@ -129,9 +129,9 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
     for (const Result* r : rows) page += row_of(*r, baselines, thresholds);
     if (std::any_of(rows.begin(), rows.end(), [](const Result* r) { return under_load(*r); })) {
       page += fmt::format(
-          "\n{} measured under load: the machine's load average of one minute was more than half its cores "
-          "and "
-          "one.\n",
+          "\n{} measured under load: the machine's load average of one minute was more than one and a half "
+          "times its "
+          "cores.\n",
           kLoadMark);
     }
     if (std::none_of(rows.begin(), rows.end(), [](const Result* r) { return r->extension.has_value(); }))

@@ -95,17 +95,17 @@ TEST(Compare, MissesRowsOfTheResultsDevicesAlone) {
 TEST(Page, MarksRowsMeasuredUnderLoad) {
   Result busy = row("configs/models/tiny", "rl", 1000, 1);
   busy.extension.emplace();
-  busy.extension->clocks = {{"load", "9.10 3.0 1.0 1/80 12"}, {"cores", "16"}};
+  busy.extension->clocks = {{"load", "24.10 3.0 1.0 1/80 12"}, {"cores", "16"}};
   Result old = row("configs/models/tiny", "sft", 1000, 1);  // before "cores" was recorded
   old.extension.emplace();
-  old.extension->clocks = {{"load", "2.34 3.17 3.00 1/86 3416"}};
+  old.extension->clocks = {{"load", "3.34 3.17 3.00 1/86 3416"}};
   old.extension->peak_source = "measured, 2 cores, f32";
   std::string page = render_page({busy, old}, Baselines({}), {}, {"", "", "", ""});
   EXPECT_NE(page.find("\n## tiny\n"), std::string::npos);
   EXPECT_NE(page.find("| RL Full † |"), std::string::npos);
   EXPECT_NE(page.find("| SFT Full † |"), std::string::npos);
   EXPECT_NE(page.find("† measured under load"), std::string::npos);
-  busy.extension->clocks["load"] = "8.9 3.0 1.0 1/80 12";
+  busy.extension->clocks["load"] = "23.9 3.0 1.0 1/80 12";
   page = render_page({busy}, Baselines({}), {}, {"", "", "", ""});
   EXPECT_EQ(page.find("†"), std::string::npos);
 }
