@@ -26,14 +26,15 @@ Tensor slice_of(const Tensor& stored, const model::HfSlice& slice) {
   return stored.rows(slice.row, slice.shape.at(0));
 }
 
-void write_set(durable::AtomicDirectory& directory, const std::string& name, const model::ModelConfig& model,
-               const model::WeightSet& set) {
+using Member = Tensor TrainedParameter::*;
+
+void write_set(durable::AtomicDirectory& directory, const std::string& name,
+               const std::vector<TrainedParameter>& trained, Member member) {
   std::vector<hub::StoredTensor> tensors;
   std::vector<Tensor> sources;
-  const std::vector<model::ParameterInfo> parameters = model::parameter_list(model);
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    for (const model::HfSlice& slice : parameters[i].slices) {
-      const Tensor source = slice_of(set.flat.at(i), slice);
+  for (const TrainedParameter& parameter : trained) {
+    for (const model::HfSlice& slice : parameter.slices) {
+      const Tensor source = slice_of(parameter.*member, slice);
       hub::StoredTensor t;
       t.name = slice.name;
       t.dtype = source.dtype();
@@ -55,13 +56,12 @@ void write_set(durable::AtomicDirectory& directory, const std::string& name, con
   writer.finish();
 }
 
-void read_set(const std::string& path, const model::ModelConfig& model, const model::WeightSet& set) {
+void read_set(const std::string& path, const std::vector<TrainedParameter>& trained, Member member) {
   const hub::SafetensorsFile file(path);
   const auto& stored = file.tensors();
   std::size_t expected = 0;
-  const std::vector<model::ParameterInfo> parameters = model::parameter_list(model);
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
-    for (const model::HfSlice& slice : parameters[i].slices) {
+  for (const TrainedParameter& parameter : trained) {
+    for (const model::HfSlice& slice : parameter.slices) {
       ++expected;
       const auto it = stored.find(slice.name);
       if (it == stored.end()) {
@@ -69,7 +69,7 @@ void read_set(const std::string& path, const model::ModelConfig& model, const mo
                         "the checkpoint was written by a run with another model",
                         "resume with the model of that run");
       }
-      const Tensor place = slice_of(set.flat.at(i), slice);
+      const Tensor place = slice_of(parameter.*member, slice);
       if (it->second.shape != slice.shape || it->second.dtype != place.dtype()) {
         throw bad_input(
             fmt::format("{}: tensor {} does not fit", path, slice.name),
@@ -110,9 +110,9 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
   durable::make_directories(files, root);
   if (std::filesystem::exists(path) && verifies(path)) return;
   durable::AtomicDirectory directory(files, path, run_id);
-  write_set(directory, "trainer/weights.safetensors", trainer.model(), trainer.weights());
-  write_set(directory, "trainer/exp_avg.safetensors", trainer.model(), trainer.first_moment());
-  write_set(directory, "trainer/exp_avg_sq.safetensors", trainer.model(), trainer.second_moment());
+  write_set(directory, "trainer/weights.safetensors", trainer.trained(), &TrainedParameter::master);
+  write_set(directory, "trainer/exp_avg.safetensors", trainer.trained(), &TrainedParameter::first);
+  write_set(directory, "trainer/exp_avg_sq.safetensors", trainer.trained(), &TrainedParameter::second);
   const Trainer::State state = trainer.state();
   nlohmann::ordered_json json;
   json["format"] = kFormat;
@@ -164,10 +164,9 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
   } catch (const nlohmann::json::exception& e) {
     throw bad_input(where + " is not the state of a checkpoint", e.what(), "resume from another step");
   }
-  const model::ModelConfig& model = trainer.model();
-  read_set(directory + "/trainer/weights.safetensors", model, trainer.weights());
-  read_set(directory + "/trainer/exp_avg.safetensors", model, trainer.first_moment());
-  read_set(directory + "/trainer/exp_avg_sq.safetensors", model, trainer.second_moment());
+  read_set(directory + "/trainer/weights.safetensors", trainer.trained(), &TrainedParameter::master);
+  read_set(directory + "/trainer/exp_avg.safetensors", trainer.trained(), &TrainedParameter::first);
+  read_set(directory + "/trainer/exp_avg_sq.safetensors", trainer.trained(), &TrainedParameter::second);
   trainer.set_state(state);
   trainer.repack();
   return restored;

@@ -31,16 +31,15 @@ struct Trainer::Impl {
   ops::Context ctx;
   model::ModelConfig model;
   TrainerOptions options;
-  model::WeightSet weights, packed, masters, gradients, first, second;
+  model::WeightSet weights, packed, masters, gradients;
   model::RopeTables rope;
   model::Activations activations;
   Tensor logits;
   RowBuffers rows;
-  std::vector<model::ParameterInfo> parameters;
+  std::vector<TrainedParameter> trained;
+  std::vector<Tensor> trained_gradients;
   State state;
 
-  // The decoder reads a bf16 copy of the f32 masters.
-  bool separate() const { return weights.flat.front().raw() != masters.flat.front().raw(); }
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
   }
@@ -91,17 +90,29 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                  const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
                  const model::WeightSet& packed, const model::RopeTables& rope,
                  const model::WeightSet& masters)
-    : impl_(new Impl{ctx, model, options, weights, packed, masters.flat.empty() ? weights : masters,
+    : impl_(new Impl{ctx,
+                     model,
+                     options,
+                     weights,
+                     packed,
+                     masters.flat.empty() ? weights : masters,
                      model::make_weight_set(model, arena, regions->gradients),
-                     model::make_weight_set(model, arena, regions->first),
-                     model::make_weight_set(model, arena, regions->second), rope,
-                     model::Activations(model, arena, regions->activations), arena[regions->logits],
-                     RowBuffers(arena, regions->rows, model.vocab_size), model::parameter_list(model),
+                     rope,
+                     model::Activations(model, arena, regions->activations),
+                     arena[regions->logits],
+                     RowBuffers(arena, regions->rows, model.vocab_size),
+                     {},
+                     {},
                      State{}}) {
   if (regions->workspace.index >= 0) ops::use_workspace(ctx, arena[regions->workspace]);
+  impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
+                               model::make_weight_set(model, arena, regions->first),
+                               model::make_weight_set(model, arena, regions->second));
+  impl_->trained_gradients = tensors_of(impl_->trained, &TrainedParameter::gradient);
   // A fresh optimizer has zero moments whatever the arena was filled with.
-  for (const model::WeightSet* set : {&impl_->first, &impl_->second}) {
-    for (const Tensor& t : set->flat) ops::zero(ctx, t);
+  for (const TrainedParameter& parameter : impl_->trained) {
+    ops::zero(ctx, parameter.first);
+    ops::zero(ctx, parameter.second);
   }
   repack();
 }
@@ -162,7 +173,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
 }
 
 double Trainer::Impl::gradient_norm() const {
-  return std::sqrt(ops::sum_of_squares(ctx, gradients.flat));
+  return std::sqrt(ops::sum_of_squares(ctx, trained_gradients));
 }
 
 void Trainer::Impl::update(double norm, double lr) {
@@ -177,13 +188,12 @@ void Trainer::Impl::update(double norm, double lr) {
     // torch.nn.utils.clip_grad_norm_: the small constant keeps a zero gradient finite.
     step.gradient_scale = static_cast<float>(std::min(1.0, *options.optim.max_norm / (norm + 1e-6)));
   }
-  RLCPP_CHECK(parameters.size() == weights.flat.size());
-  for (std::size_t i = 0; i < parameters.size(); ++i) {
+  for (std::size_t i = 0; i < trained.size(); ++i) {
+    const TrainedParameter& p = trained[i];
     ops::AdamWStep own = step;
-    if (!parameters[i].decay) own.weight_decay = 0;
+    if (!p.decay) own.weight_decay = 0;
     own.rounding_seed = static_cast<std::uint64_t>(i);
-    ops::adamw(ctx, masters.flat[i], first.flat[i], second.flat[i], gradients.flat[i], own,
-               separate() ? weights.flat[i] : Tensor());
+    ops::adamw(ctx, p.master, p.first, p.second, p.gradient, own, p.working);
   }
   model::pack_all(ctx, packed, weights);
 }
@@ -213,7 +223,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   const bool by_sequence = rl && m.options.loss.divides_by_sequences();
   const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
 
-  for (const Tensor& g : m.gradients.flat) ops::zero(m.ctx, g);
+  for (const Tensor& g : m.trained_gradients) ops::zero(m.ctx, g);
   LossMetrics loss_metrics;
   std::int64_t done = 0;
   for (const data::MicroBatch& batch : batches) {
@@ -222,7 +232,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
   }
   if (failpoint::hit("train.gradient") == "nan") {
-    const Tensor& first = m.gradients.flat.front();
+    const Tensor& first = m.trained_gradients.front();
     const float nan = std::nanf("");
     copy(first.view({first.size()}).rows(0, 1), host_view(std::span(&nan, 1), DType::kF32));
   }
@@ -295,10 +305,8 @@ std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
 
 void Trainer::repack() {
   Impl& m = *impl_;
-  if (m.separate()) {
-    for (std::size_t i = 0; i < m.weights.flat.size(); ++i) {
-      ops::cast(m.ctx, m.weights.flat[i], m.masters.flat[i]);
-    }
+  for (const TrainedParameter& p : m.trained) {
+    if (!p.working.empty()) ops::cast(m.ctx, p.working, p.master);
   }
   model::pack_all(m.ctx, m.packed, m.weights);
 }
@@ -317,14 +325,8 @@ Trainer::State Trainer::state() const {
 void Trainer::set_state(const State& state) {
   impl_->state = state;
 }
-model::WeightSet& Trainer::first_moment() {
-  return impl_->first;
-}
-model::WeightSet& Trainer::second_moment() {
-  return impl_->second;
-}
-const model::WeightSet& Trainer::gradients() const {
-  return impl_->gradients;
+const std::vector<TrainedParameter>& Trainer::trained() const {
+  return impl_->trained;
 }
 
 }  // namespace rlcpp::train

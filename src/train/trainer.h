@@ -15,6 +15,7 @@
 #include "model/decoder.h"
 #include "monitor/metrics.h"
 #include "train/loss/loss.h"
+#include "train/trained.h"
 
 namespace rlcpp::train {
 
@@ -92,8 +93,9 @@ class Trainer {
   void repack();
   const model::WeightSet& weights() const;  // the masters
   const model::ModelConfig& model() const;
-  // Everything a bit-equal continuation needs besides the weights: moments by parameter name, step, skip
-  // counters.
+  // What the optimizer changes, with its gradients (of the last step, before clipping) and moments.
+  const std::vector<TrainedParameter>& trained() const;
+  // Everything a bit-equal continuation needs besides trained(): step and skip counters.
   struct State {
     std::int64_t step = 0;       // steps taken, skipped ones included: the schedule runs on it
     std::int64_t updates = 0;    // updates made: the optimizer's bias correction runs on it
@@ -102,9 +104,6 @@ class Trainer {
   };
   State state() const;
   void set_state(const State& state);
-  model::WeightSet& first_moment();
-  model::WeightSet& second_moment();
-  const model::WeightSet& gradients() const;  // of the last step, before clipping: for tests
 
  private:
   struct Impl;

@@ -70,6 +70,18 @@ struct TinyRun {
     return out;
   }
 
+  std::vector<float> gradients() const { return trained(&TrainedParameter::gradient); }
+  std::vector<float> first_moments() const { return trained(&TrainedParameter::first); }
+  std::vector<float> second_moments() const { return trained(&TrainedParameter::second); }
+  std::vector<float> trained(Tensor TrainedParameter::*member) const {
+    std::vector<float> out;
+    for (const Tensor& t : tensors_of(trainer->trained(), member)) {
+      const std::vector<float> values = to_floats(t);
+      out.insert(out.end(), values.begin(), values.end());
+    }
+    return out;
+  }
+
   model::ModelConfig config;
   TrainerOptions options;
   ThreadPool pool;

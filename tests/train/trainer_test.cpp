@@ -38,9 +38,9 @@ TEST(Trainer, GroupingOfRowsDoesNotChangeTheGradient) {
     const auto a = apart.trainer->step(rows);
     const auto b = together.trainer->step({joined(rows)});
     const auto c = pairs.trainer->step({joined({rows[0], rows[1]}), joined({rows[2], rows[3]})});
-    const auto ga = TinyRun::copy(apart.trainer->gradients());
-    EXPECT_LT(distance(ga, TinyRun::copy(together.trainer->gradients())), 1e-5 * norm(ga) + 1e-9);
-    EXPECT_LT(distance(ga, TinyRun::copy(pairs.trainer->gradients())), 1e-5 * norm(ga) + 1e-9);
+    const auto ga = apart.gradients();
+    EXPECT_LT(distance(ga, together.gradients()), 1e-5 * norm(ga) + 1e-9);
+    EXPECT_LT(distance(ga, pairs.gradients()), 1e-5 * norm(ga) + 1e-9);
     EXPECT_NEAR(a.loss, b.loss, 1e-5 * std::abs(a.loss) + 1e-6);
     EXPECT_NEAR(a.loss, c.loss, 1e-5 * std::abs(a.loss) + 1e-6);
     EXPECT_EQ(a.loss_tokens, b.loss_tokens);
@@ -86,7 +86,7 @@ TEST(Trainer, GradientIsTheSlopeOfTheLoss) {
     options.optim.lr = 0;  // weights stay
     TinyRun run(options, seed, 1, tied);
     run.trainer->step(rows);
-    const auto gradient = TinyRun::copy(run.trainer->gradients());
+    const auto gradient = run.gradients();
     const double length = norm(gradient);
     const auto shift = [&](double amount) {
       std::size_t at = 0;
@@ -128,8 +128,7 @@ TEST(Trainer, PolicyGradientWithRatioOneAndAdvantageOneIsCrossEntropy) {
   supervised.trainer->step(plain);
   EXPECT_EQ(a.max_abs_mismatch, 0.0);  // logprobs() and the loss come through the same operations
   EXPECT_EQ(a.metrics.get("mismatch_kl/mean"), 0.0);
-  const auto ga = TinyRun::copy(policy.trainer->gradients()),
-             gb = TinyRun::copy(supervised.trainer->gradients());
+  const auto ga = policy.gradients(), gb = supervised.gradients();
   EXPECT_LT(distance(ga, gb), 1e-5 * norm(gb));
 }
 
@@ -166,7 +165,7 @@ TEST(Trainer, UpdateIsAdamWWithClippingInDoubles) {
   for (int step = 1; step <= 4; ++step) {
     const auto before = run.all_weights();
     const auto result = run.trainer->step(random_rows(rng, 2));
-    const auto gradient = TinyRun::copy(run.trainer->gradients());
+    const auto gradient = run.gradients();
     ASSERT_GT(result.grad_norm, 0.05);
     const double clip = 0.05 / (norm(gradient) + 1e-6);
     m.resize(gradient.size());
@@ -249,14 +248,14 @@ TEST_F(NonFinite, StepIsSkippedDumpedAndCounted) {
   run.trainer->step(random_rows(rng, 2));
   clean.trainer->step(random_rows(same, 2));
   const auto before = run.all_weights();
-  const auto moments = TinyRun::copy(run.trainer->first_moment());
+  const auto moments = run.first_moments();
   const auto bad_rows = random_rows(rng, 2, true);
   failpoint::arm("train.gradient=nan");
   const auto result = run.trainer->step(bad_rows);
   EXPECT_TRUE(result.skipped);
   EXPECT_TRUE(std::isnan(result.grad_norm));
   EXPECT_EQ(run.all_weights(), before);
-  EXPECT_EQ(TinyRun::copy(run.trainer->first_moment()), moments);
+  EXPECT_EQ(run.first_moments(), moments);
   EXPECT_EQ(run.trainer->state().step, 2);
   EXPECT_EQ(run.trainer->state().updates, 1);
   EXPECT_EQ(run.trainer->state().nonfinite, 1);
