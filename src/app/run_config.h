@@ -31,7 +31,7 @@ struct ModelSection {
   std::optional<std::int64_t> seq_len;
   std::string attn = "auto", impl = "auto";
   std::optional<AcSection> ac;
-  std::int64_t head_chunk = 256;
+  std::optional<std::int64_t> head_chunk;
   std::string optimization_dtype = "float32", reduce_dtype = "float32";
   DebugSection debug;
   void describe(config::Schema& s);

@@ -20,6 +20,10 @@ struct WorkspaceNeeds {
 // Bytes of scratch that calls of up to these sizes take. 0 on the CPU.
 std::size_t workspace_bytes(const Context& ctx, const WorkspaceNeeds& needs);
 
+// How much of it, from its start, the operations of ops/head.h take; what lies behind is free during their
+// calls.
+std::size_t head_workspace_bytes(const Context& ctx, const WorkspaceNeeds& needs);
+
 // Every later call on `ctx` and its copies takes its scratch from `memory`, which outlives them. A call that
 // needs more throws runtime_failure with both sizes.
 void use_workspace(const Context& ctx, const Tensor& memory);

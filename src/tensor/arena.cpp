@@ -98,11 +98,12 @@ RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::span<
   return {static_cast<std::int32_t>(regions_.size()) - 1};
 }
 
-RegionId MemoryPlan::alias(RegionId other, std::string name, DType type,
-                           std::initializer_list<std::int64_t> shape) {
+RegionId MemoryPlan::alias(RegionId other, MemoryUse use, std::string name, DType type,
+                           std::initializer_list<std::int64_t> shape, std::size_t offset) {
   const Region& host = regions_.at(static_cast<std::size_t>(other.index));
-  Region region{host.use, std::move(name), type, {shape.begin(), shape.end()}, host.offset, true};
-  RLCPP_CHECK(bytes_of_region(region.name, type, region.shape) <=
+  RLCPP_CHECK(aligned(offset) == offset);
+  Region region{use, std::move(name), type, {shape.begin(), shape.end()}, host.offset + offset, true};
+  RLCPP_CHECK(offset + bytes_of_region(region.name, type, region.shape) <=
               bytes_of_region(host.name, host.type, host.shape));
   regions_.push_back(std::move(region));
   return {static_cast<std::int32_t>(regions_.size()) - 1};
@@ -121,6 +122,11 @@ std::string MemoryPlan::table(std::size_t limit_bytes) const {
   std::string text;
   for (const MemoryUse use : kUses) {
     if (const std::size_t bytes = bytes_of(use); bytes > 0) text += line_of(name_of(use), bytes);
+    for (const Region& region : regions_) {
+      if (region.use != use || !region.shared) continue;
+      text += line_of(name_of(use), bytes_of_region(region.name, region.type, region.shape));
+      text.insert(text.size() - 1, "  in memory of another row");
+    }
   }
   text += line_of("planned", total_);
   if (limit_bytes > 0) {

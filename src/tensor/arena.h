@@ -39,8 +39,10 @@ class MemoryPlan {
   RegionId add(MemoryUse use, std::string name, DType type, std::initializer_list<std::int64_t> shape);
   RegionId add(MemoryUse use, std::string name, DType type, std::span<const std::int64_t> shape);
 
-  // Adds a region that shares the bytes of `other` (same lifetime never used together), no larger than it.
-  RegionId alias(RegionId other, std::string name, DType type, std::initializer_list<std::int64_t> shape);
+  // Adds a region that shares the bytes of `other` from `offset` bytes on (same lifetime, never used
+  // together), and ends inside it. `use` is where the plan shows it, without counting it.
+  RegionId alias(RegionId other, MemoryUse use, std::string name, DType type,
+                 std::initializer_list<std::int64_t> shape, std::size_t offset = 0);
 
   std::size_t total_bytes() const { return total_; }
   std::size_t bytes_of(MemoryUse use) const;

@@ -14,6 +14,7 @@
 #include "tensor/copy.h"
 #include "train/nonfinite.h"
 #include "train/row_buffers.h"
+#include "train/scratch.h"
 
 namespace rlcpp::train {
 namespace {
@@ -23,7 +24,7 @@ const failpoint::Registration kPoints{"train.gradient"};
 struct Trainer::Regions {
   model::WeightRegions gradients, first, second;
   model::Activations::Regions activations;
-  RegionId logits, workspace;
+  ScratchRegions scratch;
   RowRegions rows;
 };
 
@@ -57,8 +58,6 @@ struct Trainer::Impl {
 
 std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                                 const TrainerOptions& options, MemoryPlan& plan) {
-  (void)ctx;  // on the CPU nothing here depends on the device
-  RLCPP_CHECK(options.max_tokens > 0 && options.head_chunk > 0);
   auto r = std::make_shared<Regions>();
   r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
   const bool small = options.optim.moments == "bfloat16";
@@ -71,18 +70,8 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", moments);
   r->activations =
       model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type());
-  const std::int64_t chunk = std::min(options.head_chunk, options.max_tokens);
-  r->logits = plan.add(MemoryUse::kLogits, "head.logits", DType::kF32, {chunk, model.vocab_size});
   r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
-  ops::WorkspaceNeeds needs;
-  needs.tokens = needs.documents = options.max_tokens;
-  needs.hidden_size = model.hidden_size;
-  needs.vocab_size = model.vocab_size;
-  needs.shape = model.qkv();
-  if (const std::size_t bytes = ops::workspace_bytes(ctx, needs); bytes > 0) {
-    r->workspace = plan.add(MemoryUse::kWorkspace, "workspace of operations", DType::kU8,
-                            {static_cast<std::int64_t>(bytes)});
-  }
+  r->scratch = plan_scratch(ctx, model, options, plan);
   return r;
 }
 
@@ -99,12 +88,12 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      model::make_weight_set(model, arena, regions->gradients),
                      rope,
                      model::Activations(model, arena, regions->activations),
-                     arena[regions->logits],
+                     arena[regions->scratch.logits],
                      RowBuffers(arena, regions->rows, model.vocab_size),
                      {},
                      {},
                      State{}}) {
-  if (regions->workspace.index >= 0) ops::use_workspace(ctx, arena[regions->workspace]);
+  if (regions->scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions->scratch.workspace]);
   impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
                                model::make_weight_set(model, arena, regions->first),
                                model::make_weight_set(model, arena, regions->second));

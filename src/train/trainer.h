@@ -44,8 +44,8 @@ struct TrainerOptions {
   SchedulerConfig scheduler;
   LossConfig loss;
   std::int64_t max_steps = -1;
-  std::int64_t max_tokens = 0;    // of one micro-batch: seq_len
-  std::int64_t head_chunk = 256;  // rows of logits at once
+  std::int64_t max_tokens = 0;             // of one micro-batch: seq_len
+  std::optional<std::int64_t> head_chunk;  // rows of logits at once; see plan_scratch
   model::Recompute recompute = model::Recompute::kNone;
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere

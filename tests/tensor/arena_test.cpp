@@ -61,13 +61,28 @@ TEST(MemoryPlan, AnAliasSharesBytesAndIsNotCountedAgain) {
   MemoryPlan plan;
   const RegionId host = plan.add(MemoryUse::kActivations, "hidden", DType::kF32, {10, 30});
   const std::size_t before = plan.total_bytes();
-  const RegionId guest = plan.alias(host, "scratch", DType::kBF16, {20, 30});
+  const RegionId guest = plan.alias(host, MemoryUse::kLogits, "scratch", DType::kBF16, {20, 30});
   EXPECT_EQ(plan.total_bytes(), before);
   EXPECT_EQ(plan.bytes_of(MemoryUse::kActivations), before);
-  EXPECT_THROW(plan.alias(host, "too large", DType::kF32, {301}), Error);
+  EXPECT_THROW(plan.alias(host, MemoryUse::kLogits, "too large", DType::kF32, {301}), Error);
   const Arena arena(plan, Device{});
   EXPECT_EQ(arena[host].raw(), arena[guest].raw());
   EXPECT_EQ(arena[guest].shape_text(), "[20, 30] bf16");
+}
+
+TEST(MemoryPlan, AnAliasMayBeginBehindTheStartAndIsShownWithItsOwnUse) {
+  MemoryPlan plan;
+  const RegionId host = plan.add(MemoryUse::kWorkspace, "workspace", DType::kU8, {4 << 20});
+  const RegionId guest = plan.alias(host, MemoryUse::kLogits, "logits", DType::kF32, {1 << 18}, 3 << 20);
+  EXPECT_THROW(plan.alias(host, MemoryUse::kLogits, "beyond", DType::kF32, {(1 << 18) + 1}, 3 << 20), Error);
+  EXPECT_EQ(plan.bytes_of(MemoryUse::kLogits), 0U);
+  EXPECT_EQ(plan.table(0),
+            "  logits                 1.00 MiB  in memory of another row\n"
+            "  workspace              4.00 MiB\n"
+            "  planned                4.00 MiB\n");
+  const Arena arena(plan, Device{});
+  EXPECT_EQ(static_cast<std::byte*>(arena[guest].raw()) - static_cast<std::byte*>(arena[host].raw()),
+            3 << 20);
 }
 
 TEST(MemoryPlan, PrintsATableOfItsUses) {

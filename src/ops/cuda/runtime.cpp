@@ -51,6 +51,10 @@ std::size_t workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs) {
                    head_scratch(needs), norm_scratch(needs), optimizer_scratch(), rope_scratch(needs)});
 }
 
+std::size_t head_workspace_bytes(Runtime&, const WorkspaceNeeds& needs) {
+  return std::max(kProductWorkspace, head_scratch(needs));
+}
+
 void use_workspace(Runtime& runtime, const Tensor& memory) {
   RLCPP_CHECK(memory.device() == runtime.device());
   runtime.use(memory);

@@ -16,6 +16,7 @@ std::shared_ptr<Runtime> make_runtime(Device device);
 void synchronize(Runtime& runtime);
 
 std::size_t workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs);
+std::size_t head_workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs);
 void use_workspace(Runtime& runtime, const Tensor& memory);
 
 }  // namespace rlcpp::ops::cuda

@@ -37,6 +37,9 @@ void use_workspace(Runtime&, const Tensor&) {
 std::size_t workspace_bytes(Runtime&, const WorkspaceNeeds&) {
   absent();
 }
+std::size_t head_workspace_bytes(Runtime&, const WorkspaceNeeds&) {
+  absent();
+}
 
 void rmsnorm_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                      const Tensor&, float) {
