@@ -45,8 +45,7 @@ void ModelSection::describe(config::Schema& s) {
       .one_of({"auto", "custom", "hf", "liger_kernel"});
   s.section("ac", ac, "Activation checkpointing: less memory for a second forward.");
   s.field("fused_lm_head_token_chunk_size", head_chunk,
-          "Rows of logits that exist at once; None: 256 on the CPU, on a GPU up to 2048, in memory that is "
-          "idle then.")
+          "Rows of logits that exist at once; None: 256 on the CPU, 2048 on a GPU.")
       .at_least(1)
       .in("tokens");
   s.field("optimization_dtype", optimization_dtype, "Type of the master weights.").one_of({"float32"});

@@ -64,6 +64,10 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
   cpu::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, documents.cu_seqlens, shape, scale);
 }
 
+void use_attention_kernels(const Context& ctx, AttentionKernels kernels) {
+  if (ctx.on_gpu()) cuda::use_attention_kernels(ctx, kernels);
+}
+
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape) {
   check_shape(shape, 1.0F);

@@ -26,6 +26,13 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
                         const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale);
 
+// Which kernels of a GPU compute the two above. fastest is what runs use: cuDNN forward, and backward our
+// kernels for Hopper, else cuDNN, else our portable ones. The others are for tests and benchmarks that
+// compare: library leaves out the kernels for Hopper, portable uses ours alone. A backward must see the
+// setting of its forward. Nothing happens on the CPU.
+enum class AttentionKernels : std::uint8_t { kFastest, kLibrary, kPortable };
+void use_attention_kernels(const Context& ctx, AttentionKernels kernels);
+
 // One layer's pages: k and v [num_pages, page_size, num_kv_heads, head_dim]. The order of the elements inside
 // one page is the back end's own (the CPU keeps k transposed, [num_kv_heads, head_dim, page_size], and v
 // [num_kv_heads, page_size, head_dim]): only kv_write and attention_paged look inside. Whole pages may be

@@ -8,15 +8,8 @@
 namespace rlcpp::train {
 namespace {
 
-constexpr std::int64_t kFewRows = 256;    // what the CPU takes, and a GPU at least
-constexpr std::int64_t kMostRows = 2048;  // more were not faster on an H100 (docs/performance.md)
-constexpr std::int64_t kRowTile = 128;    // of the products' tiles
-
-std::int64_t automatic_rows(std::size_t free_bytes, std::int64_t vocabulary) {
-  const auto fit =
-      static_cast<std::int64_t>(free_bytes / (sizeof(float) * static_cast<std::size_t>(vocabulary)));
-  return std::clamp(fit / kRowTile * kRowTile, kFewRows, kMostRows);
-}
+constexpr std::int64_t kRowsOfCpu = 256;
+constexpr std::int64_t kRowsOfGpu = 2048;  // more were hardly faster on an H100 (docs/performance.md)
 
 }  // namespace
 
@@ -31,9 +24,7 @@ ScratchRegions plan_scratch(const ops::Context& ctx, const model::ModelConfig& m
   const std::size_t wanted = ops::workspace_bytes(ctx, needs);
   const std::size_t of_head = ops::head_workspace_bytes(ctx, needs);
   const std::int64_t rows =
-      std::min(options.max_tokens, options.head_chunk.has_value() ? *options.head_chunk
-                                   : wanted > of_head ? automatic_rows(wanted - of_head, model.vocab_size)
-                                                      : kFewRows);
+      std::min(options.max_tokens, options.head_chunk.value_or(ctx.on_gpu() ? kRowsOfGpu : kRowsOfCpu));
   ScratchRegions regions;
   if (wanted == 0) {
     regions.logits = plan.add(MemoryUse::kLogits, "head.logits", DType::kF32, {rows, model.vocab_size});

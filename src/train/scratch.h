@@ -13,10 +13,10 @@ struct ScratchRegions {
   RegionId workspace;  // index -1 where operations need none (the CPU)
 };
 
-// On a GPU attention's scratch is the largest, and it lies idle while the head is visited: the logits take
-// its place. A chunk of few rows is slow there (its products fill a fraction of the chip, and each adds to
-// the head's whole gradient), so without options.head_chunk there are as many rows as cost no memory, up to
-// 2048. On the CPU they are 256.
+// The logits lie behind the scratch that the head's own operations take, in the place of what other
+// operations use at other times. Without options.head_chunk there are 256 rows of them on the CPU and 2048 on
+// a GPU, where a chunk of few rows is slow: its products fill a fraction of the chip, and each adds to the
+// head's whole gradient.
 ScratchRegions plan_scratch(const ops::Context& ctx, const model::ModelConfig& model,
                             const TrainerOptions& options, MemoryPlan& plan);
 

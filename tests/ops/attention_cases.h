@@ -65,6 +65,12 @@ inline Floats run_packed_backward(const ops::Context& ctx, AttentionCase& c, Att
   return dqkv;
 }
 
+// The kernels that a device has: every test of the packed form runs with each of them.
+inline std::vector<ops::AttentionKernels> attention_kernels(const ops::Context& ctx) {
+  using enum ops::AttentionKernels;
+  return ctx.on_gpu() ? std::vector{kFastest, kLibrary, kPortable} : std::vector{kFastest};
+}
+
 // On CUDA the kernels round probabilities to bf16 before they multiply v, and gradients of scores before they
 // multiply q and k; out, rounded too, enters the backward through rowsum(dout * out). Doing just that in
 // float64 for cases like ours leaves errors of up to 2^-10.5 of the result's scale forward and 2^-8.6

@@ -37,6 +37,7 @@ Floats one_head(const Floats& rows, const ops::QkvShape& s, std::int64_t kv_head
 
 TEST_P(AttentionInPieces, AgreesWithTheReference) {
   const ops::Context ctx = context();
+  ops::use_attention_kernels(ctx, ops::AttentionKernels::kLibrary);
   Random random(ctx);
   const ops::QkvShape shape = {16, 8, 64};
   const ops::QkvShape part_shape = {2, 1, 64};

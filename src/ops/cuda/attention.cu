@@ -1,6 +1,7 @@
 #include "ops/cuda/attention.h"
 
 #include "ops/cuda/attention_cuda.h"
+#include "ops/cuda/attention_hopper.h"
 #include "ops/cuda/attention_simple.h"
 #include "ops/cuda/launch.cuh"
 
@@ -36,6 +37,10 @@ struct HeadColumns {
 };
 
 }  // namespace
+
+void use_attention_kernels(const Context& ctx, AttentionKernels kernels) {
+  ctx.cuda->attention().use(kernels);
+}
 
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
                        const Documents& documents, const QkvShape& shape, float scale) {
@@ -80,13 +85,18 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
   // How the forward left its statistics: cuDNN's over documents of one length are head by head.
   const AttentionPlans::Choice forward = plans.forward(call);
   const bool by_head = forward.graph != nullptr && !forward.shape.ragged;
+  SimpleAttention simple = simple_call(out, lse, qkv, documents, call);
+  simple.dout = address<const bf16>(dout);
+  simple.delta = address<float>(delta);
+  simple.dqkv = address<bf16>(dqkv);
+  simple.lse_length = by_head ? call.longest : 0;
+  if (plans.hopper(shape) && hopper_backward_takes(simple)) {
+    const std::size_t bytes = hopper_backward_scratch(call.rows, shape.num_heads);
+    hopper_attention_backward(stream_of(ctx), simple, ctx.cuda->scratch(bytes, "attention_backward"));
+    return;
+  }
   const AttentionPlans::Choice choice = by_head ? plans.backward(call) : AttentionPlans::Choice{};
   if (choice.graph == nullptr) {
-    SimpleAttention simple = simple_call(out, lse, qkv, documents, call);
-    simple.dout = address<const bf16>(dout);
-    simple.delta = address<float>(delta);
-    simple.dqkv = address<bf16>(dqkv);
-    simple.lse_length = by_head ? call.longest : 0;
     simple_attention_backward(stream_of(ctx), simple);
     return;
   }

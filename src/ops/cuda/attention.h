@@ -10,6 +10,7 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
 void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
                         const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale);
+void use_attention_kernels(const Context& ctx, AttentionKernels kernels);
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape);
 void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,

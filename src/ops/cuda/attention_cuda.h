@@ -1,17 +1,18 @@
 // Which kernels compute attention over packed documents, and their scratch.
 //
 // Forward: cuDNN, either over documents of one length (rows of qkv as they are) or ragged, with offsets
-// computed on the device from cu_seqlens. Backward: cuDNN's deterministic algorithm for documents of one
-// length. It keeps a [heads, tokens, tokens] matrix of bf16 a document, so it runs over as many documents and
-// heads at a time as the scratch allows. For ragged documents that matrix would have a place for every token
-// (cuDNN before 9.25), so there, and wherever cuDNN is absent or refuses, our own kernels run
-// (attention_simple.h).
+// computed on the device from cu_seqlens. Backward: on Hopper our own kernels for any documents
+// (attention_hopper.h); elsewhere cuDNN's deterministic algorithm for documents of one length. It keeps a
+// [heads, tokens, tokens] matrix of bf16 a document, so it runs over as many documents and heads at a time as
+// the scratch allows. For ragged documents that matrix would have a place for every token (cuDNN
+// before 9.25), so there, and wherever cuDNN is absent or refuses, our own kernels run (attention_simple.h).
 #pragma once
 
 #include <map>
 #include <memory>
 #include <string>
 
+#include "ops/attention.h"
 #include "ops/cuda/cudnn_attention.h"
 #include "ops/cuda/runtime_cuda.h"
 #include "ops/workspace.h"
@@ -39,9 +40,9 @@ class AttentionPlans {
   AttentionPlans(const AttentionPlans&) = delete;
   AttentionPlans& operator=(const AttentionPlans&) = delete;
 
-  // false: our own kernels compute everything, so that a test can compare the two. A backward must see the
-  // setting of its forward.
-  void set_library(bool used) { library_ = used; }
+  void use(AttentionKernels kernels) { kernels_ = kernels; }
+  // True if backwards of this shape run on our kernels for Hopper (attention_hopper.h).
+  bool hopper(const QkvShape& shape) const;
   // Why cuDNN is not used, or what it said when it last refused a shape. Empty: nothing was refused.
   const std::string& refusal() const { return why_; }
 
@@ -63,7 +64,7 @@ class AttentionPlans {
   bool supported(const AttentionCall& call);
 
   Runtime& runtime_;
-  bool library_ = true;
+  AttentionKernels kernels_ = AttentionKernels::kFastest;
   bool opened_ = false;
   std::string why_;
   std::size_t budget_;

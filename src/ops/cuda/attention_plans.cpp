@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "ops/cuda/attention_cuda.h"
+#include "ops/cuda/attention_hopper.h"
 
 namespace rlcpp::ops::cuda {
 namespace {
@@ -82,7 +83,7 @@ CudnnAttentionGraph* AttentionPlans::graph(const CudnnAttentionShape& shape) {
 
 bool AttentionPlans::supported(const AttentionCall& call) {
   const std::int64_t dim = call.shape.head_dim;
-  if (!library_ || call.rows == 0 || call.longest == 0) return false;
+  if (kernels_ == AttentionKernels::kPortable || call.rows == 0 || call.longest == 0) return false;
   // Heads that are no multiple of 16 have known faults in cuDNN; offsets are i32.
   if (dim % 16 != 0 || dim > 256) return false;
   if (call.rows * call.shape.width() > std::numeric_limits<std::int32_t>::max()) return false;
@@ -92,6 +93,10 @@ bool AttentionPlans::supported(const AttentionCall& call) {
     cudnn_ = CudnnAttention::open(&why_);
   }
   return cudnn_ != nullptr;
+}
+
+bool AttentionPlans::hopper(const QkvShape& shape) const {
+  return kernels_ == AttentionKernels::kFastest && hopper_backward_has(shape);
 }
 
 AttentionPlans::Choice AttentionPlans::forward(const AttentionCall& call) {
@@ -143,7 +148,9 @@ std::size_t AttentionPlans::plan_scratch(const WorkspaceNeeds& needs) {
   call.documents = std::max<std::int64_t>(needs.documents, 1);
   call.shape = needs.shape;
   call.scale = 1.0F / std::sqrt(static_cast<float>(std::max<std::int64_t>(needs.shape.head_dim, 1)));
-  if (!supported(call)) return 0;
+  const bool own = hopper(needs.shape);
+  const std::size_t of_own = own ? hopper_backward_scratch(needs.tokens, needs.shape.num_heads) : 0;
+  if (!supported(call)) return of_own;
   CudnnAttentionShape ragged = ragged_shape(call);
   ragged.documents = std::min(ragged.documents, kMostSlots);
   call.documents = 1;
@@ -155,6 +162,7 @@ std::size_t AttentionPlans::plan_scratch(const WorkspaceNeeds& needs) {
     }
   }
   bytes = std::min(bytes, kMostForwardScratch) + offsets_bytes(ragged.documents);
+  if (own) return budget_ = std::max(bytes, of_own);
   // A single document as long as the row needs more than the row cut into several.
   const QkvShape& heads = needs.shape;
   const std::size_t whole = backward_bytes(heads.num_heads, needs.tokens, heads.head_dim);

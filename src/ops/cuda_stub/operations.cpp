@@ -122,6 +122,9 @@ void attention_backward(const Context&, const Tensor&, const Tensor&, const Tens
 void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, const QkvShape&) {
   absent();
 }
+void use_attention_kernels(const Context&, AttentionKernels) {
+  absent();
+}
 void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
                      const Tensor&, const Tensor&, const QkvShape&, float) {
   absent();
