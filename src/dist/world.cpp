@@ -107,6 +107,13 @@ void World::check() const {
   throw error_of(*fault_);
 }
 
+Fault World::failure_of(int rank, const std::string& error) const {
+  const Roll::Row row = roll_.row(rank);
+  return {fmt::format("rank {} ({}) failed: {}", rank, roll_.place(rank), error),
+          fmt::format("it had completed #{} and entered last: {}", row.completed, text_of(row.last)),
+          "look at its log; nvidia-smi and the system's log show a GPU with errors"};
+}
+
 void World::fail(const Fault& fault) {
   {
     const std::lock_guard lock(fault_mutex_);
@@ -189,11 +196,7 @@ void World::look() {
       roll_.begin(member->rank(), progress.begun);
       roll_.complete(member->rank(), progress.completed);
       if (progress.error.empty() || broken) continue;
-      const Roll::Row row = roll_.row(member->rank());
-      broken = Fault{
-          fmt::format("rank {} ({}) failed: {}", member->rank(), roll_.place(member->rank()), progress.error),
-          fmt::format("it had completed #{} and entered last: {}", row.completed, text_of(row.last)),
-          "look at its log; nvidia-smi and the system's log show a GPU with errors"};
+      broken = failure_of(member->rank(), progress.error);
     }
   }
   if (broken) fail(*broken);

@@ -75,6 +75,8 @@ class World {
   void check() const;
   // Ends the run on all ranks. The first fault counts.
   void fail(const Fault& fault);
+  // The fault of a rank whose device or library failed, with how far it had come.
+  Fault failure_of(int rank, const std::string& error) const;
   // The last resort, at once: for a wait of our own that cannot be ended.
   void leave_now();
 

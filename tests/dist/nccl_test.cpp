@@ -273,6 +273,17 @@ TEST_F(NcclRanks, AnAbortThatHangsDoesNotKeepTheProcess) {
   EXPECT_EQ(ranks[0]->wait(std::chrono::seconds(30)), 1);
 }
 
+TEST_F(NcclRanks, ALostGpuContextIsNamedByBoth) {
+  const test::TemporaryDirectory folder;
+  auto ranks = start_ranks(2, folder, command("crash-gpu", "60000"), "file:" + (folder / "meeting"));
+  for (auto& rank : ranks) {
+    EXPECT_EQ(rank->wait(std::chrono::seconds(60)), 1);
+    EXPECT_NE(rank->text().find("rank 1 ("), std::string::npos) << rank->text();
+    EXPECT_NE(rank->text().find("all_reduce #3 [gradients layer 3"), std::string::npos) << rank->text();
+  }
+  EXPECT_NE(ranks[0]->text().find("its GPU reports"), std::string::npos) << ranks[0]->text();
+}
+
 TEST_F(NcclRanks, ARankProcessThatNeverEntersIsNamed) {
   const test::TemporaryDirectory folder;
   auto ranks = start_ranks(2, folder, command("sleep", "3000"), "file:" + (folder / "meeting"));

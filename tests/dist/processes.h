@@ -28,11 +28,14 @@ class Process {
     std::vector<char*> arguments;
     for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
     arguments.push_back(nullptr);
+    const int fd = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_TRUNC | O_CLOEXEC, 0600);
     pid_ = ::fork();
-    if (pid_ != 0) return;
+    if (pid_ != 0) {
+      ::close(fd);
+      return;
+    }
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     for (const auto& [name, value] : variables) ::setenv(name.c_str(), value.c_str(), 1);
-    const int fd = ::open(log_.c_str(), O_CREAT | O_WRONLY | O_TRUNC, 0600);
     ::dup2(fd, 1);
     ::dup2(fd, 2);
     ::execvp(arguments[0], arguments.data());

@@ -110,7 +110,7 @@ void faults(Communicator& c, const std::string& what, int faulty) {
   Buffer data(c.device(), 1000);
   data.randomise(1);
   const bool slow = what == "slow";
-  for (int step = 1; step <= (slow ? 100 : 6); ++step) {
+  for (int step = 1; step <= (slow ? 40 : 6); ++step) {
     if (slow) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));
       std::printf("step %d\n", step);
@@ -120,6 +120,11 @@ void faults(Communicator& c, const std::string& what, int faulty) {
     if (now && what == "sleep") std::this_thread::sleep_for(std::chrono::seconds(60));
     if (now && what == "kill") ::kill(::getpid(), SIGKILL);
     if (now && what == "leave") return;
+    if (now && what == "crash-gpu") {
+      // NCCL's kernel reads where nothing is: the context of this GPU is lost, the machine is not.
+      const Tensor nowhere(reinterpret_cast<void*>(std::uintptr_t{1} << 40), DType::kF32, {1000}, c.device());
+      c.all_reduce(nowhere, Reduction::kSum, "gradients layer 3").wait();
+    }
     if (now && what == "swap") {
       c.barrier("validation");
     } else if (now && what == "short") {

@@ -5,6 +5,7 @@
 
 #include <cuda_runtime_api.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <cstring>
@@ -83,9 +84,7 @@ ncclDataType_t type_of(DType type) {
 class Nccl final : public Communicator {
  public:
   Nccl(World& world, int rank, Device device, const std::string& unique_id)
-      : Communicator(world, rank, device),
-        nccl_(NcclLibrary::get()),
-        handle_(std::make_shared<Handle>()) {
+      : Communicator(world, rank, device), nccl_(NcclLibrary::get()), handle_(std::make_shared<Handle>()) {
     handle_->device = device.index;
     try {
       open(unique_id);
@@ -115,7 +114,8 @@ class Nccl final : public Communicator {
     // tensor/copy.h must wait for it.
     int least = 0, greatest = 0;
     check(cudaDeviceGetStreamPriorityRange(&least, &greatest), "cudaDeviceGetStreamPriorityRange");
-    check(cudaStreamCreateWithPriority(&stream_, cudaStreamDefault, greatest), "cudaStreamCreateWithPriority");
+    check(cudaStreamCreateWithPriority(&stream_, cudaStreamDefault, greatest),
+          "cudaStreamCreateWithPriority");
     ready_ = new_event();
     for (Flight& flight : idle_) {
       flight.begun = new_event();
@@ -147,17 +147,25 @@ class Nccl final : public Communicator {
 
   void require(ncclResult_t status, const std::string& what) const {
     if (status == ncclSuccess || status == ncclInProgress) return;
-    std::string words = nccl_.error_string(status);
+    std::string words = fmt::format("NCCL reports {}", nccl_.error_string(status));
     if (const char* last = nccl_.last_error(handle_->comm); last != nullptr && *last != '\0') {
       words += fmt::format(" ({})", last);
     }
-    world().fail({fmt::format("NCCL failed on rank {}: {}", rank(), what), words,
-                  "run again with NCCL_DEBUG=WARN in the environment to see NCCL's reasons"});
+    world().fail(world().failure_of(rank(), words + ", " + what));
     world().check();
   }
 
-  // Until NCCL has taken the last call: at once but for the first collective of a kind, which connects to peers.
-  // Then the watch counts the collective as begun, so that its deadline runs.
+  // A lost context shows at any call; the other ranks hear what it was.
+  void must(cudaError_t status, const char* call) const {
+    if (status == cudaSuccess) return;
+    world().fail(
+        world().failure_of(rank(), fmt::format("its GPU reports {}: {}, {}", cudaGetErrorName(status),
+                                               cudaGetErrorString(status), call)));
+    world().check();
+  }
+
+  // Until NCCL has taken the last call: at once but for the first collective of a kind, which connects to
+  // peers. Then the watch counts the collective as begun, so that its deadline runs.
   void settle(const std::string& what, std::uint64_t sequence, const Wait* wait = nullptr) {
     for (int round = 0;; ++round) {
       ncclResult_t state = ncclSuccess;
@@ -176,13 +184,13 @@ class Nccl final : public Communicator {
   }
 
   void run(const Call& call) override {
-    check(cudaSetDevice(device().index), "cudaSetDevice");
+    must(cudaSetDevice(device().index), "cudaSetDevice");
     if (!grouped_) take_flight();
     Flight& flight = flying_now_;
     if (flight.first == 0) {
       flight.first = call.entry.sequence;
       follow(call.after);
-      check(cudaEventRecord(flight.begun, stream_), "cudaEventRecord");
+      must(cudaEventRecord(flight.begun, stream_), "cudaEventRecord");
     } else {
       follow(call.after);
     }
@@ -196,8 +204,8 @@ class Nccl final : public Communicator {
   }
 
   void follow(Stream after) {
-    check(cudaEventRecord(ready_, static_cast<cudaStream_t>(after.cuda)), "cudaEventRecord");
-    check(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
+    must(cudaEventRecord(ready_, static_cast<cudaStream_t>(after.cuda)), "cudaEventRecord");
+    must(cudaStreamWaitEvent(stream_, ready_, 0), "cudaStreamWaitEvent");
   }
 
   ncclResult_t launch(const Call& call) {
@@ -262,18 +270,23 @@ class Nccl final : public Communicator {
   // The launch is with NCCL: marks its end on the stream. From now on the watch sees it.
   void land(const std::string& what) {
     settle(what, flying_now_.last);
-    check(cudaEventRecord(flying_now_.done, stream_), "cudaEventRecord");
+    must(cudaEventRecord(flying_now_.done, stream_), "cudaEventRecord");
     const std::lock_guard lock(flights_mutex_);
     flights_.push_back(flying_now_);
   }
 
   void order(std::uint64_t sequence, Stream stream) override {
-    const std::lock_guard lock(flights_mutex_);
-    for (const Flight& flight : flights_) {
-      if (sequence > flight.last) continue;
-      check(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream.cuda), flight.done, 0), "cudaStreamWaitEvent");
-      return;
+    cudaEvent_t done = nullptr;
+    {
+      const std::lock_guard lock(flights_mutex_);
+      const auto flight =
+          std::find_if(flights_.begin(), flights_.end(), [&](const Flight& f) { return sequence <= f.last; });
+      if (flight == flights_.end()) return;  // it is over
+      done = flight->done;
     }
+    // Outside the lock, which the watch may want while it holds its own; only this thread records events
+    // anew.
+    must(cudaStreamWaitEvent(static_cast<cudaStream_t>(stream.cuda), done, 0), "cudaStreamWaitEvent");
   }
 
   bool done(std::uint64_t sequence) override { return observe().completed >= sequence; }
@@ -301,7 +314,8 @@ class Nccl final : public Communicator {
       if (status == cudaErrorNotReady) {
         cudaGetLastError();  // else the next check of a launch on this thread would report it
       } else if (status != cudaSuccess) {
-        progress.error = fmt::format("its GPU reports {}: {}", cudaGetErrorName(status), cudaGetErrorString(status));
+        progress.error =
+            fmt::format("its GPU reports {}: {}", cudaGetErrorName(status), cudaGetErrorString(status));
       }
     }
     if (std::unique_lock lock(handle_->mutex, std::try_to_lock);

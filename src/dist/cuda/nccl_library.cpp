@@ -16,9 +16,10 @@ constexpr std::array kNcclNames = {"libnccl.so.2", "/usr/local/cuda/lib64/libncc
 constexpr int kOldest = NCCL_VERSION(2, 18, 0);
 
 Error nccl_missing(std::string what, std::string because) {
-  return environment_error(std::move(what), std::move(because),
-                           "install NCCL (the packages libnccl2 of NVIDIA's repository or nvidia-nccl-cu13 of "
-                           "PyPI have it) and name its folder in LD_LIBRARY_PATH, or use one GPU");
+  return environment_error(
+      std::move(what), std::move(because),
+      "install NCCL (the packages libnccl2 of NVIDIA's repository or nvidia-nccl-cu13 of "
+      "PyPI have it) and name its folder in LD_LIBRARY_PATH, or use one GPU");
 }
 
 template <class Function>
@@ -61,7 +62,8 @@ NcclLibrary::NcclLibrary() {
   int code = 0;
   get_version(&code);
   version_ = fmt::format("{}.{}.{}", code / 10000, code % 10000 / 100, code % 100);
-  if (code < kOldest) throw nccl_missing(fmt::format("NCCL {} is too old", version_), "2.18 or newer is needed");
+  if (code < kOldest)
+    throw nccl_missing(fmt::format("NCCL {} is too old", version_), "2.18 or newer is needed");
 }
 
 const NcclLibrary& NcclLibrary::get() {

@@ -10,8 +10,8 @@ namespace rlcpp::dist::cuda {
 // The functions that we use, with the library's own signatures.
 class NcclLibrary {
  public:
-  // The one of the process. Throws environment_error, naming the library and how to get it, if there is none or
-  // it is older than 2.18 (communicators that do not block).
+  // The one of the process. Throws environment_error, naming the library and how to get it, if there is none
+  // or it is older than 2.18 (communicators that do not block).
   static const NcclLibrary& get();
 
   decltype(&::ncclGetVersion) get_version = nullptr;
