@@ -272,7 +272,7 @@ void Channel::hello(Peer& peer, const std::string& text) {
 void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> payload) {
   const int first = peer.process * launch_.local_ranks();
   const auto its_rank = [&](std::int64_t rank) {
-    return hosts() && peer.process >= 0 && rank >= first && rank < first + launch_.local_ranks();
+    return peer.process >= 0 && rank >= first && rank < first + launch_.local_ranks();
   };
   EntryFrame entry;
   MarksFrame marks;
@@ -304,12 +304,12 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
       if (!hosts()) refusal_ = text_of(payload);
       return;
     case kEntry:
-      if (read(payload, entry) && its_rank(entry.rank)) {
+      if (hosts() && read(payload, entry) && its_rank(entry.rank)) {
         roll_.enter(static_cast<int>(entry.rank), entry.entry);
       }
       return;
     case kMarks:
-      if (read(payload, marks) && its_rank(marks.rank)) {
+      if (hosts() && read(payload, marks) && its_rank(marks.rank)) {
         roll_.begin(static_cast<int>(marks.rank), marks.begun);
         roll_.complete(static_cast<int>(marks.rank), marks.completed);
         roll_.heard(static_cast<int>(marks.rank));
@@ -368,8 +368,9 @@ void Channel::send_queued() {
 void Channel::send_progress() {
   const std::vector<Roll::Row> rows = roll_.rows();
   if (!hosts()) {
-    for (int i = 0; i < launch_.local_ranks(); ++i) {
-      const Roll::Row& row = rows[static_cast<std::size_t>(launch_.first_rank() + i)];
+    for (const Roll::Row& row : rows) {
+      const int first = launch_.first_rank();
+      if (row.rank < first || row.rank >= first + launch_.local_ranks()) continue;
       peers_[0]->connection.send(kMarks, bytes_of(MarksFrame{row.rank, row.begun, row.completed}));
     }
     return;
@@ -419,7 +420,6 @@ void Channel::entered(int rank, const Entry& entry) {
 }
 
 void Channel::left(int rank) {
-  if (hosts()) return;
   const std::lock_guard lock(queue_mutex_);
   queue_.emplace_back(kBye, bytes_of(std::int64_t{rank}));
 }

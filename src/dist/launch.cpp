@@ -148,7 +148,8 @@ void require_equal(const Found& a, const Found& b) {
 }
 
 std::optional<Found> launcher(const Reader& env) {
-  const auto mpi = open_mpi(env), torch = torchrun(env), by_pmi = pmi(env), by_slurm = slurm(env);
+  const auto mpi = open_mpi(env), torch = torchrun(env), by_pmi = pmi(env);
+  auto by_slurm = slurm(env);
   if (mpi && torch) require_equal(*mpi, *torch);
   if (mpi && by_pmi) require_equal(*mpi, *by_pmi);
   if (torch && by_pmi) require_equal(*torch, *by_pmi);

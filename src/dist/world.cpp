@@ -38,7 +38,10 @@ Error error_of(const Fault& fault) {
 
 }  // namespace
 
-World::World(WorldOptions options) : options_(std::move(options)), roll_(size()) {
+World::World(WorldOptions options)
+    : options_(std::move(options)),
+      roll_(size()),
+      collective_limit_ms_(options_.deadlines.collective.count()) {
   if (!options_.leave) options_.leave = print_and_leave;
   const Launch& launch = options_.launch;
   RLCPP_CHECK(local_ranks() >= 1 && launch.process >= 0 && launch.process < launch.processes);
@@ -75,6 +78,13 @@ World::~World() {
     stop_ = true;
   }
   stop_wake_.notify_all();
+  {
+    std::unique_lock lock(stop_mutex_);
+    if (!stop_wake_.wait_for(lock, options_.deadlines.leave, [this] { return watch_ended_; })) {
+      lock.unlock();
+      leave_now();  // it is stuck in a driver
+    }
+  }
   watch_.join();
   if (channel_) channel_->drain(milliseconds(1000));
 }
@@ -184,6 +194,8 @@ void World::watch() {
     look();
     lock.lock();
   }
+  watch_ended_ = true;
+  stop_wake_.notify_all();
 }
 
 void World::look() {
@@ -201,16 +213,16 @@ void World::look() {
   }
   if (broken) fail(*broken);
   if (const auto fault = roll_.fault(); fault && !failed()) fail(*fault);
+  const milliseconds limit(collective_limit_ms_.load());
   for (int rank = first_rank(); rank < first_rank() + local_ranks() && !failed(); ++rank) {
     const auto pending = roll_.pending(rank);
     if (!pending || pending->waited < milliseconds(1000)) spoken_.erase(rank);
     if (!pending) continue;
-    if (pending->waited >= options_.deadlines.collective) {
+    if (pending->waited >= limit) {
       fail({fmt::format("rank {} gave up {}: it waited {:.1f} s for: {}", rank, text_of(pending->entry),
                         static_cast<double>(pending->waited.count()) / 1000,
                         roll_.awaited(pending->entry.sequence)),
-            fmt::format("the limit is {:.1f} s without progress",
-                        static_cast<double>(options_.deadlines.collective.count()) / 1000),
+            fmt::format("the limit is {:.1f} s without progress", static_cast<double>(limit.count()) / 1000),
             "look at the log of the rank that is awaited; if it is slow on purpose, raise the limit"});
     } else if (pending->waited >= milliseconds(1000)) {
       speak(rank, *pending);
@@ -235,7 +247,7 @@ void World::speak(int rank, const Roll::Pending& pending) {
   const auto soft = std::max(milliseconds(1), limits.soft - pending.waited);
   wait = std::make_unique<Wait>(roll_.awaited(pending.entry.sequence),
                                 fmt::format("rank {} is in {}", rank, text_of(pending.entry)), soft,
-                                limits.collective + limits.leave);
+                                milliseconds(collective_limit_ms_.load()) + limits.leave);
 }
 
 }  // namespace rlcpp::dist

@@ -63,6 +63,9 @@ class World {
   int local_ranks() const { return options_.launch.local_ranks(); }
   int first_rank() const { return options_.launch.first_rank(); }
   const Deadlines& deadlines() const { return options_.deadlines; }
+  // The limit of a collective without progress from now on, in this process: around what takes longer than a
+  // step, as a checkpoint or first compilations. From any thread.
+  void set_collective_limit(std::chrono::milliseconds limit) { collective_limit_ms_ = limit.count(); }
   const Roll& roll() const { return roll_; }
 
   // The communicator of rank first_rank() + local. Collective: every rank of the run calls it once, each on
@@ -103,6 +106,7 @@ class World {
   std::vector<Communicator*> members_;
   std::map<int, std::unique_ptr<Wait>> spoken_;  // by rank; the watch's
 
+  std::atomic<std::int64_t> collective_limit_ms_;
   std::atomic<bool> failed_{false};
   mutable std::mutex fault_mutex_;
   std::optional<Fault> fault_;
@@ -110,7 +114,7 @@ class World {
 
   std::mutex stop_mutex_;
   std::condition_variable stop_wake_;
-  bool stop_ = false;
+  bool stop_ = false, watch_ended_ = false;
   std::thread watch_;
 };
 

@@ -115,6 +115,16 @@ TEST_F(ThreadFaults, ARankThatNeverEntersEndsTheOthersInTime) {
   }
 }
 
+TEST_F(ThreadFaults, ALongerLimitIsObeyed) {
+  World world(threads_world(2, short_deadlines()));
+  world.set_collective_limit(std::chrono::seconds(30));
+  const auto errors = run_ranks(world, [&](Communicator& c) {
+    if (c.rank() == 1) std::this_thread::sleep_for(std::chrono::milliseconds(2500));  // a checkpoint
+    c.barrier("saved");
+  });
+  EXPECT_EQ(errors, std::vector<std::string>(2));
+}
+
 TEST_F(ThreadFaults, ARankThatFailsIsNotWaitedFor) {
   World world(threads_world(3));
   const auto begun = std::chrono::steady_clock::now();
