@@ -44,6 +44,7 @@ World::World(WorldOptions options)
       collective_limit_ms_(options_.deadlines.collective.count()) {
   if (!options_.leave) options_.leave = print_and_leave;
   const Launch& launch = options_.launch;
+  joined_.resize(static_cast<std::size_t>(local_ranks()));
   RLCPP_CHECK(local_ranks() >= 1 && launch.process >= 0 && launch.process < launch.processes);
   for (int i = 0; i < local_ranks(); ++i) {
     const Device device = device_of(i);
@@ -70,8 +71,13 @@ World::World(WorldOptions options)
 
 World::~World() {
   for (int i = 0; i < local_ranks(); ++i) {
-    roll_.leave(first_rank() + i);
-    if (channel_) channel_->left(first_rank() + i);
+    const int rank = first_rank() + i;
+    if (channel_ && !failed() && !joined_[static_cast<std::size_t>(i)]) {
+      channel_->failed({fmt::format("rank {} ({}) left before it joined", rank, roll_.place(rank)), "",
+                        "look at the end of its log: it failed with an error of its own"});
+    }
+    roll_.leave(rank);
+    if (channel_) channel_->left(rank);
   }
   {
     const std::lock_guard lock(stop_mutex_);
@@ -97,18 +103,25 @@ Device World::device_of(int local) const {
 std::unique_ptr<Communicator> World::join(int local) {
   RLCPP_CHECK(local >= 0 && local < local_ranks() && options_.carrier == Carrier::kAuto);
   const int rank = first_rank() + local;
-  std::unique_ptr<Communicator> made;
-  if (size() == 1) {
-    made = make_solo(*this, rank, device_of(local));
-  } else if (options_.device == DeviceKind::kCuda) {
-    made = cuda::make_nccl(*this, rank, device_of(local), nccl_id_);
-  } else if (options_.launch.processes == 1) {
-    made = make_threads(*this, rank, team_);
-  } else {
-    made = make_mpi(*this, rank, options_.mpi_plugin);
+  try {
+    std::unique_ptr<Communicator> made = make(rank, device_of(local));
+    enlist(*made);
+    return made;
+  } catch (const Error& error) {
+    // The others wait for this rank in the same call.
+    if (!failed()) {
+      fail({fmt::format("rank {} ({}) could not join: {}", rank, roll_.place(rank), error.what()),
+            error.because(), error.help()});
+    }
+    throw;
   }
-  enlist(*made);
-  return made;
+}
+
+std::unique_ptr<Communicator> World::make(int rank, Device device) {
+  if (size() == 1) return make_solo(*this, rank, device);
+  if (device.kind == DeviceKind::kCuda) return cuda::make_nccl(*this, rank, device, nccl_id_);
+  if (options_.launch.processes == 1) return make_threads(*this, rank, team_);
+  return make_mpi(*this, rank, options_.mpi_plugin);
 }
 
 void World::check() const {
@@ -152,6 +165,7 @@ void World::leave_now() {
 void World::enlist(Communicator& communicator) {
   const std::lock_guard lock(members_mutex_);
   members_.push_back(&communicator);
+  joined_[static_cast<std::size_t>(communicator.rank() - first_rank())] = true;
 }
 
 void World::dismiss(Communicator& communicator) noexcept {

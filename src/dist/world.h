@@ -92,6 +92,7 @@ class World {
 
  private:
   using Clock = std::chrono::steady_clock;
+  std::unique_ptr<Communicator> make(int rank, Device device);
   void watch();
   void look();
   void speak(int rank, const Roll::Pending& pending);
@@ -104,6 +105,7 @@ class World {
 
   std::mutex members_mutex_;
   std::vector<Communicator*> members_;
+  std::vector<bool> joined_;                     // by local rank
   std::map<int, std::unique_ptr<Wait>> spoken_;  // by rank; the watch's
 
   std::atomic<std::int64_t> collective_limit_ms_;

@@ -144,6 +144,18 @@ TEST(Processes, ARankThatLeavesEarlyIsNotWaitedFor) {
   }
 }
 
+TEST(Processes, ARankThatFailsBeforeItJoinsIsNamed) {
+  const test::TemporaryDirectory folder;
+  auto ranks = start(folder, "stay-away", 3, "30000");
+  EXPECT_EQ(ranks[1]->wait(), 2) << ranks[1]->text();
+  for (const std::size_t other : {0U, 2U}) {
+    EXPECT_EQ(ranks[other]->wait(), 1);
+    EXPECT_TRUE(contains(ranks[other]->text(), "rank 1 (")) << ranks[other]->text();
+    EXPECT_TRUE(contains(ranks[other]->text(), "left")) << ranks[other]->text();
+    EXPECT_LT(ranks[other]->seconds(), 10.0);
+  }
+}
+
 TEST(Processes, RanksThatCountDifferentlyAreRefused) {
   const test::TemporaryDirectory folder;
   const std::string address = "file:" + (folder / "meeting");

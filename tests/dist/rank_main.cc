@@ -1,10 +1,11 @@
 // One process of a run, for the tests of dist: its rank comes from the environment, what it does from the
 // command line. Leaves as rlcpp would: an Error is printed once and gives the exit code.
-//   dist_rank DO --carrier none|auto --limit MS [--device cuda] [--plugin PATH] [--seed N] [--run-id ID]
-//   [--address A]
-// DO: collectives (random ones; prints a checksum of all bits), or a fault of the rank named by --faulty R,
-// at its third collective: sleep (never enters), kill, swap (enters another), short (another size), leave,
-// crash-gpu.
+//   dist_rank DO --carrier none|auto --limit MS [--device cuda] [--devices N] [--plugin PATH] [--seed N]
+//             [--run-id ID] [--address A] [--fail POINT] [--faulty RANK]
+// DO: collectives (random ones; prints a digest of all bits); slow (forty steps, printed); none (six steps),
+// or six steps with a fault of one rank at its third collective: sleep (never enters), kill, swap (enters
+// another), short (another size), leave, crash-gpu (loses the context of its GPU); stay-away (fails before it
+// joins).
 #include <signal.h>
 #include <unistd.h>
 
@@ -160,6 +161,9 @@ int run(int count, char** arguments) {
   for (int local = 0; local < world.local_ranks(); ++local) {
     threads.emplace_back([&, local] {
       try {
+        if (what == "stay-away" && world.first_rank() + local == std::stoi(options["--faulty"])) {
+          throw bad_input("this rank has no data");
+        }
         const auto communicator = join(world, local, hollow);
         if (what != "collectives") return faults(*communicator, what, std::stoi(options["--faulty"]));
         const std::uint64_t hash = collectives(*communicator, std::stoull(options["--seed"]));

@@ -38,27 +38,25 @@ constexpr std::size_t kFlights = 512;
 // outlive the others. NCCL frees it in destroy and abort, so no call may come after them.
 struct Handle {
   std::timed_mutex mutex;
-  ncclComm_t comm = nullptr;
+  std::atomic<ncclComm_t> comm{nullptr};
   int device = 0;
-  bool aborting = false;
-  std::atomic<bool> aborted{false};
+  std::atomic<bool> ending{false};  // somebody aborts or destroys it
+  std::atomic<bool> ended{false};
 };
 
 void abort(const std::shared_ptr<Handle>& handle) {
+  if (handle->ending.exchange(true)) return;
   cudaSetDevice(handle->device);
   ncclComm_t comm = nullptr;
   {
     // A call that hangs holds the lock; NCCL's abort is made to be called beside it.
     std::unique_lock lock(handle->mutex, std::defer_lock);
-    const bool locked = lock.try_lock_for(milliseconds(2000));
-    if (handle->aborting) return;
-    handle->aborting = true;
-    comm = handle->comm;
-    if (locked) handle->comm = nullptr;
+    [[maybe_unused]] const bool locked = lock.try_lock_for(milliseconds(2000));
+    comm = handle->comm.exchange(nullptr);
   }
   failpoint::hit("dist.abort");
   if (comm != nullptr) NcclLibrary::get().abort(comm);
-  handle->aborted.store(true);
+  handle->ended.store(true);
 }
 
 ncclDataType_t type_of(DType type) {
@@ -131,7 +129,10 @@ class Nccl final : public Communicator {
     config.blocking = 0;
     {
       const std::lock_guard lock(handle_->mutex);
-      require(nccl_.init(&handle_->comm, size(), id, rank(), &config), "joining the other ranks");
+      ncclComm_t comm = nullptr;
+      const ncclResult_t status = nccl_.init(&comm, size(), id, rank(), &config);
+      handle_->comm = comm;
+      require(status, "joining the other ranks");
     }
     const Wait wait("the other ranks", fmt::format("rank {} joins NCCL", rank()), world().deadlines().soft,
                     world().deadlines().start);
@@ -349,23 +350,22 @@ class Nccl final : public Communicator {
     }
     const std::lock_guard lock(handle_->mutex);
     if (state != ncclSuccess || handle_->comm == nullptr) return;
-    nccl_.destroy(handle_->comm);
-    handle_->comm = nullptr;
-    handle_->aborting = true;
-    handle_->aborted.store(true);
+    if (handle_->ending.exchange(true)) return;  // an abort waits for the lock: leave it to that
+    nccl_.destroy(handle_->comm.exchange(nullptr));
+    handle_->ended.store(true);
   }
 
   void close(bool in_order) noexcept {
     cudaSetDevice(device().index);
     if (in_order) finish();
-    if (!handle_->aborted.load()) {
+    if (!handle_->ended.load()) {
       // The watch may be at it already; the second one returns at once.
       std::thread([handle = handle_] { abort(handle); }).detach();
       const auto end = Clock::now() + world().deadlines().leave;
-      while (!handle_->aborted.load() && Clock::now() < end) {
+      while (!handle_->ended.load() && Clock::now() < end) {
         std::this_thread::sleep_for(std::chrono::milliseconds(1));
       }
-      if (!handle_->aborted.load()) world().leave_now();
+      if (!handle_->ended.load()) world().leave_now();
     }
     for (const cudaEvent_t event : events_) cudaEventDestroy(event);
     if (word_ != nullptr) rlcpp::cuda::release(word_, device());
