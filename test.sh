@@ -43,7 +43,7 @@ started=$SECONDS
 targets=(all)
 if [ "$gpu" = yes ]; then # the rooms whose code meets a GPU; the others are the same on every machine
   export RLCPP_TEST_GPU=1
-  targets=(test_tensor test_ops test_model test_train)
+  targets=(test_tensor test_ops test_dist test_model test_train)
 fi
 tools/build.sh "$preset" "${targets[@]}"
 echo "built in $((SECONDS - started)) s; testing" >&2

@@ -19,6 +19,13 @@ rlcpp_require_header(RLCPP_UTF8PROC utf8proc.h libutf8proc-dev)
 find_library(RLCPP_PCRE2_LIB NAMES libpcre2-8.a pcre2-8 REQUIRED)
 find_library(RLCPP_UTF8PROC_LIB NAMES libutf8proc.a utf8proc REQUIRED)
 
+# MPI is for a plugin (src/dist/plugin) and never linked into the binary; without it CPU ranks are threads only.
+set(MPI_CXX_SKIP_MPICXX ON)
+find_package(MPI COMPONENTS CXX QUIET)
+if(MPI_CXX_FOUND)
+  set(RLCPP_MPI MPI::MPI_CXX)
+endif()
+
 if(RLCPP_CUDA)
   if(NOT CMAKE_CUDA_ARCHITECTURES)
     set(CMAKE_CUDA_ARCHITECTURES 90a-real)
@@ -29,13 +36,14 @@ if(RLCPP_CUDA)
   set(CMAKE_CUDA20_EXTENSION_COMPILE_OPTION "-std=c++20")
   find_package(CUDAToolkit REQUIRED)
 
-  # cuBLASLt and cuDNN: headers only. The libraries are loaded when they are first used, so that one binary starts on a
+  # cuBLASLt, cuDNN and NCCL: headers only. The libraries are loaded when they are first used, so that one binary starts on a
   # machine that has neither. cudnn-frontend is told to find cuDNN and the CUDA runtime in the same way.
   function(rlcpp_cuda_header target header)
     string(TOUPPER ${target}_INCLUDE variable)
     find_path(${variable} ${header}
               HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CMAKE_SOURCE_DIR}/.deps/cuda/include
-                    ${CMAKE_SOURCE_DIR}/.deps/cudnn/include ${CMAKE_SOURCE_DIR}/.deps/cudnn-frontend/include)
+                    ${CMAKE_SOURCE_DIR}/.deps/cudnn/include ${CMAKE_SOURCE_DIR}/.deps/cudnn-frontend/include
+                    ${CMAKE_SOURCE_DIR}/.deps/nccl/include)
     if(NOT ${variable})
       message(FATAL_ERROR "${header} is missing: run tools/install_cuda.sh, which fetches what the CUDA build needs")
     endif()
@@ -45,6 +53,7 @@ if(RLCPP_CUDA)
   endfunction()
   rlcpp_cuda_header(rlcpp_cublaslt cublasLt.h)
   rlcpp_cuda_header(rlcpp_cudnn cudnn.h)
+  rlcpp_cuda_header(rlcpp_nccl nccl.h)
   rlcpp_cuda_header(rlcpp_cudnn_frontend cudnn_frontend.h)
   target_compile_definitions(rlcpp_cudnn_frontend INTERFACE NV_CUDNN_FRONTEND_USE_DYNAMIC_LOADING
                                                             CUDNN_FRONTEND_SKIP_JSON_LIB)

@@ -26,13 +26,13 @@ function(rlcpp_unity target)
 endfunction()
 
 # rlcpp_room(NAME [SINGLE_FILES] [NEEDS room...] [LIBRARIES library...]) makes the static library rlcpp_NAME of src/NAME/*.cpp and the files of its
-# sub-folders, except the back-end folders (cuda, cuda_stub), of which one is chosen by RLCPP_CUDA. NEEDS lists rooms on
+# sub-folders, except the back-end folders (cuda, cuda_stub), of which one is chosen by RLCPP_CUDA, and plugin. NEEDS lists rooms on
 # floors below; a room that includes something else does not compile into a program, because it does not link.
 function(rlcpp_room name)
   cmake_parse_arguments(ARG "SINGLE_FILES" "" "NEEDS;LIBRARIES" ${ARGN})
   set(root ${CMAKE_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${root}/*.cpp)
-  list(FILTER sources EXCLUDE REGEX "/(cuda|cuda_stub)/")
+  list(FILTER sources EXCLUDE REGEX "/(cuda|cuda_stub|plugin)/")
   if(RLCPP_CUDA)
     file(GLOB_RECURSE backend CONFIGURE_DEPENDS ${root}/cuda/*.cu ${root}/cuda/*.cpp)
   else()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Puts what the cuda preset needs and this machine lacks under .deps, from NVIDIA's own PyPI wheels: a CUDA compiler with
 # the headers of the runtime and cuBLASLt (.deps/cuda) where no toolkit is found, cuDNN (.deps/cudnn) where no cudnn.h is
-# found, and the headers of cudnn-frontend (.deps/cudnn-frontend). Nothing outside the project is touched. Needs python3
-# with pip.
+# found, NCCL (.deps/nccl) where no nccl.h is found, and the headers of cudnn-frontend (.deps/cudnn-frontend). Nothing
+# outside the project is touched. Needs python3 with pip.
 #   tools/install_cuda.sh [--no-install]
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 compiler_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96
                  nvidia-cuda-cccl==13.0.85 nvidia-cublas==13.1.0.3)
 cudnn_wheel=nvidia-cudnn-cu13==9.19.0.56
+nccl_wheel=nvidia-nccl-cu13==2.28.9
 # 1.18 knows all of cuDNN 9.19 and, unlike later versions, needs no header of NVRTC.
 frontend_wheel=nvidia-cudnn-frontend==1.18.0
 target=.deps/cuda
@@ -66,16 +67,30 @@ if [ -z "$toolkit" ]; then
   toolkit=$target
 fi
 
-have_cudnn=no
-for folder in "$toolkit/include" /usr/local/cuda/include .deps/cudnn/include /usr/include /usr/include/x86_64-linux-gnu; do
-  if [ -e "$folder/cudnn.h" ]; then have_cudnn=yes; fi
-done
-if [ "$have_cudnn" = no ]; then
+# has HEADER FOLDER...: it is in one of them, or where compilers and toolkits keep theirs.
+has() {
+  local header=$1 folder
+  shift
+  for folder in "$@" "$toolkit/include" /usr/local/cuda/include /usr/include /usr/include/x86_64-linux-gnu /usr/local/include; do
+    if [ -e "$folder/$header" ]; then return 0; fi
+  done
+  return 1
+}
+
+if ! has cudnn.h .deps/cudnn/include; then
   fetch .deps/wheels "$cudnn_wheel"
   rm -rf .deps/cudnn
   mv .deps/wheels/nvidia/cudnn .deps/cudnn
   rm -rf .deps/wheels
   link_names .deps/cudnn/lib
+fi
+
+if ! has nccl.h .deps/nccl/include; then
+  fetch .deps/wheels "$nccl_wheel"
+  rm -rf .deps/nccl
+  mv .deps/wheels/nvidia/nccl .deps/nccl
+  rm -rf .deps/wheels
+  link_names .deps/nccl/lib
 fi
 
 if [ ! -e .deps/cudnn-frontend/include/cudnn_frontend.h ]; then

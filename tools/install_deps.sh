@@ -10,7 +10,7 @@ packages=(g++ cmake ninja-build git pkg-config libtomlplusplus-dev nlohmann-json
 install=yes
 for argument in "$@"; do
   case "$argument" in
-    --tests) packages+=(libgtest-dev xz-utils clang-format-14 clang-tidy-14 python3) ;;
+    --tests) packages+=(libgtest-dev xz-utils clang-format-14 clang-tidy-14 python3 openmpi-bin libopenmpi-dev) ;;
     --no-install) install=no ;;
     -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
     *) echo "error: unknown option $argument (see --help)" >&2; exit 2 ;;
@@ -23,6 +23,8 @@ have() {
     g++ | cmake | git | pkg-config | python3) command -v "$1" >/dev/null ;;
     ninja-build) command -v ninja >/dev/null ;;
     xz-utils) command -v xz >/dev/null ;;
+    openmpi-bin) command -v mpirun >/dev/null ;;
+    libopenmpi-dev) command -v mpicxx >/dev/null ;;
     clang-format-14) command -v clang-format-14 >/dev/null ;;
     clang-tidy-14) command -v clang-tidy-14 >/dev/null ;;
     *) [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;

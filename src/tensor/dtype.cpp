@@ -18,6 +18,8 @@ std::string_view name_of(DType type) {
       return "i64";
     case DType::kU8:
       return "u8";
+    case DType::kF64:
+      return "f64";
   }
   return "?";
 }

@@ -8,7 +8,8 @@
 
 namespace rlcpp {
 
-enum class DType : std::uint8_t { kF32, kBF16, kF16, kI32, kI64, kU8 };
+// kF64 is for counts and losses that are summed over ranks; no operation computes in it.
+enum class DType : std::uint8_t { kF32, kBF16, kF16, kI32, kI64, kU8, kF64 };
 
 constexpr std::size_t size_of(DType type) {
   switch (type) {
@@ -19,6 +20,7 @@ constexpr std::size_t size_of(DType type) {
     case DType::kF16:
       return 2;
     case DType::kI64:
+    case DType::kF64:
       return 8;
     case DType::kU8:
       return 1;

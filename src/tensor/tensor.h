@@ -63,6 +63,7 @@ T* Tensor::as() const {
   using U = std::remove_const_t<T>;
   constexpr auto matches = [](DType type) {
     if constexpr (std::is_same_v<U, float>) return type == DType::kF32;
+    if constexpr (std::is_same_v<U, double>) return type == DType::kF64;
     if constexpr (std::is_same_v<U, std::int32_t>) return type == DType::kI32;
     if constexpr (std::is_same_v<U, std::int64_t>) return type == DType::kI64;
     if constexpr (std::is_same_v<U, std::uint16_t>) return type == DType::kBF16 || type == DType::kF16;

@@ -146,12 +146,13 @@ TEST(Dtype, AgreesWithTorchOnAFew) {
 }
 
 TEST(Dtype, SizesAndNames) {
-  const std::array<std::tuple<DType, std::size_t, const char*>, 6> all = {{{DType::kF32, 4, "f32"},
+  const std::array<std::tuple<DType, std::size_t, const char*>, 7> all = {{{DType::kF32, 4, "f32"},
                                                                            {DType::kBF16, 2, "bf16"},
                                                                            {DType::kF16, 2, "f16"},
                                                                            {DType::kI32, 4, "i32"},
                                                                            {DType::kI64, 8, "i64"},
-                                                                           {DType::kU8, 1, "u8"}}};
+                                                                           {DType::kU8, 1, "u8"},
+                                                                           {DType::kF64, 8, "f64"}}};
   for (const auto& [type, size, name] : all) {
     EXPECT_EQ(size_of(type), size);
     EXPECT_EQ(name_of(type), name);
