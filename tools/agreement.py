@@ -29,7 +29,7 @@ SLACK = 1.05
 
 def config_of(name, layers):
     """Shapes of Qwen3-0.6B and 4B, Qwen2.5-1.5B and Llama-3.2-1B."""
-    common = dict(num_hidden_layers=layers, max_position_embeddings=4096, tie_word_embeddings=True, use_cache=False)
+    common = dict(num_hidden_layers=layers, max_position_embeddings=4096, tie_word_embeddings=True)
     if name == "qwen3-0.6b":
         return Qwen3Config(**common, vocab_size=151936, hidden_size=1024, intermediate_size=3072, num_attention_heads=16,
                            num_key_value_heads=8, head_dim=128, rms_norm_eps=1e-6,

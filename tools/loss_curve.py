@@ -43,7 +43,7 @@ def save_model(arguments, path, device):
     torch.manual_seed(arguments.seed)
     config = Qwen3Config(vocab_size=151936, hidden_size=arguments.hidden, intermediate_size=3 * arguments.hidden,
                          num_hidden_layers=arguments.layers, num_attention_heads=16, num_key_value_heads=8, head_dim=128,
-                         max_position_embeddings=40960, rms_norm_eps=1e-6, tie_word_embeddings=True, use_cache=False,
+                         max_position_embeddings=40960, rms_norm_eps=1e-6, tie_word_embeddings=True,
                          eos_token_id=151645, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})
     with torch.device(device):
         model = AutoModelForCausalLM.from_config(config)
