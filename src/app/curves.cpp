@@ -86,7 +86,7 @@ int run_curves(const Invocation& invocation) {
       rows.push_back({name, key, std::to_string(curve.y.size()), std::to_string(count),
                       fmt::format("{:.4f}", first), fmt::format("{:.4f}", last),
                       fmt::format("{:+.4f}", last - first)});
-      lines += fmt::format("{:>20}  {}\n", name + " " + key, monitor::sparkline(curve.y));
+      lines += fmt::format("{:>20}  {}\n", fmt::format("{} {}", name, key), monitor::sparkline(curve.y));
       json.push_back({{"run", run_dir},
                       {"metric", key},
                       {"points", curve.y.size()},
@@ -94,7 +94,7 @@ int run_curves(const Invocation& invocation) {
                       {"first", first},
                       {"last", last}});
       if (!config.together) {
-        panels.push_back({name + ": " + key, "step", key, {std::move(curve)}});
+        panels.push_back({fmt::format("{}: {}", name, key), "step", key, {std::move(curve)}});
         continue;
       }
       curve.name = name;
