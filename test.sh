@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Builds and runs the tests. The last line is "N passed, N failed" (and ", N skipped" if any were).
-#   ./test.sh [--long] [--gpu] [--filter PATTERN] [--no-install] [--preset NAME]
+#   ./test.sh [--long] [--gpu [--prebuilt DIR]] [--filter PATTERN] [--no-install] [--preset NAME]
 # (none)     the fast tier: at most 15 minutes on 2 cores, the build included
 # --long     also the slow tier; writes its summary to tests/long-summary.txt
 # --gpu      builds the cuda preset and runs, on the GPU of this machine and on its CPU, the tests of the rooms that
 #            compute; a test fails if no GPU can be used
+# --prebuilt nothing is installed or built: the test programs are those of tools/pack_gpu_tests.sh in DIR
 # --filter   only tests whose name matches, as for GoogleTest's --gtest_filter
-# --preset   a CMake preset other than cpu: asan, tsan
+# --preset   a CMake preset other than cpu: asan, tsan; with --gpu: release, ptx80
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -15,6 +16,7 @@ long=no
 gpu=no
 filter='*'
 install=()
+prebuilt=
 needs() { # an option and what follows it
   if [ -z "${2:-}" ] || [[ $2 == --* ]]; then
     echo "error: $1 needs a value (see --help)" >&2
@@ -24,11 +26,12 @@ needs() { # an option and what follows it
 while [ $# -gt 0 ]; do
   case "$1" in
     --long) long=yes ;;
-    --gpu) gpu=yes; preset=cuda ;;
+    --gpu) gpu=yes; [ "$preset" = cpu ] && preset=cuda ;;
+    --prebuilt) needs "$@"; prebuilt=$2; shift ;;
     --filter) needs "$@"; filter=$2; shift ;;
     --preset) needs "$@"; preset=$2; shift ;;
     --no-install) install=(--no-install) ;;
-    -h | --help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
   esac
   shift
@@ -38,26 +41,52 @@ if [ "$gpu" = yes ] && ! nvidia-smi -L >/dev/null 2>&1; then
   exit 3
 fi
 
-tools/install_deps.sh --tests "${install[@]}"
-started=$SECONDS
+if [ -n "$prebuilt" ] && [ "$gpu" = no ]; then
+  echo "error: --prebuilt goes with --gpu" >&2
+  exit 2
+fi
+
 targets=(all)
 if [ "$gpu" = yes ]; then # the rooms whose code meets a GPU; the others are the same on every machine
   export RLCPP_TEST_GPU=1
   targets=(test_tensor test_ops test_dist test_model test_train)
 fi
-tools/build.sh "$preset" "${targets[@]}"
-echo "built in $((SECONDS - started)) s; testing" >&2
+if [ -n "$prebuilt" ]; then
+  folder=$(cd "$prebuilt" 2>/dev/null && pwd) || {
+    echo "error: there is no folder $prebuilt (tools/pack_gpu_tests.sh makes one)" >&2
+    exit 2
+  }
+  for target in "${targets[@]}"; do
+    [ -x "$folder/$target" ] && continue
+    echo "error: $folder has no program $target (tools/pack_gpu_tests.sh packs all of them)" >&2
+    exit 2
+  done
+  if [ -r "$folder/commit" ] && ! git diff --quiet "$(cat "$folder/commit")" -- src tests cmake 2>/dev/null; then
+    echo "warning: the programs in $folder are of commit $(cat "$folder/commit"), whose sources are not those here" >&2
+  fi
+  export RLCPP_TEST_DATA=$PWD/tests/data
+else
+  folder=build/$preset/tests
+  tools/install_deps.sh --tests "${install[@]}"
+  started=$SECONDS
+  tools/build.sh "$preset" "${targets[@]}"
+  echo "built in $((SECONDS - started)) s; testing" >&2
+fi
+if [ "$gpu" = yes ]; then
+  libraries=$(tools/cuda_libraries.sh)
+  export LD_LIBRARY_PATH=$folder${libraries:+:$libraries}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
 
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 [ "$long" = yes ] && export RLCPP_TEST_LONG=1
 programs=()
-for program in build/"$preset"/tests/test_*; do
+for program in "$folder"/test_*; do
   [ "$gpu" = yes ] && [[ " ${targets[*]} " != *" $(basename "$program") "* ]] && continue
   [ -x "$program" ] && [ -f "$program" ] && programs+=("$program")
 done
 if [ ${#programs[@]} -eq 0 ]; then
-  echo "error: no test program was built in build/$preset/tests" >&2
+  echo "error: there is no test program in $folder" >&2
   exit 1
 fi
 

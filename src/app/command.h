@@ -55,6 +55,7 @@ Command sft_command();
 Command rl_command();
 Command trainer_command();
 Command tokenize_command();
+Command logprobs_command();
 Command bench_command();
 Command report_command();
 Command curves_command();

@@ -1,6 +1,7 @@
 // rlcpp curves: loss, reward or any other metric of runs as a table, sparklines and one SVG.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -20,11 +21,13 @@ using Json = nlohmann::ordered_json;
 struct CurvesConfig {
   std::vector<std::string> runs;
   std::vector<std::string> keys = {"loss/mean", "val/loss", "reward/mean", "val_reward/mean"};
+  bool together = false;
   std::string out;
 
   void describe(config::Schema& s) {
     s.field("runs", runs, "Run directories whose metrics.jsonl is read, one panel a run and metric.");
     s.field("keys", keys, "Metrics to show; a run without one of them leaves it out.");
+    s.field("together", together, "One panel a metric, with a curve for each run, to compare them.");
     s.field("out", out, "File of the SVG; empty: none.");
   }
 };
@@ -83,14 +86,22 @@ int run_curves(const Invocation& invocation) {
       rows.push_back({name, key, std::to_string(curve.y.size()), std::to_string(count),
                       fmt::format("{:.4f}", first), fmt::format("{:.4f}", last),
                       fmt::format("{:+.4f}", last - first)});
-      lines += fmt::format("{:>20}  {}\n", name + " " + key, monitor::sparkline(curve.y));
+      lines += fmt::format("{:>20}  {}\n", fmt::format("{} {}", name, key), monitor::sparkline(curve.y));
       json.push_back({{"run", run_dir},
                       {"metric", key},
                       {"points", curve.y.size()},
                       {"mean_of", count},
                       {"first", first},
                       {"last", last}});
-      panels.push_back({name + ": " + key, "step", key, {std::move(curve)}});
+      if (!config.together) {
+        panels.push_back({fmt::format("{}: {}", name, key), "step", key, {std::move(curve)}});
+        continue;
+      }
+      curve.name = name;
+      const auto same = [&](const monitor::Panel& panel) { return panel.title == key; };
+      auto panel = std::find_if(panels.begin(), panels.end(), same);
+      if (panel == panels.end()) panel = panels.insert(panels.end(), {key, "step", key, {}});
+      panel->curves.push_back(std::move(curve));
     }
   }
   if (panels.empty()) {

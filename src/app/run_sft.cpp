@@ -13,6 +13,7 @@
 #include "app/run_curves.h"
 #include "app/run_directory.h"
 #include "app/run_disk.h"
+#include "app/run_dump.h"
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
@@ -235,6 +236,7 @@ bool SftRun::one_step() {
   const double load_begin = monotonic_seconds();
   const data::StepBatch batch = loader_->next();
   if (batch.stopped) return false;
+  if (!config_.data.dump.empty()) dump_rows(config_.data.dump, progress_.step + 1, batch.micro_batches);
   const double step_begin = monotonic_seconds();
   SftStep step;
   step.result = trainer_->step(batch.micro_batches);

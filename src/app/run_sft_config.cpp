@@ -62,6 +62,7 @@ std::string SftConfig::decisive_json() const {
   same.log = LogSection{};
   same.bench.reset();
   same.val.reset();
+  same.data.dump.clear();
   same.run = decisive(run);
   if (!depends_on_length(scheduler)) same.max_steps.reset();
   return config::to_json(config::describer(same));

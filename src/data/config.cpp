@@ -55,6 +55,12 @@ void DataConfig::describe(config::Schema& s) {
   s.field("input_ids", input_ids,
           "type fake: increasing repeats the sample's number, random draws from the vocabulary.")
       .one_of({"increasing", "random"});
+  s.field(
+      "dump", dump,
+      "For comparing with other trainers: a file to which the packed rows of each step are added before it "
+      "is "
+      "trained, one JSON line a step: step, and rows with ids, cu_seqlens (where documents begin, and the "
+      "end) and mask (1: the token is trained). Empty: none.");
   s.refused("subsets",
             "data.subsets names configurations of a hub data set, which rlcpp does not read: point data.name "
             "at a JSONL file");

@@ -30,6 +30,7 @@ struct DataConfig {
   LossMaskConfig loss_mask;
   std::string length = "fixed";          // fake: fixed | variable
   std::string input_ids = "increasing";  // fake: increasing | random
+  std::string dump;                      // file that the packed rows of each step are written to; empty: none
 
   void describe(config::Schema& s);
   void validate() const;  // throws bad_input

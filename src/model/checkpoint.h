@@ -13,11 +13,11 @@ namespace rlcpp::model {
 ModelConfig load_config(const std::string& dir);
 
 // Reads every tensor of parameter_list from <dir> (single file or sharded; bf16, f16, f32) into `weights`
-// (f32). A missing, doubled or mis-shaped tensor is an error that names file, tensor and both shapes. A
-// stored lm_head of a tied model must be absent or equal to the embedding. A tensor that the model has no
-// place for is an error, except rope's inverse frequencies, which old checkpoints store; so is a number that
-// is not finite. A directory that save_model wrote is verified first, by its manifest. `pool` (may be null:
-// one thread) speeds the conversion up.
+// (f32, or bf16: rounded to nearest). A missing, doubled or mis-shaped tensor is an error that names file,
+// tensor and both shapes. A stored lm_head of a tied model must be absent or equal to the embedding. A tensor
+// that the model has no place for is an error, except rope's inverse frequencies, which old checkpoints
+// store; so is a number that is not finite. A directory that save_model wrote is verified first, by its
+// manifest. `pool` (may be null: one thread) speeds the conversion up.
 void load_weights(const ModelConfig& config, const std::string& dir, const WeightSet& weights,
                   ThreadPool* pool = nullptr);
 

@@ -24,18 +24,16 @@ void fill_bytes(const Tensor& t, std::uint8_t value) {
 }
 
 HostFloats::HostFloats(const Tensor& tensor, bool read) : tensor_(tensor) {
-  RLCPP_CHECK(tensor.dtype() == DType::kF32);
-  if (tensor.device().kind == DeviceKind::kCpu) {
+  if (tensor.dtype() == DType::kF32 && tensor.device().kind == DeviceKind::kCpu) {
     values_ = tensor.f32_span();
     return;
   }
-  copy_.resize(static_cast<std::size_t>(tensor.size()));
+  copy_ = read ? to_floats(tensor) : std::vector<float>(static_cast<std::size_t>(tensor.size()));
   values_ = copy_;
-  if (read) copy(host_view(values_, DType::kF32), tensor);
 }
 
 void HostFloats::store() const {
-  if (!copy_.empty()) copy(tensor_, host_view(std::span<const float>(copy_), DType::kF32));
+  if (!copy_.empty()) from_floats(tensor_, copy_);
 }
 
 std::vector<float> to_floats(const Tensor& from) {

@@ -20,7 +20,8 @@ std::vector<float> to_floats(const Tensor& from);
 // Values rounded to nearest into the tensor's type (f32, bf16, f16); as many as it has elements.
 void from_floats(const Tensor& to, std::span<const float> values);
 
-// The values of an f32 tensor on the host: its own memory on the CPU, a copy of it otherwise.
+// The values of a tensor (f32, bf16, f16) as f32 on the host: its own memory if it is f32 on the CPU,
+// otherwise a copy that store() rounds back.
 class HostFloats {
  public:
   // `read`: the values that are there are wanted; false: they will all be written.

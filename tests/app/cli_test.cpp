@@ -189,6 +189,28 @@ TEST(Cli, CurvesCompareEndsThatDoNotOverlap) {
   EXPECT_EQ(json[1]["mean_of"], 1);
 }
 
+TEST(Cli, CurvesOfSeveralRunsShareAPanel) {
+  const TemporaryDirectory dir;
+  for (const char* name : {"first", "second"}) {
+    std::filesystem::create_directories(dir / name);
+    std::ofstream(dir / (std::string(name) + "/metrics.jsonl"))
+        << "{\"step\":1,\"loss/mean\":2}\n{\"step\":2,\"loss/mean\":1}\n";
+  }
+  const std::string words =
+      "curves --runs '" + (dir / "first") + "','" + (dir / "second") + "' --keys loss/mean";
+  const auto panels = [&](const std::string& option) {
+    const Outcome o = run(words + option + " --out '" + (dir / "c.svg") + "'");
+    EXPECT_EQ(o.code, 0) << o.err;
+    const std::string text = content(dir / "c.svg");
+    expect_has(text, {"first", "second"});
+    std::size_t count = 0;  // the label below each panel
+    for (std::size_t at = 0; (at = text.find(">step<", at)) != std::string::npos; ++at) ++count;
+    return count;
+  };
+  EXPECT_EQ(panels(""), 2U);
+  EXPECT_EQ(panels(" --together"), 1U);
+}
+
 // A result file as `rlcpp bench` writes it.
 void write_result(const std::string& directory, const std::string& type, const std::string& device,
                   double rate) {

@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "config_sample.h"
+#include "data_path.h"
 
 namespace rlcpp::test {
 namespace {
@@ -189,7 +190,7 @@ TEST(ConfigLoad, FreeTablesMergeKeyByKey) {
 
 // Every form of TOML, against Python's tomllib (tools/make_base_config_golden.py).
 TEST(ConfigLoad, ReadsTomlAsAnotherParserDoes) {
-  const std::string folder = RLCPP_TEST_DATA "/base/";
+  const std::string folder = test::data_path("base/");
   Sample sample;
   load_into(sample, {"--rollouts", "@", folder + "free_table.toml"});
   std::ifstream golden(folder + "free_table.json");

@@ -2,6 +2,7 @@
 #include <fstream>
 
 #include "data/render.h"
+#include "data_path.h"
 #include "support.h"
 #include "tokenizer/qwen3.h"
 
@@ -10,8 +11,8 @@ namespace {
 
 TEST(Qwen3Render, IdsAndMasksEqualTransformers) {
   using Json = nlohmann::ordered_json;
-  const auto cases = Json::parse(std::ifstream(RLCPP_TEST_DATA "/data/qwen3_render.json"));
-  const auto config = Json::parse(std::ifstream(RLCPP_TEST_DATA "/tokenizer/qwen3/tokenizer_config.json"));
+  const auto cases = Json::parse(std::ifstream(test::data_path("data/qwen3_render.json")));
+  const auto config = Json::parse(std::ifstream(test::data_path("tokenizer/qwen3/tokenizer_config.json")));
   const Renderer renderer(test::qwen3(), config["chat_template"].get<std::string>(), {});
   ASSERT_EQ(cases.size(), 40U);
   std::size_t split = 0;

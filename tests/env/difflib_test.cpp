@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/rng.h"
+#include "data_path.h"
 #include "env/unicode.h"
 #include "support.h"
 
@@ -15,7 +16,7 @@ namespace rlcpp::env {
 namespace {
 
 nlohmann::json golden() {
-  std::ifstream file(std::string(RLCPP_TEST_DATA) + "/env/difflib.json");
+  std::ifstream file(test::data_path("env/difflib.json"));
   EXPECT_TRUE(file.is_open());
   return nlohmann::json::parse(file);
 }

@@ -26,21 +26,30 @@ void write(const std::string& path, const std::string& bytes) {
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
+Device device_of(test::BackEnd back_end) {
+  return back_end == test::BackEnd::kCpu ? Device{} : Device{DeviceKind::kCuda, 0};
+}
+
 // Weights alone, poisoned until loaded.
 struct Loaded {
-  explicit Loaded(const ModelConfig& model) : config(model) {
+  explicit Loaded(const ModelConfig& model, test::BackEnd back_end = test::BackEnd::kCpu) : config(model) {
     MemoryPlan plan;
     const WeightRegions regions = plan_weights(config, plan, MemoryUse::kWeights, "", DType::kF32);
-    arena = std::make_unique<Arena>(std::move(plan), Device{});
+    arena = std::make_unique<Arena>(std::move(plan), device_of(back_end));
     arena->poison_all();
     weights = make_weight_set(config, *arena, regions);
   }
-  explicit Loaded(const std::string& dir) : Loaded(load_config(dir)) { load_weights(config, dir, weights); }
+  explicit Loaded(const std::string& dir, test::BackEnd back_end = test::BackEnd::kCpu)
+      : Loaded(load_config(dir), back_end) {
+    load_weights(config, dir, weights);
+  }
 
   std::vector<float> all() const {
     std::vector<float> values;
-    for (const Tensor& tensor : weights.flat)
-      values.insert(values.end(), tensor.f32(), tensor.f32() + tensor.size());
+    for (const Tensor& tensor : weights.flat) {
+      const std::vector<float> part = to_floats(tensor);
+      values.insert(values.end(), part.begin(), part.end());
+    }
     return values;
   }
   ModelConfig config;
@@ -49,14 +58,22 @@ struct Loaded {
 };
 
 std::string golden_dir(const std::string& name) {
-  return std::string(RLCPP_TEST_DATA "/model/") + name;
+  return test::data_path("model/" + name);
 }
 
-class SavedModel : public ::testing::TestWithParam<std::string> {};
+class SavedModel : public ::testing::TestWithParam<Where> {
+ protected:
+  test::BackEnd back_end() const { return std::get<1>(GetParam()); }
+  std::string golden() const { return golden_dir(std::get<0>(GetParam())); }
+};
+
+TEST_P(SavedModel, HasTheSameNumbersOnEveryDevice) {
+  EXPECT_TRUE(same_bits(Loaded(golden(), back_end()).all(), Loaded(golden()).all()));
+}
 
 TEST_P(SavedModel, ComesBackBitForBit) {
   const TemporaryDirectory dir;
-  const Loaded original(golden_dir(GetParam()));
+  const Loaded original(golden(), back_end());
   write(dir / "tokenizer.json", "{}");
   write(dir / "secret.txt", "not a tokenizer file");
   save_model(original.config, original.weights, dir / "single", DType::kF32, dir.path());
@@ -66,7 +83,7 @@ TEST_P(SavedModel, ComesBackBitForBit) {
   EXPECT_FALSE(std::filesystem::exists(dir / "shards/model.safetensors"));
   for (const char* name : {"single", "shards"}) {
     ThreadPool pool(3);
-    Loaded back(load_config(dir / name));
+    Loaded back(load_config(dir / name), back_end());
     load_weights(back.config, dir / name, back.weights, &pool);
     EXPECT_TRUE(same_bits(back.all(), original.all())) << name;
     EXPECT_EQ(back.config.eos_token_ids, original.config.eos_token_ids);
@@ -76,7 +93,7 @@ TEST_P(SavedModel, ComesBackBitForBit) {
 
 TEST_P(SavedModel, RoundsToBf16Once) {
   const TemporaryDirectory dir;
-  const Loaded original(golden_dir(GetParam()));
+  const Loaded original(golden(), back_end());
   save_model(original.config, original.weights, dir / "a", DType::kBF16, "");
   const Loaded once(dir / "a");
   std::vector<float> rounded = original.all();
@@ -84,7 +101,7 @@ TEST_P(SavedModel, RoundsToBf16Once) {
   EXPECT_TRUE(same_bits(once.all(), rounded));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SavedModel, ::testing::ValuesIn(golden_names()), test_name);
+INSTANTIATE_TEST_SUITE_P(All, SavedModel, everywhere(), where_name);
 
 // A directory whose tensors a test edits before it is written: name → (shape, values as f32).
 class EditedModel {

@@ -5,6 +5,7 @@
 #include <sstream>
 
 #include "base/error.h"
+#include "data_path.h"
 #include "support.h"
 
 namespace rlcpp::model {
@@ -243,7 +244,7 @@ TEST(Config, SurvivesWritingAndReading) {
   }
   for (const char* name : {"qwen3-tied", "qwen2-sharded", "llama3-biased", "qwen3-yarn"}) {
     SCOPED_TRACE(name);
-    std::ifstream file(std::string(RLCPP_TEST_DATA "/model/") + name + "/config.json");
+    std::ifstream file(test::data_path("model/") + name + "/config.json");
     std::stringstream text;
     text << file.rdbuf();
     const ModelConfig config = parse_config(text.str(), name);

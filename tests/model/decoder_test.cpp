@@ -1,44 +1,69 @@
-// What must hold to the last bit: threads, packing, recompute, pages, frozen parameters; and the loss's slope
-// in random directions. Agreement with transformers is in golden_test.cpp.
+// What must hold to the last bit: repetition and threads, recompute, frozen parameters, and on the CPU
+// packing; agreement of a GPU in bf16 with the CPU; and the loss's slope in random directions. Agreement with
+// transformers is in golden_test.cpp.
 #include "model/decoder.h"
 
 #include <cmath>
 #include <numeric>
 
 #include "model/harness.h"
+#include "model/rounding.h"
 
 namespace rlcpp::model {
 namespace {
 
-class Decoder : public RandomWeights {};
+class Decoder : public RandomWeights {
+ protected:
+  // The same weights on the CPU.
+  std::unique_ptr<TestModel> reference() const { return models_.model(test::BackEnd::kCpu); }
+  Bounds bounds() { return exact() ? Bounds{} : rounding_bounds(*reference(), row_, random_); }
+};
 
-TEST_P(Decoder, ThreadsDoNotMatter) {
+TEST_P(Decoder, AgreesWithTheCpuInF32) {
+  const auto m = model();
+  expect_within(bounds(), outcome(*m, row_), outcome(*reference(), row_), config_);
+}
+
+// Once more, and on the CPU with other numbers of threads.
+TEST_P(Decoder, TheSameBitsAgain) {
   const auto one = model(Recompute::kNone, 1);
-  const std::vector<float> hidden = copy_of(one->run(row_));
-  one->loss_and_gradients(row_);
-  const std::vector<float> gradients = flat_gradients(*one);
-  for (const float value : gradients) ASSERT_TRUE(std::isfinite(value));
-  for (const int threads : {2, 3}) {
+  const Outcome first = outcome(*one, row_);
+  for (const auto& gradient : first.gradients) {
+    for (const float value : gradient) ASSERT_TRUE(std::isfinite(value));
+  }
+  for (const int threads : {1, 2, 3}) {
     const auto many = model(Recompute::kNone, threads);
-    EXPECT_TRUE(same_bits(copy_of(many->run(row_)), hidden)) << threads;
-    many->loss_and_gradients(row_);
-    EXPECT_TRUE(same_bits(flat_gradients(*many), gradients)) << threads;
+    const Outcome again = outcome(*many, row_);
+    EXPECT_TRUE(same_bits(again.hidden, first.hidden)) << threads;
+    EXPECT_TRUE(same_bits(again.logits, first.logits)) << threads;
+    EXPECT_EQ(again.loss, first.loss) << threads;
+    for (std::size_t p = 0; p < first.gradients.size(); ++p) {
+      EXPECT_TRUE(same_bits(again.gradients[p], first.gradients[p])) << threads << " " << p;
+    }
   }
 }
 
+// The CPU: the same bits. A GPU may take other kernels for another number of rows; the rest of the row is
+// still none of a document's business.
 TEST_P(Decoder, PackedIsAlone) {
   const auto m = model();
-  const std::vector<float> hidden = copy_of(m->run(row_));
-  const std::vector<float> logits = m->logits(row_, m->run(row_));
+  const Tensor packed = m->run(row_);
+  const std::vector<float> hidden = copy_of(packed), logits = m->logits(row_, packed);
+  const Bounds allowed = bounds();
   const auto h = static_cast<std::size_t>(config_.hidden_size),
              v = static_cast<std::size_t>(config_.vocab_size);
   for (std::size_t d = 0; d < row_.documents(); ++d) {
     const Row alone = row_.document(d);
     const auto begin = static_cast<std::size_t>(row_.cu_seqlens[d]);
     const Tensor own = m->run(alone);
-    EXPECT_TRUE(same_bits(copy_of(own), std::span(hidden).subspan(begin * h, alone.ids.size() * h))) << d;
-    EXPECT_TRUE(same_bits(m->logits(alone, own), std::span(logits).subspan(begin * v, alone.ids.size() * v)))
-        << d;
+    const auto own_hidden = copy_of(own), own_logits = m->logits(alone, own);
+    const auto part_hidden = std::span(hidden).subspan(begin * h, alone.ids.size() * h);
+    const auto part_logits = std::span(logits).subspan(begin * v, alone.ids.size() * v);
+    EXPECT_LE(distance(own_hidden, part_hidden), allowed.hidden) << d;
+    EXPECT_LE(distance(own_logits, part_logits), allowed.logits) << d;
+    if (!exact()) continue;
+    EXPECT_TRUE(same_bits(own_hidden, part_hidden)) << d;
+    EXPECT_TRUE(same_bits(own_logits, part_logits)) << d;
   }
 }
 
@@ -59,6 +84,7 @@ TEST_P(Decoder, RecomputeDoesNotMatter) {
   }
 }
 
+// A back end without packed forms computes from the weights in any case.
 TEST_P(Decoder, PackedWeightsDoNotMatter) {
   const auto m = model();
   const std::vector<float> hidden = copy_of(m->run(row_));
@@ -112,11 +138,19 @@ TEST_P(Decoder, FrozenParametersChangeNothingElse) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(All, Decoder, everywhere(), where_name);
+
+// What only f32 can show.
+class DecoderInF32 : public ::testing::TestWithParam<std::string> {
+ protected:
+  RandomModels models_{GetParam()};
+};
+
 // d loss / d epsilon along a random direction against the central difference. Directions are scaled by
 // parameter, so that no tensor drowns in another's share.
-TEST_P(Decoder, SlopeInRandomDirections) {
-  const auto m = model();
-  m->loss_and_gradients(row_);
+TEST_P(DecoderInF32, SlopeInRandomDirections) {
+  const auto m = models_.model(test::BackEnd::kCpu);
+  m->loss_and_gradients(models_.row);
   std::normal_distribution<float> normal;
   for (int trial = 0; trial < 3; ++trial) {
     std::vector<std::vector<float>> direction;
@@ -129,7 +163,7 @@ TEST_P(Decoder, SlopeInRandomDirections) {
       const auto along = static_cast<float>(1.0 / std::sqrt(norm));
       std::vector<float> d(gradient.size());
       for (std::size_t i = 0; i < d.size(); ++i) {
-        d[i] = along * gradient[i] + normal(random_) / std::sqrt(static_cast<float>(d.size()));
+        d[i] = along * gradient[i] + normal(models_.random) / std::sqrt(static_cast<float>(d.size()));
         slope += double{d[i]} * gradient[i];
         length += double{d[i]} * d[i];
       }
@@ -143,7 +177,7 @@ TEST_P(Decoder, SlopeInRandomDirections) {
         for (std::size_t i = 0; i < w.size(); ++i) w[i] += epsilon * direction[p][i];
       }
       m->pack();
-      const double loss = m->loss(row_);
+      const double loss = m->loss(models_.row);
       for (std::size_t p = 0; p < saved.size(); ++p) {
         std::copy(saved[p].begin(), saved[p].end(), m->weights.flat[p].f32());
       }
@@ -157,7 +191,48 @@ TEST_P(Decoder, SlopeInRandomDirections) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Decoder, ::testing::ValuesIn(golden_names()), test_name);
+// The bounds that bf16 is held to are narrow: each of these mistakes breaks them.
+TEST_P(DecoderInF32, BoundsSeeWrongTerms) {
+  const auto right = models_.model(test::BackEnd::kCpu);
+  const Row& row = models_.row;
+  const Outcome expected = outcome(*right, row);
+  const Bounds bounds = rounding_bounds(*right, row, models_.random);
+  const auto seen = [&](TestModel& wrong, const Row& given) {
+    const Outcome actual = outcome(wrong, given);
+    bool outside = distance(actual.logits, expected.logits) > bounds.logits;
+    for (std::size_t p = 0; p < actual.gradients.size(); ++p) {
+      outside = outside || distance(actual.gradients[p], expected.gradients[p]) > bounds.gradients[p];
+    }
+    return outside;
+  };
+  EXPECT_FALSE(seen(*right, row)) << "the weights are not what they were";
+
+  Row one_document = row;  // documents see each other
+  one_document.cu_seqlens = {0, static_cast<std::int32_t>(row.tokens())};
+  EXPECT_TRUE(seen(*right, one_document));
+
+  const auto still = models_.model(test::BackEnd::kCpu);  // no rotary positions
+  std::fill_n(still->rope.cos.f32(), still->rope.cos.size(), 1.0F);
+  std::fill_n(still->rope.sin.f32(), still->rope.sin.size(), 0.0F);
+  EXPECT_TRUE(seen(*still, row));
+
+  const std::vector<ParameterInfo> list = parameter_list(models_.config);
+  for (std::size_t p = 0; p < list.size(); ++p) {
+    if (list[p].name.ends_with("qkv_bias")) continue;  // softmax hardly sees it
+    // Lost: a bias, every second weight of a norm, every fourth row of a matrix.
+    const auto less = models_.model(test::BackEnd::kCpu);
+    const Tensor& t = less->masters.flat[p];
+    const std::int64_t width = t.size() / t.dim(0);
+    const std::int64_t each = t.rank() > 1 ? 4 : list[p].name.ends_with("norm") ? 2 : 1;
+    for (std::int64_t i = 0; i < t.size(); ++i) {
+      if ((i / width) % each == 0) t.f32()[i] = 0.0F;
+    }
+    less->pack();
+    EXPECT_TRUE(seen(*less, row)) << list[p].name;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DecoderInF32, ::testing::ValuesIn(golden_names()), test_name);
 
 }  // namespace
 }  // namespace rlcpp::model

@@ -2,14 +2,12 @@
 
 #include <algorithm>
 
+#include "ops/cast.h"
+
 namespace rlcpp::model {
 namespace {
 
 constexpr std::int64_t kChunk = 16;
-
-void put(const Tensor& tensor, const std::vector<std::int32_t>& values) {
-  std::copy(values.begin(), values.end(), tensor.i32());
-}
 
 std::vector<std::int32_t> ints_of(const hub::SafetensorsFile& file, const std::string& name) {
   const std::span<const std::byte> bytes = file.bytes(file.tensors().at(name));
@@ -53,28 +51,35 @@ Row random_row(const ModelConfig& config, const std::vector<std::int64_t>& lengt
   return row;
 }
 
-TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recompute recompute, int threads)
-    : config(model), pool(threads), context(ops::make_context({}, pool)) {
+TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recompute recompute, int threads,
+                     test::BackEnd back_end)
+    : config(model),
+      context(back_end == test::BackEnd::kCpu ? test::cpu_context(threads) : test::gpu_context()) {
   MemoryPlan plan;
-  const auto weight_regions = plan_weights(config, plan, MemoryUse::kWeights, "", DType::kF32);
+  const DType type = context.compute_type();
+  const auto weight_regions = plan_weights(config, plan, MemoryUse::kWeights, "", type);
+  WeightRegions master_regions;
+  if (type != DType::kF32) {
+    master_regions = plan_weights(config, plan, MemoryUse::kOptimizer, "master ", DType::kF32);
+  }
   const auto gradient_regions = plan_weights(config, plan, MemoryUse::kGradients, "gradient ", DType::kF32);
   const auto packed_regions = plan_packed(config, context, plan);
   const auto rope_regions = plan_rope(config, plan, max_tokens);
-  const auto activation_regions = Activations::plan(config, plan, max_tokens, recompute);
-  const auto add = [&](DType type, std::initializer_list<std::int64_t> shape) {
-    return plan.add(MemoryUse::kWorkspace, "test", type, shape);
+  const auto activation_regions = Activations::plan(config, plan, max_tokens, recompute, type);
+  const auto add = [&](DType of, std::initializer_list<std::int64_t> shape) {
+    return plan.add(MemoryUse::kWorkspace, "test", of, shape);
   };
   const auto ids = add(DType::kI32, {max_tokens}), positions = add(DType::kI32, {max_tokens});
   const auto cu = add(DType::kI32, {max_tokens + 1}), targets = add(DType::kI32, {max_tokens});
   const auto temperatures = add(DType::kF32, {max_tokens}), coefficients = add(DType::kF32, {max_tokens});
-  const auto logprobs = add(DType::kF32, {max_tokens}),
-             dhidden = add(DType::kF32, {max_tokens, config.hidden_size});
+  const auto logprobs = add(DType::kF32, {max_tokens}), dhidden = add(type, {max_tokens, config.hidden_size});
   const auto chunk = add(DType::kF32, {kChunk, config.vocab_size});
   const auto all = add(DType::kF32, {max_tokens, config.vocab_size});
 
-  arena = std::make_unique<Arena>(std::move(plan), Device{});
+  arena = std::make_unique<Arena>(std::move(plan), context.device);
   arena->poison_all();
   weights = make_weight_set(config, *arena, weight_regions);
+  masters = type == DType::kF32 ? weights : make_weight_set(config, *arena, master_regions);
   gradients = all_gradients_ = make_weight_set(config, *arena, gradient_regions);
   packed = make_packed_set(config, *arena, packed_regions);
   rope = make_rope(config, *arena, rope_regions);
@@ -91,16 +96,27 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   all_logits_ = (*arena)[all];
 }
 
+void TestModel::pack() {
+  if (weights.flat.front().raw() != masters.flat.front().raw()) {
+    for (std::size_t i = 0; i < weights.flat.size(); ++i) {
+      ops::cast(context, weights.flat[i], masters.flat[i]);
+    }
+  }
+  pack_all(context, packed, weights);
+}
+
 PackedBatch TestModel::batch(const Row& row) const {
   put(ids_, row.ids);
   put(cu_, row.cu_seqlens);
   std::int64_t longest = 0;
+  std::vector<std::int32_t> positions(row.ids.size());
   for (std::size_t d = 0; d < row.documents(); ++d) {
     longest = std::max<std::int64_t>(longest, row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
     for (std::int32_t i = row.cu_seqlens[d]; i < row.cu_seqlens[d + 1]; ++i) {
-      positions_.i32()[i] = i - row.cu_seqlens[d];
+      positions[static_cast<std::size_t>(i)] = i - row.cu_seqlens[d];
     }
   }
+  put(positions_, positions);
   return {ids_.rows(0, row.tokens()),
           positions_.rows(0, row.tokens()),
           {cu_.rows(0, static_cast<std::int64_t>(row.cu_seqlens.size())), longest}};
@@ -112,7 +128,7 @@ Tensor TestModel::run(const Row& row) {
 
 ops::HeadInputs TestModel::head(const Row& row, const Tensor& hidden) const {
   put(targets_, row.targets);
-  std::fill_n(temperatures_.f32(), row.tokens(), 1.0F);
+  put(temperatures_, std::vector<float>(row.ids.size(), 1.0F));
   return {
       hidden, weights.head, packed.head, targets_.rows(0, row.tokens()), temperatures_.rows(0, row.tokens()),
       chunk_};
@@ -126,9 +142,10 @@ std::vector<float> TestModel::logits(const Row& row, const Tensor& hidden) {
 }
 
 double TestModel::loss_of(const Row& row) const {
+  const std::vector<float> logprobs = copy_of(logprobs_.rows(0, row.tokens()));
   double sum = 0;
   for (std::size_t i = 0; i < row.ids.size(); ++i) {
-    if (row.targets[i] >= 0) sum -= double{row.weights[i]} * logprobs_.f32()[i];
+    if (row.targets[i] >= 0) sum -= double{row.weights[i]} * logprobs[i];
   }
   return sum;
 }
@@ -140,11 +157,13 @@ double TestModel::loss(const Row& row) {
 
 double TestModel::loss_and_gradients(const Row& row, bool accumulate) {
   if (!accumulate) {
-    for (const Tensor& gradient : all_gradients_.flat) std::fill_n(gradient.f32(), gradient.size(), 0.0F);
+    for (const Tensor& gradient : all_gradients_.flat) ops::zero(context, gradient);
   }
   const Tensor hidden = run(row);
   const Tensor dhidden = dhidden_.rows(0, row.tokens());
-  for (std::size_t i = 0; i < row.weights.size(); ++i) coefficients_.f32()[i] = -row.weights[i];
+  std::vector<float> coefficients = row.weights;
+  for (float& c : coefficients) c = -c;
+  put(coefficients_, coefficients);
   ops::head_fused(context, logprobs_.rows(0, row.tokens()), {}, dhidden, gradients.head,
                   coefficients_.rows(0, row.tokens()), head(row, hidden));
   backward(context, config, weights, packed, rope, batch(row), *activations, dhidden, gradients);
@@ -173,28 +192,34 @@ void TestModel::freeze(const std::vector<bool>& trained) {
 std::vector<float> flat_gradients(const TestModel& model) {
   std::vector<float> all;
   for (const Tensor& gradient : model.gradients.flat) {
-    if (!gradient.empty()) all.insert(all.end(), gradient.f32(), gradient.f32() + gradient.size());
+    if (gradient.empty()) continue;
+    const std::vector<float> values = copy_of(gradient);
+    all.insert(all.end(), values.begin(), values.end());
   }
   return all;
 }
 
-std::unique_ptr<TestModel> RandomWeights::model(Recompute recompute, int threads) {
-  config_.initializer_range = 0.15;
-  auto made = std::make_unique<TestModel>(config_, row_.tokens(), recompute, threads);
-  init_random(config_, made->weights, seed_);
-  std::mt19937_64 noise(seed_);
-  for (const Tensor& tensor : made->weights.flat) {
-    if (tensor.rank() > 1) continue;
-    for (float& value : tensor.f32_span()) value += 0.2F * (static_cast<float>(noise() % 2001) / 1000.0F - 1);
+std::unique_ptr<TestModel> RandomModels::model(test::BackEnd back_end, Recompute recompute,
+                                               int threads) const {
+  ModelConfig wide = config;
+  wide.initializer_range = 0.15;
+  auto made = std::make_unique<TestModel>(wide, row.tokens(), recompute, threads, back_end);
+  init_random(wide, made->masters, seed);
+  std::mt19937_64 noise(seed);
+  for (const Tensor& tensor : made->masters.flat) {
+    HostFloats host(tensor);
+    for (float& value : host.values()) {
+      if (tensor.rank() == 1) value += 0.2F * (static_cast<float>(noise() % 2001) / 1000.0F - 1);
+      value = bf16_to_f32(f32_to_bf16(value));
+    }
+    host.store();
   }
   made->pack();
   return made;
 }
 
 Golden::Golden(const std::string& name)
-    : dir(std::string(RLCPP_TEST_DATA "/model/") + name),
-      config(load_config(dir)),
-      file_(dir + "/golden.safetensors") {
+    : dir(test::data_path("model/" + name)), config(load_config(dir)), file_(dir + "/golden.safetensors") {
   row.ids = ints_of(file_, "ids");
   row.cu_seqlens = ints_of(file_, "cu_seqlens");
   row.targets = ints_of(file_, "targets");

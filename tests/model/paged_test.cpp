@@ -1,14 +1,29 @@
-// The engine's forward against the trainer's: the same bits for random pages, chunks and mixtures of
-// sequences.
+// The engine's forward against the trainer's for random pages, chunks and mixtures of sequences: the same
+// bits on the CPU; on a GPU in `fast` mode both are within the roundings of bf16.
 #include <algorithm>
 #include <numeric>
 
 #include "model/harness.h"
+#include "model/rounding.h"
 
 namespace rlcpp::model {
 namespace {
 
-class Paged : public RandomWeights {};
+class Paged : public RandomWeights {
+ protected:
+  void expect_packed(const std::vector<float>& hidden, const std::vector<float>& packed,
+                     std::int64_t page_size) {
+    if (exact()) {
+      EXPECT_TRUE(same_bits(hidden, packed)) << page_size;
+      return;
+    }
+    // Either may be off by as much.
+    const auto reference = models_.model(test::BackEnd::kCpu);
+    const Bounds bounds = rounding_bounds(*reference, row_, random_);
+    EXPECT_LE(distance(hidden, copy_of(reference->run(row_))), bounds.hidden) << page_size;
+    EXPECT_LE(distance(hidden, packed), bounds.hidden) << page_size;
+  }
+};
 
 // A cache with pages handed out at random, and the tensors of one step.
 class PagedRun {
@@ -23,18 +38,18 @@ class PagedRun {
     std::vector<std::pair<RegionId, RegionId>> cache;
     for (std::int64_t layer = 0; layer < c.num_layers; ++layer) {
       const auto add = [&](const char* name) {
-        return plan.add(MemoryUse::kKvCache, name, DType::kF32,
+        return plan.add(MemoryUse::kKvCache, name, model.context.compute_type(),
                         {pages, page_size, c.num_kv_heads, c.head_dim});
       };
       cache.emplace_back(add("k"), add("v"));
     }
-    const auto scratch = plan_paged_scratch(c, plan, row.tokens());
+    const auto scratch = plan_paged_scratch(c, plan, row.tokens(), model.context.compute_type());
     const auto add = [&](std::initializer_list<std::int64_t> shape) {
       return plan.add(MemoryUse::kWorkspace, "test", DType::kI32, shape);
     };
     const auto ids = add({row.tokens()}), positions = add({row.tokens()}), slots = add({row.tokens()});
     const auto sequence_of = add({row.tokens()}), tables = add({sequences, max_pages_});
-    arena_ = std::make_unique<Arena>(std::move(plan), Device{});
+    arena_ = std::make_unique<Arena>(std::move(plan), model.context.device);
     arena_->poison_all();
     for (const auto& [k, v] : cache) cache_.push_back({(*arena_)[k], (*arena_)[v]});
     scratch_ = make_paged_scratch(c, *arena_, scratch);
@@ -43,7 +58,8 @@ class PagedRun {
     std::vector<std::int32_t> order(static_cast<std::size_t>(pages));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
-    std::copy_n(order.begin(), sequences * max_pages_, batch_.block_tables.i32());
+    block_tables_.assign(order.begin(), order.begin() + sequences * max_pages_);
+    put(batch_.block_tables, block_tables_);
     done_.resize(row.documents(), 0);
   }
 
@@ -52,27 +68,33 @@ class PagedRun {
   void step(const std::vector<std::int32_t>& counts, const std::vector<std::size_t>& order,
             std::vector<float>& hidden) {
     std::vector<std::int64_t> packed_row;
-    std::int64_t t = 0;
+    std::vector<std::int32_t> ids, positions, slots, sequence_of;
     for (const std::size_t d : order) {
-      for (std::int32_t i = 0; i < counts[d]; ++i, ++t) {
+      for (std::int32_t i = 0; i < counts[d]; ++i) {
         const std::int32_t position = done_[d]++;
         packed_row.push_back(row_.cu_seqlens[d] + position);
-        const std::int64_t entry = static_cast<std::int64_t>(d) * max_pages_ + position / page_size_;
-        batch_.ids.i32()[t] = row_.ids[static_cast<std::size_t>(packed_row.back())];
-        batch_.positions.i32()[t] = position;
-        batch_.sequence_of.i32()[t] = static_cast<std::int32_t>(d);
-        batch_.slots.i32()[t] =
-            static_cast<std::int32_t>(batch_.block_tables.i32()[entry] * page_size_ + position % page_size_);
+        const auto entry = static_cast<std::int64_t>(d) * max_pages_ + position / page_size_;
+        ids.push_back(row_.ids[static_cast<std::size_t>(packed_row.back())]);
+        positions.push_back(position);
+        sequence_of.push_back(static_cast<std::int32_t>(d));
+        slots.push_back(static_cast<std::int32_t>(
+            block_tables_[static_cast<std::size_t>(entry)] * page_size_ + position % page_size_));
       }
     }
+    const auto t = static_cast<std::int64_t>(ids.size());
+    put(batch_.ids, ids);
+    put(batch_.positions, positions);
+    put(batch_.slots, slots);
+    put(batch_.sequence_of, sequence_of);
     const PagedBatch part{batch_.ids.rows(0, t), batch_.positions.rows(0, t), batch_.slots.rows(0, t),
                           batch_.sequence_of.rows(0, t), batch_.block_tables};
     const Tensor out = forward_paged(model_.context, model_.config, model_.weights, model_.packed,
                                      model_.rope, part, cache_, scratch_);
     ASSERT_EQ(out.dim(0), t);
     const std::int64_t h = model_.config.hidden_size;
+    const std::vector<float> values = copy_of(out);
     for (std::int64_t i = 0; i < t; ++i) {
-      std::copy_n(out.f32() + i * h, h, hidden.begin() + packed_row[static_cast<std::size_t>(i)] * h);
+      std::copy_n(values.begin() + i * h, h, hidden.begin() + packed_row[static_cast<std::size_t>(i)] * h);
     }
   }
 
@@ -86,10 +108,10 @@ class PagedRun {
   std::vector<ops::KvPages> cache_;
   PagedScratch scratch_;
   PagedBatch batch_;
-  std::vector<std::int32_t> done_;
+  std::vector<std::int32_t> block_tables_, done_;
 };
 
-TEST_P(Paged, AnyChunksGiveThePackedBits) {
+TEST_P(Paged, AnyChunksGiveThePackedRow) {
   for (const std::int64_t page_size : {1, 4, 16}) {
     const auto m = model(Recompute::kNone, 2);
     const std::vector<float> wanted = copy_of(m->run(row_));
@@ -113,11 +135,11 @@ TEST_P(Paged, AnyChunksGiveThePackedBits) {
       for (std::size_t d = 0; d < documents; ++d) more = more || run.left(d) > 0;
       if (!more) break;
     }
-    EXPECT_TRUE(same_bits(hidden, wanted)) << page_size;
+    expect_packed(hidden, wanted, page_size);
   }
 }
 
-TEST_P(Paged, TokenByTokenGivesThePackedBits) {
+TEST_P(Paged, TokenByTokenGivesThePackedRow) {
   const auto m = model();
   const std::vector<float> wanted = copy_of(m->run(row_));
   PagedRun run(*m, row_, 4, random_);
@@ -127,10 +149,10 @@ TEST_P(Paged, TokenByTokenGivesThePackedBits) {
     one[d] = 1;
     while (run.left(d) > 0) run.step(one, {d}, hidden);
   }
-  EXPECT_TRUE(same_bits(hidden, wanted));
+  expect_packed(hidden, wanted, 4);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Paged, ::testing::ValuesIn(golden_names()), test_name);
+INSTANTIATE_TEST_SUITE_P(All, Paged, everywhere(), where_name);
 
 }  // namespace
 }  // namespace rlcpp::model

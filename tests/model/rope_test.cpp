@@ -2,6 +2,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "data_path.h"
 #include "model/decoder.h"
 #include "support.h"
 
@@ -11,7 +12,7 @@ namespace {
 using nlohmann::json;
 
 std::vector<json> golden_cases() {
-  std::ifstream file(RLCPP_TEST_DATA "/model/rope.json");
+  std::ifstream file(test::data_path("model/rope.json"));
   return json::parse(file).at("cases").get<std::vector<json>>();
 }
 

@@ -5,7 +5,9 @@
 #include <numeric>
 
 #include "base/rng.h"
+#include "ops/back_ends.h"
 #include "support.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::model {
 namespace {
@@ -28,10 +30,11 @@ ModelConfig small(Family family, bool tied) {
 }
 
 struct Weights {
-  explicit Weights(const ModelConfig& config, std::uint64_t seed, ThreadPool* pool = nullptr) {
+  explicit Weights(const ModelConfig& config, std::uint64_t seed, ThreadPool* pool = nullptr,
+                   Device device = {}) {
     MemoryPlan plan;
     const WeightRegions regions = plan_weights(config, plan, MemoryUse::kWeights, "", DType::kF32);
-    arena = std::make_unique<Arena>(std::move(plan), Device{});
+    arena = std::make_unique<Arena>(std::move(plan), device);
     arena->poison_all();
     set = make_weight_set(config, *arena, regions);
     init_random(config, set, seed, pool);
@@ -118,6 +121,19 @@ TEST(InitRandom, IsAFunctionOfSeedAndName) {
   EXPECT_EQ(a.set.final_norm.f32()[3], 1.0F);
   EXPECT_EQ(a.set.layers[0].q_norm.f32()[0], 1.0F);
   EXPECT_EQ(b.set.layers[0].qkv_bias.f32()[5], 0.0F);
+}
+
+using InitOnDevice = test::OnEveryDevice;
+INSTANTIATE_TEST_SUITE_P(, InitOnDevice, test::every_device(), test::device_name);
+
+TEST_P(InitOnDevice, GivesTheSameNumbers) {
+  const ModelConfig config = small(Family::kLlama, false);
+  const std::uint64_t seed = test::fresh_seed();
+  ThreadPool pool(2);
+  const Weights here(config, seed), there(config, seed, &pool, context().device);
+  for (std::size_t p = 0; p < here.set.flat.size(); ++p) {
+    EXPECT_EQ(to_floats(there.set.flat[p]), to_floats(here.set.flat[p])) << p;
+  }
 }
 
 // Against Philox as base/rng.h gives it and Box and Muller in f64.

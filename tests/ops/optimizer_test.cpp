@@ -4,6 +4,7 @@
 #include <list>
 #include <nlohmann/json.hpp>
 
+#include "data_path.h"
 #include "ops/ops_support.h"
 #include "ops/reference/optimizer.h"
 
@@ -43,7 +44,7 @@ TEST_P(Optimizer, AdamWFollowsTheFormula) {
 
 // Golden values of torch.optim.AdamW: tools/oracle_adamw.py.
 TEST_P(Optimizer, AdamWIsTorchs) {
-  std::ifstream file(std::string(RLCPP_TEST_DATA) + "/ops/adamw.json");
+  std::ifstream file(test::data_path("ops/adamw.json"));
   ASSERT_TRUE(file.good());
   const nlohmann::json golden = nlohmann::json::parse(file);
   const ops::Context ctx = context();

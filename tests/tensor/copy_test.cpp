@@ -148,5 +148,27 @@ TEST_P(Copy, TypesAndSizesMustAgree) {
   EXPECT_THROW((void)to_floats(arena[ids_[2]]), Error);
 }
 
+// What loading and initialisation write through, whatever the decoder reads.
+TEST_P(Copy, HostFloatsOfEveryType) {
+  const Arena arena = make_arena({{DType::kF32, 61}, {DType::kBF16, 61}, {DType::kF16, 61}});
+  const std::vector<float> wanted = values(61);
+  for (const RegionId id : ids_) {
+    const Tensor tensor = arena[id];
+    HostFloats host(tensor, false);
+    ASSERT_EQ(host.values().size(), wanted.size());
+    std::copy(wanted.begin(), wanted.end(), host.values().begin());
+    host.store();
+    std::vector<float> rounded(wanted.size());
+    for (std::size_t i = 0; i < wanted.size(); ++i) {
+      rounded[i] = tensor.dtype() == DType::kBF16  ? bf16_to_f32(f32_to_bf16(wanted[i]))
+                   : tensor.dtype() == DType::kF16 ? f16_to_f32(f32_to_f16(wanted[i]))
+                                                   : wanted[i];
+    }
+    expect_same(to_floats(tensor), rounded);
+    HostFloats again(tensor);
+    expect_same({again.values().begin(), again.values().end()}, rounded);
+  }
+}
+
 }  // namespace
 }  // namespace rlcpp

@@ -6,6 +6,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "data_path.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -14,7 +15,7 @@ using Json = nlohmann::ordered_json;
 
 std::string qwen3_template() {
   return Json::parse(
-      durable::read_file(RLCPP_TEST_DATA "/tokenizer/qwen3/tokenizer_config.json"))["chat_template"];
+      durable::read_file(test::data_path("tokenizer/qwen3/tokenizer_config.json")))["chat_template"];
 }
 
 TEST(ChatTemplate, Qwen3RendersASimpleTurn) {

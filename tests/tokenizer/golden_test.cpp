@@ -23,7 +23,7 @@ std::string from_hex(const std::string& hex) {
 }
 
 void check(const Tokenizer& tokenizer, const std::string& name) {
-  const Json golden = Json::parse(durable::read_file(RLCPP_TEST_DATA "/tokenizer/" + name + ".golden.json"));
+  const Json golden = Json::parse(durable::read_file(test::data_path("tokenizer/") + name + ".golden.json"));
   ASSERT_GE(golden["strings"].size(), 400u);
   for (const Json& row : golden["strings"]) {
     const std::string raw = from_hex(row[0]);
@@ -46,15 +46,15 @@ TEST(TokenizerGolden, Qwen3) {
 }
 
 TEST(TokenizerGolden, Llama3Style) {
-  check(Tokenizer::load(RLCPP_TEST_DATA "/tokenizer/llama3-style.tokenizer.json"), "llama3-style");
+  check(Tokenizer::load(test::data_path("tokenizer/llama3-style.tokenizer.json")), "llama3-style");
 }
 
 TEST(TokenizerGolden, Gpt2Style) {
-  check(Tokenizer::load(RLCPP_TEST_DATA "/tokenizer/gpt2-style.tokenizer.json"), "gpt2-style");
+  check(Tokenizer::load(test::data_path("tokenizer/gpt2-style.tokenizer.json")), "gpt2-style");
 }
 
 TEST(TokenizerGolden, EverySplitBehaviour) {
-  check(Tokenizer::load(RLCPP_TEST_DATA "/tokenizer/split-style.tokenizer.json"), "split-style");
+  check(Tokenizer::load(test::data_path("tokenizer/split-style.tokenizer.json")), "split-style");
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <string>
 
+#include "data_path.h"
 #include "tokenizer/tokenizer.h"
 
 namespace rlcpp::test {
@@ -25,7 +26,7 @@ inline std::string unpack_xz(const std::string& path) {
 
 inline const tokenizer::Tokenizer& qwen3() {
   static const tokenizer::Tokenizer loaded = tokenizer::Tokenizer::from_json(
-      unpack_xz(RLCPP_TEST_DATA "/tokenizer/qwen3/tokenizer.json.xz"), "qwen3/tokenizer.json");
+      unpack_xz(test::data_path("tokenizer/qwen3/tokenizer.json.xz")), "qwen3/tokenizer.json");
   return loaded;
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "data_path.h"
 #include "tokenizer/chat_template.h"
 
 namespace rlcpp::tokenizer {
@@ -16,7 +17,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 Json read_json(const std::string& name) {
-  return Json::parse(durable::read_file(RLCPP_TEST_DATA "/tokenizer/" + name));
+  return Json::parse(durable::read_file(test::data_path("tokenizer/") + name));
 }
 
 struct Outcome {
@@ -43,7 +44,7 @@ TEST(TemplateGolden, FifteenFamilies) {
     if (!sources.contains(name)) {
       sources[name] = name == "qwen3"
                           ? read_json("qwen3/tokenizer_config.json")["chat_template"].get<std::string>()
-                          : durable::read_file(RLCPP_TEST_DATA "/tokenizer/templates/" + name + ".jinja");
+                          : durable::read_file(test::data_path("tokenizer/templates/") + name + ".jinja");
     }
     Json variables = golden["tokens"];
     variables.update(golden["variations"][row[2].get<std::size_t>()]);

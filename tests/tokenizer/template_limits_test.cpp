@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "data_path.h"
 #include "support.h"
 #include "tokenizer/chat_template.h"
 
@@ -48,7 +49,7 @@ TEST(TemplateLimits, WorkIsBounded) {
   for (int i = 0; i < 2000; ++i)
     many.push_back({{"role", i % 2 == 0 ? "user" : "assistant"}, {"content", "turn " + std::to_string(i)}});
   const std::string source = Json::parse(
-      durable::read_file(RLCPP_TEST_DATA "/tokenizer/qwen3/tokenizer_config.json"))["chat_template"];
+      durable::read_file(test::data_path("tokenizer/qwen3/tokenizer_config.json")))["chat_template"];
   EXPECT_GT(ChatTemplate(source).render(many, true, {}).size(), 60000u);
 }
 

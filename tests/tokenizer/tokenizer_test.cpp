@@ -8,6 +8,7 @@
 #include <random>
 #include <thread>
 
+#include "data_path.h"
 #include "support.h"
 #include "tokenizer/normalizer.h"
 #include "tokenizer/qwen3.h"
@@ -58,7 +59,7 @@ TEST(Tokenizer, Qwen3EncodesTheKnownSentence) {
 // itself.
 TEST(Tokenizer, DecodingGivesTheTextBack) {
   std::mt19937_64 random(test::fresh_seed());
-  const Tokenizer llama = Tokenizer::load(RLCPP_TEST_DATA "/tokenizer/llama3-style.tokenizer.json");
+  const Tokenizer llama = Tokenizer::load(test::data_path("tokenizer/llama3-style.tokenizer.json"));
   for (int i = 0; i < 3000; ++i) {
     const std::string text = random_text(random, random() % 40);
     const std::string normal = normalize(text, Normalization::kNfc);

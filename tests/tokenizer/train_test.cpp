@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "data_path.h"
 #include "support.h"
 #include "tokenizer/bpe_trainer.h"
 #include "tokenizer/chat_template.h"
@@ -89,11 +90,11 @@ TEST(Train, LearnsWhatTheSimpleLearnerLearns) {
 }
 
 std::vector<std::string> corpus() {
-  return read_texts({RLCPP_TEST_DATA "/tokenizer/train.txt"});
+  return read_texts({test::data_path("tokenizer/train.txt")});
 }
 
 TEST(Train, MergesAndIdsAreThoseOfHf) {
-  const Json golden = Json::parse(durable::read_file(RLCPP_TEST_DATA "/tokenizer/train.golden.json"));
+  const Json golden = Json::parse(durable::read_file(test::data_path("tokenizer/train.golden.json")));
   const test::TemporaryDirectory out;
   TrainOptions options;
   options.vocab_size = golden["vocab_size"];

@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
+#include "data_path.h"
 #include "support.h"
 #include "tokenizer/added_tokens.h"
 #include "tokenizer/definition.h"
@@ -42,7 +43,7 @@ void for_all_code_points(Visit visit) {
 }
 
 Json golden() {
-  return Json::parse(durable::read_file(RLCPP_TEST_DATA "/tokenizer/unicode.golden.json"));
+  return Json::parse(durable::read_file(test::data_path("tokenizer/unicode.golden.json")));
 }
 
 TEST(Unicode, RegularExpressionsKnowTheCharactersThatHfKnows) {

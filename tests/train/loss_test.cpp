@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/rng.h"
+#include "data_path.h"
 #include "support.h"
 #include "train/loss/kinds.h"
 #include "train/nonfinite.h"
@@ -51,7 +52,7 @@ double mean(const std::vector<double>& values) {
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
 
 TEST(PolicyLoss, EqualsTheOracleWithGradientsAndMetrics) {
-  std::ifstream file(std::string(RLCPP_TEST_DATA) + "/train/loss.json");
+  std::ifstream file(test::data_path("train/loss.json"));
   const nlohmann::json golden = nlohmann::json::parse(file);
   ASSERT_GE(golden["rows"].size(), 100U);
   std::map<std::string, int> cases;

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "data_path.h"
 #include "support.h"
 
 namespace rlcpp::train {
@@ -13,7 +14,7 @@ namespace {
 TEST(Schedule, EqualsTorchStepByStep) {
   // tools/oracle_schedules.py. Torch multiplies its way from step to step, so it carries a few roundings
   // more.
-  std::ifstream file(std::string(RLCPP_TEST_DATA) + "/train/schedules.json");
+  std::ifstream file(test::data_path("train/schedules.json"));
   const auto cases = nlohmann::json::parse(file);
   ASSERT_EQ(cases.size(), 10U);
   for (const auto& c : cases) {

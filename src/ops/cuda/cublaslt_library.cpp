@@ -21,7 +21,8 @@ Error cublaslt_missing(std::string what, std::string because) {
   return environment_error(
       std::move(what), std::move(because),
       "install CUDA's cuBLAS (the packages libcublas-13-0 of NVIDIA's repository or nvidia-cublas of PyPI "
-      "have it) and name its folder in LD_LIBRARY_PATH, or run with --device cpu");
+      "have it) and name its folder in LD_LIBRARY_PATH (tools/cuda_libraries.sh prints it; where PyTorch is "
+      "installed it is nvidia/cu13/lib beside it), or run with --device cpu");
 }
 
 template <class Function>
