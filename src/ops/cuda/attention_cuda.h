@@ -76,6 +76,11 @@ class AttentionPlans {
 // Bytes of scratch that attention takes for calls of up to these sizes.
 std::size_t attention_scratch(Runtime& runtime, const WorkspaceNeeds& needs);
 
+// True if this GPU and this build have our backward for Hopper (attention_hopper.h), for heads of 64 or 128.
+bool hopper_backward_has(const QkvShape& shape);
+// Bytes of scratch that it takes for up to `rows` tokens.
+std::size_t hopper_backward_scratch(std::int64_t rows, std::int64_t num_heads);
+
 // Offsets of ragged documents for cuDNN, all i32 on the device.
 struct RaggedOffsets {
   std::int32_t* lengths = nullptr;  // [slots]

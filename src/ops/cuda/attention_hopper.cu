@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ops/cuda/attention_cuda.h"
 #include "ops/cuda/attention_hopper.cuh"
 #include "ops/cuda/launch.cuh"
 #include "ops/cuda/reduce.cuh"

@@ -9,15 +9,11 @@
 
 namespace rlcpp::ops::cuda {
 
-// True if this GPU and this build have the kernels, for heads of 64 or 128.
-bool hopper_backward_has(const QkvShape& shape);
-// True if they also take this call, whose rows they must be able to address.
+// True if the kernels are there (hopper_backward_has in attention_cuda.h) and take this call, whose rows they
+// must be able to address.
 bool hopper_backward_takes(const SimpleAttention& call);
 
-// Bytes of scratch of a call over up to `rows` tokens.
-std::size_t hopper_backward_scratch(std::int64_t rows, std::int64_t num_heads);
-
-// As simple_attention_backward; `scratch` has the bytes of above, call.delta is not used.
+// As simple_attention_backward; `scratch` has hopper_backward_scratch bytes, call.delta is not used.
 void hopper_attention_backward(cudaStream_t stream, const SimpleAttention& call, void* scratch);
 
 }  // namespace rlcpp::ops::cuda

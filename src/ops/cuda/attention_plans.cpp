@@ -4,7 +4,6 @@
 #include <limits>
 
 #include "ops/cuda/attention_cuda.h"
-#include "ops/cuda/attention_hopper.h"
 
 namespace rlcpp::ops::cuda {
 namespace {
