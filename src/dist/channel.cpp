@@ -377,7 +377,7 @@ void Channel::send_progress() {
   }
   for (const auto& peer : peers_) {
     // A process that does not read (stopped, swapped out) gets the newest state when it reads again.
-    if (peer->process >= 0 && !peer->connection.has_unsent()) {
+    if (peer->process >= 0 && (last_ || !peer->connection.has_unsent())) {
       peer->connection.send(kRows, std::as_bytes(std::span(rows)));
     }
   }
@@ -385,6 +385,7 @@ void Channel::send_progress() {
 
 void Channel::pump(milliseconds timeout) {
   send_queued();
+  for (const auto& peer : peers_) peer->connection.flush();
   if (welcomed_ && !peers_.empty() && Clock::now() >= next_progress_) {
     next_progress_ = Clock::now() + kProgressPeriod;
     send_progress();
@@ -431,7 +432,8 @@ void Channel::failed(const Fault& fault) {
 
 void Channel::drain(milliseconds limit) {
   const Clock::time_point end = Clock::now() + limit;
-  next_progress_ = {};  // the last rows say who left
+  next_progress_ = {};
+  last_ = true;  // these rows say how far all came: nobody may miss them
   pump(milliseconds(0));
   const auto unsent = [&] {
     for (const auto& peer : peers_) {

@@ -66,6 +66,7 @@ class Channel {
   std::vector<std::unique_ptr<Peer>> peers_;  // of a guest: the host alone
   int arrived_ = 1;                           // processes
   bool welcomed_ = false;
+  bool last_ = false;  // drain() has begun
   std::string refusal_;
   Clock::time_point next_progress_{};
   std::mutex queue_mutex_;

@@ -107,6 +107,14 @@ class Nccl final : public Communicator {
   bool synchronous() const override { return false; }
 
   void open(const std::string& unique_id) {
+    int count = 0;
+    const cudaError_t found = cudaGetDeviceCount(&count);
+    if (found != cudaSuccess || device().index >= count) {
+      throw environment_error(
+          fmt::format("rank {} needs GPU {}, which this machine has not", rank(), device().index),
+          found == cudaSuccess ? fmt::format("it has {}", count) : cudaGetErrorString(found),
+          "name the GPUs with --devices; nvidia-smi lists them, CUDA_VISIBLE_DEVICES hides them");
+    }
     check(cudaSetDevice(device().index), "cudaSetDevice");
     // Above the compute stream: what others wait for goes first. Not a non-blocking stream, because copies of
     // tensor/copy.h must wait for it.
