@@ -13,13 +13,12 @@ namespace {
 
 nlohmann::ordered_json memory_json(const MemoryPlan& plan, std::size_t limit) {
   nlohmann::ordered_json out;
-  for (const MemoryUse use :
-       {MemoryUse::kWeights, MemoryUse::kGradients, MemoryUse::kOptimizer, MemoryUse::kActivations,
-        MemoryUse::kLogits, MemoryUse::kKvCache, MemoryUse::kCommunication, MemoryUse::kWorkspace}) {
+  for (const MemoryUse use : memory_uses()) {
     if (const std::size_t bytes = plan.bytes_of(use); bytes > 0) out[std::string(name_of(use))] = bytes;
   }
   out["planned"] = plan.total_bytes();
   out["available"] = limit;
+  if (plan.host_bytes() > 0) out["host"] = plan.host_bytes();
   return out;
 }
 

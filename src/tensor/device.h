@@ -47,6 +47,10 @@ struct Taken {
 Taken memory_taken(Device device);
 void* allocate(std::size_t bytes, Device device);
 void release(void* memory, Device device) noexcept;
+// Locks pages of the host and tells the GPU where they are, so that copies run beside the host and at full
+// speed. Throws environment_error if the system refuses.
+void pin(void* host, std::size_t bytes, Device device);
+void unpin(void* host, Device device) noexcept;
 void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
 void fill(void* memory, Device device, std::uint8_t value, std::size_t bytes);
 // Throws runtime_failure naming the call and the error unless `status` (a cudaError_t) is success.
