@@ -54,8 +54,7 @@ void CopyQueue::follow_operations() {
 void CopyQueue::follow(const CopyQueue& other, std::size_t mark) {
   RLCPP_CHECK((impl_->stream == nullptr) == (other.impl_->stream == nullptr));
   if (impl_->stream != nullptr) return cuda::follow(*impl_->stream, *other.impl_->stream, mark);
-  // The copies of this queue that are pending must not come later than those of the other for this: they are
-  // independent, as on a GPU.
+  // At once: before the copies that come after this call, which is all that is promised.
   other.impl_->make(other.impl_->marks.at(mark));
 }
 

@@ -68,8 +68,8 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   const DType moments = small ? DType::kBF16 : DType::kF32;
   r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", moments);
   r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", moments);
-  r->activations =
-      model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type());
+  r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
+                                            ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
   r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
   r->scratch = plan_scratch(ctx, model, options, plan);
   return r;
@@ -87,7 +87,7 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      masters.flat.empty() ? weights : masters,
                      model::make_weight_set(model, arena, regions->gradients),
                      rope,
-                     model::Activations(model, arena, regions->activations),
+                     model::Activations(ctx, model, arena, regions->activations),
                      arena[regions->scratch.logits],
                      RowBuffers(arena, regions->rows, model.vocab_size),
                      {},

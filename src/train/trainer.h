@@ -47,8 +47,9 @@ struct TrainerOptions {
   std::int64_t max_tokens = 0;             // of one micro-batch: seq_len
   std::optional<std::int64_t> head_chunk;  // rows of logits at once; see plan_scratch
   model::Recompute recompute = model::Recompute::kNone;
-  std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
-  std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
+  std::int64_t inflight_activations = 5;  // offload: block inputs on the device at once
+  std::int64_t max_nonfinite_steps = 3;   // skipped steps in a row before the run stops
+  std::string dump_dir;                   // where a batch with a NaN or Inf is written; empty: nowhere
   // Called after each micro-batch of step() with how many are done, of how many; may be empty.
   std::function<void(std::int64_t, std::int64_t)> on_micro_batch;
 };
