@@ -78,7 +78,9 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
           ? dry_run_json(start, facts).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
                 "\n"
           : facts.samples());
-  log.success("dry run: everything fits; leave out --dry-run to start");
+  log.success(facts.device_absent
+                  ? "dry run: the plan is for a GPU that is not here, scratch of its libraries is estimated"
+                  : "dry run: everything fits; leave out --dry-run to start");
   return false;
 }
 

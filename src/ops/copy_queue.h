@@ -1,5 +1,5 @@
-// Copies between the host's memory and the device's that run beside the operations of a context. A queue makes
-// its copies in order; marks say what waits for what. Nothing here waits on the host but synchronize().
+// Copies between the host's memory and the device's that run beside the operations of a context. A queue
+// makes its copies in order; marks say what waits for what. Nothing here waits on the host but synchronize().
 //
 // On a GPU a queue is a stream of its own and marks are events. On the CPU a copy is made when somebody first
 // waits for a mark behind it, not earlier: the latest moment that the marks allow. So what works there does
@@ -31,8 +31,8 @@ class CopyQueue {
   void copy(const Tensor& to, const Tensor& from);
   // Names the end of what is queued so far; the newest of a number counts.
   void mark(std::size_t mark);
-  // Later operations of the context begin when what was queued at the mark is done. A mark that was never made
-  // holds nothing up.
+  // Later operations of the context begin when what was queued at the mark is done. A mark that was never
+  // made holds nothing up.
   void hold_operations(std::size_t mark) const;
   // Returns when every copy is done. Throws runtime_failure if one failed.
   void synchronize() const;

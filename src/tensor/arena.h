@@ -54,7 +54,7 @@ class MemoryPlan {
   RegionId alias(RegionId other, MemoryUse use, std::string name, DType type,
                  std::initializer_list<std::int64_t> shape, std::size_t offset = 0);
 
-  std::size_t total_bytes() const { return total_; }    // on the arena's device
+  std::size_t total_bytes() const { return total_; }      // on the arena's device
   std::size_t host_bytes() const { return host_total_; }  // of the uses that are on_host()
   std::size_t bytes_of(MemoryUse use) const;
 
@@ -72,7 +72,7 @@ class MemoryPlan {
     DType type;
     std::vector<std::int64_t> shape;
     std::size_t offset;  // in the device's memory, or in the host's
-    bool shared;  // an alias: not counted again
+    bool shared;         // an alias: not counted again
   };
   const std::vector<Region>& regions() const { return regions_; }
 

@@ -68,8 +68,11 @@ std::size_t host_memory_available_bytes();
 // own and their kernels; nothing is given back in a run, so now is the largest).
 std::size_t peak_memory_bytes(Device device);
 std::size_t memory_total_bytes(Device device);
+// What a GPU's libraries may allocate themselves, beside the plan (cuBLASLt and cuDNN: 12 MiB measured on an
+// H100); 0 on the CPU.
+std::size_t library_reserve_bytes(Device device);
 // What a plan on this device may take now: the host's as above; of a GPU what is free beside our context,
-// less a reserve for what its libraries allocate themselves (cuBLASLt and cuDNN: 12 MiB measured on an H100).
+// less library_reserve_bytes(). 0 if there is no such GPU.
 std::size_t memory_available_bytes(Device device);
 // Largest resident set of this process so far, in bytes.
 std::size_t peak_resident_bytes();
@@ -83,5 +86,8 @@ struct DeviceChoice {
 // `request`: "auto", "cpu", "cuda" or "cuda:N". Throws environment_error if a GPU was asked for by name and
 // there is none, bad_input for anything else.
 DeviceChoice choose_device(const std::string& request);
+// The same for a run that is only planned: a GPU that is asked for by name need not be here, and `why` says
+// so.
+DeviceChoice choose_planned_device(const std::string& request, bool* absent);
 
 }  // namespace rlcpp
