@@ -11,7 +11,8 @@ namespace {
 // What every product may use: 32 MiB is what cuBLAS itself takes on Hopper.
 constexpr std::size_t kProducts = std::size_t{32} << 20;
 
-// Attention's backward is the largest for rows of a usual length. Sorting tokens for the embedding's gradient
+// Attention's backward is the largest for rows of a usual length where cuDNN computes it; our own of Hopper
+// takes less, and which GPU it will be is not known. Sorting tokens for the embedding's gradient
 // takes a few words each and a sum for every 64 rows; the other operations take less.
 std::size_t estimated_bytes(const WorkspaceNeeds& needs) {
   const auto tokens = static_cast<std::size_t>(needs.tokens);

@@ -65,8 +65,8 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   const auto gradient_regions = plan_weights(config, plan, MemoryUse::kGradients, "gradient ", DType::kF32);
   const auto packed_regions = plan_packed(config, context, plan);
   const auto rope_regions = plan_rope(config, plan, max_tokens);
-  const auto activation_regions = Activations::plan(config, plan, max_tokens, recompute, type,
-                                                    {inflight, context.on_gpu()});
+  const auto activation_regions =
+      Activations::plan(config, plan, max_tokens, recompute, type, {inflight, context.on_gpu()});
   const auto add = [&](DType of, std::initializer_list<std::int64_t> shape) {
     return plan.add(MemoryUse::kWorkspace, "test", of, shape);
   };
@@ -200,8 +200,8 @@ std::vector<float> flat_gradients(const TestModel& model) {
   return all;
 }
 
-std::unique_ptr<TestModel> RandomModels::model(test::BackEnd back_end, Recompute recompute,
-                                               int threads, std::int64_t inflight) const {
+std::unique_ptr<TestModel> RandomModels::model(test::BackEnd back_end, Recompute recompute, int threads,
+                                               std::int64_t inflight) const {
   ModelConfig wide = config;
   wide.initializer_range = 0.15;
   auto made = std::make_unique<TestModel>(wide, row.tokens(), recompute, threads, back_end, inflight);
