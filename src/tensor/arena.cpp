@@ -15,10 +15,10 @@ constexpr std::size_t kAlignment = 256;
 // Of one plan. Far above any machine, far below where sums of sizes could wrap round.
 constexpr std::size_t kLargestPlan = std::size_t{1} << 56;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-constexpr std::array kUses = {MemoryUse::kWeights,       MemoryUse::kGradients, MemoryUse::kOptimizer,
-                              MemoryUse::kActivations,   MemoryUse::kLogits,    MemoryUse::kKvCache,
-                              MemoryUse::kCommunication, MemoryUse::kWorkspace,
-                              MemoryUse::kHostOptimizer, MemoryUse::kHostActivations};
+constexpr std::array kUses = {MemoryUse::kWeights,        MemoryUse::kGradients, MemoryUse::kOptimizer,
+                              MemoryUse::kActivations,    MemoryUse::kLogits,    MemoryUse::kKvCache,
+                              MemoryUse::kCommunication,  MemoryUse::kWorkspace, MemoryUse::kHostOptimizer,
+                              MemoryUse::kHostActivations};
 
 // "1.50 GiB", below 1 GiB "12.30 MiB", at least `width` characters.
 std::string amount_of(std::size_t bytes, int width) {
