@@ -112,10 +112,18 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
     impl_->on_host = std::make_unique<StateStream>(ctx, arena, *regions->stream);
   }
   // A fresh optimizer has zero moments whatever the arena was filled with.
+  std::vector<Tensor> elsewhere;
   for (const TrainedParameter& parameter : impl_->trained) {
-    fill_bytes(parameter.first, 0);
-    fill_bytes(parameter.second, 0);
+    for (const Tensor& moment : {parameter.first, parameter.second}) {
+      if (moment.device() == ctx.device) {
+        ops::zero(ctx, moment);
+      } else {
+        elsewhere.push_back(moment);
+      }
+    }
   }
+  ctx.pool->parallel_for(static_cast<std::int64_t>(elsewhere.size()),
+                         [&](std::int64_t i) { fill_bytes(elsewhere[static_cast<std::size_t>(i)], 0); });
   repack();
 }
 
