@@ -1,5 +1,6 @@
 #include "app/memory_advice.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -22,11 +23,15 @@ using Option = std::vector<Level>;
 
 constexpr std::size_t kMostCombinations = 3;
 
+std::string amount(std::size_t bytes) {
+  const auto value = static_cast<double>(bytes);
+  return value >= 0x1p30 ? monitor::gib(value) : fmt::format("{:.2f} MiB", value / 0x1p20);
+}
+
 std::string size_text(const MemoryPlan& plan) {
-  const std::string device = monitor::gib(static_cast<double>(plan.total_bytes()));
+  const std::string device = amount(plan.total_bytes());
   if (plan.host_bytes() == 0) return device;
-  return fmt::format("{} and {} of host memory", device,
-                     monitor::gib(static_cast<double>(plan.host_bytes())));
+  return fmt::format("{} and {} of host memory", device, amount(plan.host_bytes()));
 }
 
 Option halvings(const std::string& flag, const std::string& cost, std::int64_t from, std::int64_t least,
@@ -219,17 +224,22 @@ class Search {
 }  // namespace
 
 MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double rows) {
-  MemoryLimits out{device, limit, 0};
-  if (device.kind == DeviceKind::kCpu || absent) return out;
+  MemoryLimits out{device, limit};
+  if (absent) return out;
   const std::size_t available = host_memory_available_bytes();
-  const auto taken = static_cast<std::size_t>(rows);
+  const auto taken = static_cast<std::size_t>(std::min(rows, 0x1p60));
+  if (device.kind == DeviceKind::kCpu) {
+    out.beside = taken;
+    return out;
+  }
   out.host = available > taken ? available - taken : 1;
   return out;
 }
 
-std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& keys,
-                                       const MemoryLimits& limits,
+std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& keys, const MemoryLimits& all,
                                        const std::function<MemoryPlan(const Plannable&)>& plan) {
+  MemoryLimits limits = all;
+  if (limits.limit > 0) limits.limit = limits.limit > limits.beside ? limits.limit - limits.beside : 1;
   std::vector<Option> options = options_of(now, keys, limits.device);
   const std::vector<Option> shorter = {shorter_rows(now, keys)};
   const auto fewest = [&](const std::vector<Option>& of) {
@@ -258,8 +268,7 @@ void require_memory(const Plannable& now, const AdviceKeys& keys, const MemoryLi
   planned.require_fits(limits.limit, lines);
   throw environment_error("the memory plan does not fit the host",
                           fmt::format("{} of host memory are planned beside the GPU's, {} are available",
-                                      monitor::gib(static_cast<double>(planned.host_bytes())),
-                                      monitor::gib(static_cast<double>(limits.host))),
+                                      amount(planned.host_bytes()), amount(limits.host)),
                           fmt::format("{}", fmt::join(lines, "\n        ")));
 }
 

@@ -34,8 +34,9 @@ struct AdviceKeys {
 
 struct MemoryLimits {
   Device device;
-  std::size_t limit = 0;  // bytes on the device; 0: none
-  std::size_t host = 0;   // bytes of the host's memory that a plan for a GPU may take; 0: none
+  std::size_t limit = 0;   // bytes on the device; 0: none
+  std::size_t host = 0;    // bytes of the host's memory that a plan for a GPU may take; 0: none
+  std::size_t beside = 0;  // bytes of `limit` that are needed beside the plan: suggestions leave them free
   bool fits(const MemoryPlan& plan) const {
     return (limit == 0 || plan.total_bytes() <= limit) && (host == 0 || plan.host_bytes() <= host);
   }
