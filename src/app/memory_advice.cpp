@@ -29,7 +29,7 @@ std::string amount(std::size_t bytes) {
 }
 
 std::string size_text(const MemoryPlan& plan) {
-  const std::string device = amount(plan.total_bytes());
+  std::string device = amount(plan.total_bytes());
   if (plan.host_bytes() == 0) return device;
   return fmt::format("{} and {} of host memory", device, amount(plan.host_bytes()));
 }
