@@ -102,6 +102,8 @@ nlohmann::ordered_json values_of(const RlRecord& record, const RlReport& report)
   values["prompts"] = report.progress.total_problems;
   values["steps_skipped"] = report.skipped;
   values["seconds"] = report.seconds;
+  values["planned_memory"] = report.planned_memory;
+  values["peak_memory"] = report.peak_memory;
   values["checkpoint"] =
       report.checkpoint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.checkpoint);
   values["weights"] =
@@ -147,6 +149,7 @@ RunResult final_result(const RlRecord& record, const RlReport& report) {
                                           report.progress.total_problems)});
   if (report.skipped > 0) rows.push_back({"steps skipped", fmt::format("{} (not finite)", report.skipped)});
   rows.push_back({"time", monitor::duration(report.seconds)});
+  rows.push_back({"memory", report.memory});
   if (!report.checkpoint.empty()) rows.push_back({"checkpoint", report.checkpoint});
   rows.push_back({"weights", !report.weights_dir.empty() ? report.weights_dir
                              : report.saves              ? "not exported"

@@ -33,6 +33,8 @@ struct RlReport {
   bool saves = true;  // there is a ckpt section
   orchestrator::Progress progress;
   double seconds = 0;
+  std::string memory;                               // the row of memory_row()
+  std::size_t planned_memory = 0, peak_memory = 0;  // bytes on the device
 };
 RunResult final_result(const RlRecord& record, const RlReport& report);
 std::string curves_svg(const RlRecord& record, const RlReport& report);

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/memory_advice.h"
 #include "app/rl_report.h"
 #include "app/rl_text.h"
 #include "app/run_checkpoints.h"
@@ -171,22 +172,39 @@ void RlRun::plan_memory() {
                              config_.row_tokens());
   options_.loss = trainer.loss;
   const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
-  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.max_model_len_of());
+  model_regions_ =
+      plan_model(ctx_, model_.config, plan_, config_.max_model_len_of(), trainer.model.optim_cpu_offload);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
   // The engine's cache leaves room for the rollouts.
   const double rollouts = rollout_bytes();
   const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
   engine_config_ = engine_config(limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
   engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
-  std::vector<std::string> cheaper = {
-      fmt::format("--inference.num-pages {}: a smaller cache, fewer completions at once",
-                  engine_config_.num_pages / 2),
-      "--inference.max-batch-tokens: smaller forwards of the engine"};
-  if (!config_.trainer.model.ac.has_value()) {
-    cheaper.push_back("--trainer.model.ac: activations of block inputs alone, about a third slower");
-  }
-  cheaper.push_back("--trainer.model.seq-len: shorter rows, same result");
-  plan_.require_fits(limit, cheaper);
+  AdviceKeys keys{
+      .model = "--trainer.model.",
+      .optim = "--trainer.optim.",
+      .seq_len = "--trainer.model.seq-len",
+      .seq_len_cost = "shorter rows",
+      .shorter_is_same = true,
+      .least_seq_len = config_.orchestrator.seq_len,
+      .least_pages = (engine_config_.max_model_len + engine_config_.page_size - 1) / engine_config_.page_size,
+      .parameters = model_.config.parameters()};
+  require_memory(
+      {trainer.model, trainer.optim, config_.row_tokens(), 1, engine_config_.num_pages,
+       engine_config_.max_batch_tokens},
+      keys, memory_limits(device_.device, false, limit, rollouts), [&](const Plannable& p) {
+        MemoryPlan plan;
+        plan_model(ctx_, model_.config, plan, config_.max_model_len_of(), p.model.optim_cpu_offload);
+        train::Trainer::plan(
+            ctx_, model_.config,
+            trainer_options(p.model, p.optim, trainer.scheduler, config_.run, config_.max_steps, p.seq_len),
+            plan);
+        rollout::EngineConfig engine = engine_config_;
+        engine.num_pages = p.num_pages;
+        engine.max_batch_tokens = p.max_batch_tokens;
+        rollout::Engine::plan(ctx_, model_.config, engine, plan);
+        return plan;
+      });
   require_host_room(
       fmt::format("the rollouts of a step do not fit the memory: orchestrator.batch_size is {} of at most {} "
                   "tokens",
@@ -204,7 +222,7 @@ void RlRun::open_directory(const RunStart& start) {
 }
 
 void RlRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.trainer.model.pin_host());
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume = checkpoints_->resume_step();
   if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
@@ -435,6 +453,9 @@ RlOutcome RlRun::finish() {
   report.saves = config_.ckpt.has_value();
   report.progress = orchestrator_->progress();
   report.seconds = out.seconds;
+  report.memory = memory_row(plan_, device_.device).second;
+  report.planned_memory = plan_.total_bytes();
+  report.peak_memory = peak_memory_bytes(device_.device);
   const RlRecord record = read_record(out.run_dir);
   directory_->write("curves.svg", curves_svg(record, report));
   const RunResult result = final_result(record, report);

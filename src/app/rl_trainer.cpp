@@ -6,6 +6,7 @@
 
 #include <fmt/format.h>
 
+#include "app/memory_advice.h"
 #include "app/run_bench.h"
 #include "app/run_clock.h"
 #include "app/run_console.h"
@@ -92,22 +93,36 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   const std::int64_t max_steps = config.max_steps.value_or(-1);
   const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
   require_positions(model, config.seq_len(), "model.seq_len");
-  const DeviceChoice device = choose_device(config.run.device);
+  bool absent = false;  // a dry run plans for a GPU that is not here
+  const DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
+                                                 : choose_device(config.run.device);
   ThreadPool pool(static_cast<int>(config.run.threads));
-  const ops::Context ctx = ops::make_context(device.device, pool);
-  ops::measure_products(ctx);
+  const ops::Context ctx =
+      absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
+  if (!absent) ops::measure_products(ctx);
 
   train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
                                                   config.max_steps, config.seq_len());
   options.loss = config.loss;
+  AdviceKeys keys;
+  keys.parameters = model.config.parameters();
+  keys.seq_len = "--model.seq-len";
+  keys.seq_len_cost = "shorter rows";
+  const std::size_t limit = config.run.memory_limit_bytes(device.device);
+  require_memory({config.model, config.optim, config.seq_len()}, keys,
+                 memory_limits(device.device, absent, limit, 0), [&](const Plannable& p) {
+                   MemoryPlan plan;
+                   plan_model(ctx, model.config, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx, model.config,
+                                        trainer_options(p.model, p.optim, config.scheduler, config.run,
+                                                        config.max_steps, p.seq_len),
+                                        plan);
+                   return plan;
+                 });
   MemoryPlan plan;
-  const ModelRegions model_regions = plan_model(ctx, model.config, plan, config.seq_len());
+  const ModelRegions model_regions =
+      plan_model(ctx, model.config, plan, config.seq_len(), config.model.optim_cpu_offload);
   const auto trainer_regions = train::Trainer::plan(ctx, model.config, options, plan);
-  std::vector<std::string> cheaper;
-  if (!config.model.ac.has_value())
-    cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
-  cheaper.push_back("--model.seq-len: shorter rows");
-  plan.require_fits(config.run.memory_limit_bytes(device.device), cheaper);
 
   const std::optional<CkptSection> no_ckpt;
   const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
@@ -120,14 +135,15 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       fmt::format("fake rollouts, {} rows of {} tokens a step{}", fake.batch_size, config.seq_len(),
                   fake.generate_samples ? ", several documents a row" : ""),
       plan,
-      config.run.memory_limit_bytes(device.device),
+      limit,
       "samples",
       [] { return std::string("fake rollouts have no text to show\n"); },
-      [] { return nlohmann::ordered_json::array(); }};
+      [] { return nlohmann::ordered_json::array(); },
+      absent};
   if (!announce(run_start, facts, log)) return {};
   if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes()});
 
-  const Arena arena(plan, device.device);
+  const Arena arena(plan, device.device, config.model.pin_host());
   const ModelMemory memory = make_model(model.config, arena, model_regions);
   fill_weights(model, memory.full(), config.run.seed, pool);
   train::Trainer trainer(ctx, model.config, options, arena, trainer_regions, memory.weights, memory.packed,
@@ -205,6 +221,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   }
   if (metrics != nullptr) metrics->flush();
   out.exit = exit_of(stop_signal());
+  out.memory = memory_row(plan, device.device).second;
   out.seconds = monotonic_seconds() - start;
   return out;
 }
@@ -228,6 +245,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
     result.rows = {{"steps", fmt::format("{}", outcome.steps)},
                    {"loss", fmt::format("{:.4f} -> {:.4f}", outcome.first_loss, outcome.last_loss)},
                    {"time", monitor::duration(outcome.seconds)},
+                   {"memory", outcome.memory},
                    {"weights", "not saved: fake rollouts"}};
     result.values = {{"steps", outcome.steps},
                      {"loss_first", outcome.first_loss},
@@ -241,7 +259,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .model_name = config.model.name,
                                   .seq_len = config.seq_len(),
                                   .micro_batches = config.data.fake->batch_size,
-                                  .ac = config.model.ac,
+                                  .ac = ac_text(config.model),
                                   .memory_limit = config.run.memory_limit.value_or("")});
   TrainerHooks hooks;
   hooks.on_start = [&](const TrainerFacts& facts) {

@@ -67,6 +67,7 @@ struct TrainerOutcome {
   ExitCode exit = ExitCode::kDone;
   std::int64_t steps = 0;
   double first_loss = 0, last_loss = 0;
+  std::string memory;  // planned and peak, for the result
   double seconds = 0;
 };
 

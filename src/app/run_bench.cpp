@@ -23,13 +23,21 @@ bench::ModelShape shape_of(const model::ModelConfig& config) {
   return shape;
 }
 
-// The reference's words for what is kept between forward and backward.
-std::string ac_text(const std::optional<AcSection>& ac) {
-  if (!ac) return "None";
-  return ac->mode == "full" ? "Recompute" : "Selective";
-}
-
 }  // namespace
+
+std::string ac_text(const ModelSection& model) {
+  switch (model.recompute()) {
+    case model::Recompute::kNone:
+      return "None";
+    case model::Recompute::kSelective:
+      return "Selective";
+    case model::Recompute::kFull:
+      return "Recompute";
+    case model::Recompute::kOffload:
+      return "Offload";
+  }
+  return "None";
+}
 
 double reference_mfu(const model::ModelConfig& config, Device device, std::int64_t seq_len,
                      double tokens_per_second) {
@@ -51,7 +59,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   facts.config.num_gpus = 1;
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
-  facts.config.ac = ac_text(identity_.ac);
+  facts.config.ac = identity_.ac;
   facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
   facts.config.memory_limit = identity_.memory_limit;
   facts.config.micro_batches = identity_.micro_batches;

@@ -13,14 +13,17 @@
 
 namespace rlcpp::app {
 
+// The reference's words for what is kept between forward and backward.
+std::string ac_text(const ModelSection& model);
+
 // What identifies the row besides the model, which start() gets.
 struct BenchIdentity {
   std::string type;  // "sft" | "rl"
   std::string model_name;
   std::int64_t seq_len = 0;
   std::int64_t micro_batches = 0;  // rows a step
-  std::optional<AcSection> ac;
-  std::string memory_limit;  // empty: none
+  std::string ac;                  // of ac_text()
+  std::string memory_limit;        // empty: none
 };
 
 // The reference's MFU of a device, 0 to 1; NaN where the device's peak is not known beforehand (a CPU).

@@ -22,6 +22,12 @@ void AcSection::describe(config::Schema& s) {
   s.refused("targets", "model.ac.targets is not supported: selective recomputes norms and SwiGLU");
 }
 
+void AcOffloadingSection::describe(config::Schema& s) {
+  s.field("pin_memory", pin_memory,
+          "Pin the host's memory; without it copies are slow and hold the host up.");
+  s.field("max_inflight_activations", max_inflight, "Block inputs on the device at once.").at_least(2);
+}
+
 void DebugSection::describe(config::Schema& s) {
   s.field("num_layers", num_layers, "Build only this many layers of the model.").at_least(1);
   s.field("random_init", random_init, "Start from random weights: only config.json of the model is read.");
@@ -44,6 +50,12 @@ void ModelSection::describe(config::Schema& s) {
   s.field("impl", impl, "Accepted for the reference's configurations; there is one implementation.")
       .one_of({"auto", "custom", "hf", "liger_kernel"});
   s.section("ac", ac, "Activation checkpointing: less memory for a second forward.");
+  s.section("ac_offloading", ac_offloading,
+            "As ac.mode full, and the inputs of blocks go to the host's memory until the backward.");
+  s.field(
+      "optim_cpu_offload", optim_cpu_offload,
+      "Optimizer state (f32 masters and moments) rests in the host's memory; each update streams it through "
+      "the GPU. Same result.");
   s.field("fused_lm_head_token_chunk_size", head_chunk,
           "Rows of logits that exist at once; None: 256 on the CPU, 2048 on a GPU.")
       .at_least(1)
@@ -66,10 +78,10 @@ void ModelSection::describe(config::Schema& s) {
      "quantised base weights (model.load_in_8bit) are not supported: use bf16, f16 or f32 weights");
   no("compile",
      "model.compile has no meaning here: nothing is traced or compiled at run time, remove the key");
-  no("ac_offloading", "offloading of activations (model.ac_offloading) is not supported yet: use model.ac");
-  no("fsdp_cpu_offload", "model.fsdp_cpu_offload is not supported: remove the key");
-  no("optim_cpu_offload", "model.optim_cpu_offload is not supported: remove the key");
-  no("full_offload", "model.full_offload is not supported: remove the key");
+  no("fsdp_cpu_offload",
+     "weights and gradients stay on the device: use model.optim_cpu_offload in place of fsdp_cpu_offload");
+  no("full_offload",
+     "weights and gradients stay on the device: use model.optim_cpu_offload in place of full_offload");
   no("reshard_after_forward", "weights are not sharded on one device: remove model.reshard_after_forward");
   no("trust_remote_code", "rlcpp never runs code of a model repository: remove model.trust_remote_code");
   no("moe_use_grouped_mm", "mixtures of experts (model.moe_*) are not supported yet: remove the key");
@@ -78,6 +90,14 @@ void ModelSection::describe(config::Schema& s) {
 }
 
 model::Recompute ModelSection::recompute() const {
+  if (ac_offloading.has_value()) {
+    if (ac.has_value() && ac->mode != "full") {
+      throw bad_input("model.ac_offloading and model.ac.mode = \"" + ac->mode + "\" contradict each other",
+                      "only the inputs of blocks are offloaded",
+                      "set model.ac.mode to full, or remove model.ac");
+    }
+    return model::Recompute::kOffload;
+  }
   if (!ac.has_value()) return model::Recompute::kNone;
   return ac->mode == "selective" ? model::Recompute::kSelective : model::Recompute::kFull;
 }
@@ -149,8 +169,10 @@ void RunSection::describe(config::Schema& s) {
   s.field("clean", clean,
           "Remove what an earlier run left in output_dir; without it a used directory is refused.");
   s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
-  s.field("memory_limit", memory_limit,
-          "Refuse to start if the memory plan is larger, e.g. 44GiB; None: the memory that is free.");
+  s.field(
+      "memory_limit", memory_limit,
+      "Plan for a device with so much memory, e.g. 44GiB, and refuse to start if that does not fit; None: "
+      "the memory that is free. On a GPU 64 MiB of it are left to its libraries.");
   s.field("threads", threads, "CPU threads; 0: one a core. Results do not depend on it.")
       .at_least(0)
       .at_most(1024);
@@ -175,7 +197,9 @@ void RunSection::validate() const {
 }
 
 std::size_t RunSection::memory_limit_bytes(Device on) const {
-  return memory_limit.has_value() ? parse_bytes(*memory_limit, "memory_limit") : memory_available_bytes(on);
+  if (!memory_limit.has_value()) return memory_available_bytes(on);
+  const std::size_t limit = parse_bytes(*memory_limit, "memory_limit"), reserve = library_reserve_bytes(on);
+  return limit > reserve ? limit - reserve : 1;
 }
 
 void refuse_reference_keys(config::Schema& s) {

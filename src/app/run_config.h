@@ -20,6 +20,12 @@ struct AcSection {
   void describe(config::Schema& s);
 };
 
+struct AcOffloadingSection {
+  bool pin_memory = true;
+  std::int64_t max_inflight = 5;
+  void describe(config::Schema& s);
+};
+
 struct DebugSection {
   std::optional<std::int64_t> num_layers;
   bool random_init = false;
@@ -31,11 +37,16 @@ struct ModelSection {
   std::optional<std::int64_t> seq_len;
   std::string attn = "auto", impl = "auto";
   std::optional<AcSection> ac;
+  std::optional<AcOffloadingSection> ac_offloading;
+  bool optim_cpu_offload = false;
   std::optional<std::int64_t> head_chunk;
   std::string optimization_dtype = "float32", reduce_dtype = "float32";
   DebugSection debug;
   void describe(config::Schema& s);
+  // Throws bad_input for sections that contradict each other.
   model::Recompute recompute() const;
+  // Whether memory of the host that the plan names is pinned.
+  bool pin_host() const { return !ac_offloading.has_value() || ac_offloading->pin_memory; }
 };
 
 struct TokenizerSection {
@@ -82,8 +93,10 @@ struct RunSection {
   void describe(config::Schema& s);  // adds its fields to the section it is called for
   void arm_fail_points() const;
   // What needs neither device nor data to be refused; throws bad_input.
-  void validate() const;                            // what `fail` names
-  std::size_t memory_limit_bytes(Device on) const;  // the device's free memory if not set
+  void validate() const;  // what `fail` names
+  // What a plan may take of the device: its free memory if no limit is set, and of a GPU without what its
+  // libraries allocate themselves, so that the peak stays below the limit.
+  std::size_t memory_limit_bytes(Device on) const;
 };
 
 // Declares the reference's top-level keys that are not supported (wandb, tracing, ...).

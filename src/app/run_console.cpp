@@ -51,6 +51,14 @@ std::string step_counter(std::int64_t step, std::int64_t max_steps) {
   return fmt::format("step {:>{}}/{}", step, fmt::formatted_size("{}", max_steps), max_steps);
 }
 
+std::pair<std::string, std::string> memory_row(const MemoryPlan& plan, Device device) {
+  const auto gib = [](std::size_t bytes) { return monitor::gib(static_cast<double>(bytes)); };
+  std::string text =
+      fmt::format("{} planned, {} at its peak", gib(plan.total_bytes()), gib(peak_memory_bytes(device)));
+  if (plan.host_bytes() > 0) text += fmt::format("; {} of host memory", gib(plan.host_bytes()));
+  return {"memory", std::move(text)};
+}
+
 std::string result_text(const RunResult& result) {
   std::string text = "\n" + result.title + "\n\n";
   std::size_t width = 0;

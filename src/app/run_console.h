@@ -43,6 +43,9 @@ struct RunResult {
   std::vector<std::pair<std::string, std::vector<double>>> curves;  // name, a value a step: sparklines
   std::vector<std::string> next;                                    // commands, the next two
 };
+// The row "memory": planned, and the largest so far; {"memory", "12.33 GiB planned, 12.35 GiB at its peak"}.
+std::pair<std::string, std::string> memory_row(const MemoryPlan& plan, Device device);
+
 // As text for stdout, or as one JSON object.
 std::string result_text(const RunResult& result);
 std::string result_json(const RunResult& result);

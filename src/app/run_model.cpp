@@ -158,11 +158,12 @@ void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
 }
 
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
-                        std::int64_t positions) {
+                        std::int64_t positions, bool masters_on_host) {
   ModelRegions regions;
   regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", ctx.compute_type());
   if (ctx.compute_type() != DType::kF32) {
-    regions.masters = model::plan_weights(config, plan, MemoryUse::kOptimizer, "master.", DType::kF32);
+    const MemoryUse use = masters_on_host ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
+    regions.masters = model::plan_weights(config, plan, use, "master.", DType::kF32);
   }
   regions.packed = model::plan_packed(config, ctx, plan);
   regions.rope = model::plan_rope(config, plan, positions);

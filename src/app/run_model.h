@@ -34,8 +34,9 @@ struct ModelRegions {
   model::WeightRegions weights, packed, masters;  // masters: none where the decoder reads f32
   model::RopeRegions rope;
 };
+// `masters_on_host`: where a GPU's decoder reads bf16, its f32 masters rest in the host's memory.
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
-                        std::int64_t positions);
+                        std::int64_t positions, bool masters_on_host = false);
 
 struct ModelMemory {
   model::WeightSet weights, packed, masters;

@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/memory_advice.h"
 #include "app/run_checkpoints.h"
 #include "app/run_clock.h"
 #include "app/run_console.h"
@@ -41,6 +42,7 @@ class SftRun {
 
  private:
   void prepare();
+  void plan_memory();
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
@@ -61,6 +63,7 @@ class SftRun {
 
   RunModel model_;
   DeviceChoice device_;
+  bool absent_ = false;  // a dry run plans for a GPU that is not here
   std::unique_ptr<ThreadPool> pool_;
   ops::Context ctx_;
   SftData data_;
@@ -95,11 +98,16 @@ void SftRun::prepare() {
   config_.validate();
   model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
   require_positions(model_, config_.data.seq_len, "data.seq_len");
-  device_ = choose_device(config_.run.device);
+  device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
+                                : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  ctx_ = ops::make_context(device_.device, *pool_);
-  ops::measure_products(ctx_);
-  mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1);
+  if (absent_) {
+    ctx_ = ops::planning_context(device_.device, *pool_);
+  } else {
+    ctx_ = ops::make_context(device_.device, *pool_);
+    ops::measure_products(ctx_);
+    mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1);
+  }
   data_ = open_sft_data(config_, model_, log_);
   // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
   if (model_.config.eos_token_ids.empty() && data_.tokenizer != nullptr && data_.tokenizer->eos_id() >= 0) {
@@ -116,17 +124,27 @@ void SftRun::prepare() {
     log_.info(
         fmt::format("{}  micro-batch {} of {}", step_counter(progress_.step + 1, max_steps_), done, all));
   };
-  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.data.seq_len);
-  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
-  std::vector<std::string> cheaper;
-  if (config_.data.micro_batch_size > 1)
-    cheaper.push_back("--data.micro-batch-size 1: activations of one row, same result, little slower");
-  if (!config_.model.ac.has_value())
-    cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
-  cheaper.push_back("--data.seq-len: shorter rows");
-  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
-  plan_.require_fits(limit, cheaper);
+  plan_memory();
+}
+
+void SftRun::plan_memory() {
   const double rows = loading().bytes();
+  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
+  AdviceKeys keys;
+  keys.parameters = model_.config.parameters();
+  require_memory({config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size}, keys,
+                 memory_limits(device_.device, absent_, limit, rows), [&](const Plannable& p) {
+                   MemoryPlan plan;
+                   plan_model(ctx_, model_.config, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx_, model_.config,
+                                        trainer_options(p.model, p.optim, config_.scheduler, config_.run,
+                                                        config_.max_steps, p.seq_len * p.micro_batch_size),
+                                        plan);
+                   return plan;
+                 });
+  model_regions_ =
+      plan_model(ctx_, model_.config, plan_, config_.data.seq_len, config_.model.optim_cpu_offload);
+  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
   require_host_room(fmt::format("the rows of a step do not fit the memory: data.batch_size is {} rows of {} "
                                 "tokens",
                                 config_.data.batch_size, config_.data.seq_len),
@@ -154,7 +172,7 @@ void SftRun::open_directory(const RunStart& start) {
 }
 
 void SftRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.model.pin_host());
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume =
       checkpoints_ != nullptr ? checkpoints_->resume_step() : std::nullopt;
@@ -372,6 +390,7 @@ SftOutcome SftRun::finish() {
   if (const auto skipped = trainer_->state().skipped; skipped > 0)
     result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
   result.rows.push_back({"time", monitor::duration(out.seconds)});
+  result.rows.push_back(memory_row(plan_, device_.device));
   if (const auto saved = checkpoints_->last_saved())
     result.rows.push_back({"checkpoint", train::step_directory(directory_->checkpoints(), *saved)});
   if (!out.weights_dir.empty()) result.rows.push_back({"weights", out.weights_dir});
@@ -389,6 +408,8 @@ SftOutcome SftRun::finish() {
   values["samples"] = progress_.total_samples;
   values["steps_skipped"] = trainer_->state().skipped;
   values["seconds"] = out.seconds;
+  values["planned_memory"] = plan_.total_bytes();
+  values["peak_memory"] = peak_memory_bytes(device_.device);
   const auto checkpoint = checkpoints_->last_saved();
   values["checkpoint"] =
       checkpoint ? nlohmann::ordered_json(train::step_directory(directory_->checkpoints(), *checkpoint))
@@ -415,7 +436,8 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       config_.run.memory_limit_bytes(device_.device),
       "samples",
       [&] { return sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout); },
-      [&] { return sample_json(data_, 3); }};
+      [&] { return sample_json(data_, 3); },
+      absent_};
   if (!announce(start, facts, log_)) return {};
   if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
   start_or_resume();

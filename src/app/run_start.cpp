@@ -13,13 +13,12 @@ namespace {
 
 nlohmann::ordered_json memory_json(const MemoryPlan& plan, std::size_t limit) {
   nlohmann::ordered_json out;
-  for (const MemoryUse use :
-       {MemoryUse::kWeights, MemoryUse::kGradients, MemoryUse::kOptimizer, MemoryUse::kActivations,
-        MemoryUse::kLogits, MemoryUse::kKvCache, MemoryUse::kCommunication, MemoryUse::kWorkspace}) {
+  for (const MemoryUse use : memory_uses()) {
     if (const std::size_t bytes = plan.bytes_of(use); bytes > 0) out[std::string(name_of(use))] = bytes;
   }
   out["planned"] = plan.total_bytes();
   out["available"] = limit;
+  if (plan.host_bytes() > 0) out["host"] = plan.host_bytes();
   return out;
 }
 
@@ -79,7 +78,9 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
           ? dry_run_json(start, facts).dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) +
                 "\n"
           : facts.samples());
-  log.success("dry run: everything fits; leave out --dry-run to start");
+  log.success(facts.device_absent
+                  ? "dry run: the plan is for a GPU that is not here, scratch of its libraries is estimated"
+                  : "dry run: everything fits; leave out --dry-run to start");
   return false;
 }
 

@@ -27,6 +27,8 @@ train::TrainerOptions trainer_options(const ModelSection& model, const train::Op
   out.max_tokens = max_tokens;
   out.head_chunk = model.head_chunk;
   out.recompute = model.recompute();
+  if (model.ac_offloading.has_value()) out.inflight_activations = model.ac_offloading->max_inflight;
+  out.optimizer_on_host = model.optim_cpu_offload;
   out.max_nonfinite_steps = run.max_nonfinite_steps;
   return out;
 }

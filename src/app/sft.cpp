@@ -13,7 +13,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                                   .model_name = config.model.name,
                                   .seq_len = config.data.seq_len,
                                   .micro_batches = config.data.batch_size,
-                                  .ac = config.model.ac,
+                                  .ac = ac_text(config.model),
                                   .memory_limit = config.run.memory_limit.value_or("")});
   SftHooks hooks;
   hooks.on_start = [&](const SftFacts& facts) {

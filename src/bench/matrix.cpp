@@ -42,6 +42,7 @@ std::vector<std::string> arguments_of(const RunConfig& c, const std::string& dev
   }
   if (c.ac == "Recompute") add("--model.ac.mode", "full");
   if (c.ac == "Selective") add("--model.ac.mode", "selective");
+  if (c.ac == "Offload") a.emplace_back("--model.ac-offloading");
   if (c.lora_rank) add("--model.lora.rank", std::to_string(*c.lora_rank));
   if (!c.memory_limit.empty()) add("--memory-limit", c.memory_limit);
   add("--device", device);
@@ -58,7 +59,8 @@ void MatrixRow::describe(config::Schema& s) {
   s.field("num_gpus", num_gpus, "Devices of the job.").at_least(1);
   s.field("lora_rank", lora_rank, "Rank of LoRA adapters; None: full fine-tuning.").at_least(1);
   s.field("seq_len", seq_len, "Length of a packed row.").at_least(1).in("tokens");
-  s.field("ac", ac, "What is kept between forward and backward.").one_of({"None", "Selective", "Recompute"});
+  s.field("ac", ac, "What is kept between forward and backward.")
+      .one_of({"None", "Selective", "Recompute", "Offload"});
   s.field("micro_batches", micro_batches, "Rows a device and optimizer step.").at_least(1);
   s.field("max_steps", max_steps, "Steps of the run, the first of them warm-up.").at_least(2);
   s.field("memory_limit", memory_limit, "Plan for a card with this much memory, e.g. 44GiB.");

@@ -1,9 +1,12 @@
-// Which activations live how long: the memory of the three recompute policies.
+// Which activations live how long: the memory of the recompute policies.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <utility>
 
 #include "model/decoder.h"
+#include "model/offload.h"
 
 namespace rlcpp::model {
 namespace {
@@ -47,6 +50,8 @@ bool kept(const Field& field, std::size_t index, Recompute recompute) {
       return field.kept_selective;
     case Recompute::kFull:
       return index == 0;
+    case Recompute::kOffload:
+      return false;
   }
   return true;
 }
@@ -69,7 +74,7 @@ Layer Layer::rows(std::int64_t count) const {
 }
 
 Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                                       Recompute recompute, DType type) {
+                                       Recompute recompute, DType type, OffloadOptions offload) {
   Regions regions;
   regions.max_tokens = max_tokens;
   regions.recompute = recompute;
@@ -80,7 +85,19 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
   };
   const auto fields = fields_of(config);
   std::array<RegionId, 13> common;
-  for (std::size_t f = 0; f < fields.size(); ++f) {
+  std::vector<RegionId> slots;
+  if (recompute == Recompute::kOffload) {
+    RLCPP_CHECK(offload.inflight >= 2);
+    const std::int64_t count = std::min(offload.inflight, config.num_layers);
+    for (std::int64_t slot = 0; slot < count; ++slot)
+      slots.push_back(add(fmt::format("input slot {}", slot), fields[0].width));
+    for (std::int64_t layer = 0; layer < config.num_layers - count; ++layer) {
+      regions.host_inputs.push_back(
+          plan.add(offload.apart ? MemoryUse::kHostActivations : MemoryUse::kActivations,
+                   fmt::format("layer {} input on the host", layer), type, {max_tokens, fields[0].width}));
+    }
+  }
+  for (std::size_t f = slots.empty() ? 0 : 1; f < fields.size(); ++f) {
     if (!kept(fields[f], f, recompute))
       common[f] = add(fmt::format("all layers {}", fields[f].name), fields[f].width, fields[f].statistic);
   }
@@ -91,6 +108,7 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
                                                         fields[f].width, fields[f].statistic)
                                                   : common[f]);
     }
+    if (!slots.empty()) ids.front() = slots[static_cast<std::size_t>(layer) % slots.size()];
   }
   const std::int64_t h = config.hidden_size;
   regions.shared = {add("last residual", h),
@@ -103,7 +121,8 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
   return regions;
 }
 
-Activations::Activations(const ModelConfig& config, const Arena& arena, const Regions& regions)
+Activations::Activations(const ops::Context& ctx, const ModelConfig& config, const Arena& arena,
+                         const Regions& regions)
     : max_tokens(regions.max_tokens), recompute(regions.recompute) {
   const auto fields = fields_of(config);
   for (const std::vector<RegionId>& ids : regions.layers) {
@@ -117,6 +136,13 @@ Activations::Activations(const ModelConfig& config, const Arena& arena, const Re
                                          &scratch_attn, &scratch_qkv, &delta};
   for (std::size_t i = 0; i < places.size(); ++i) *places[i] = view_of(arena, regions.shared[i]);
   flatten(final_rstd);
+  if (recompute == Recompute::kOffload) {
+    std::vector<Tensor> slots, host;
+    for (const RegionId id : regions.host_inputs) host.push_back(arena[id]);
+    for (std::size_t slot = 0; slot < layers.size() - host.size(); ++slot)
+      slots.push_back(layers[slot].input);
+    inputs = std::make_shared<BlockInputs>(ctx, std::move(slots), std::move(host));
+  }
 }
 
 }  // namespace rlcpp::model

@@ -2,6 +2,8 @@
 // forward. The head is not here (ops/head.h): the decoder ends with the final norm.
 #pragma once
 
+#include <memory>
+
 #include "model/weights.h"
 #include "ops/attention.h"
 
@@ -30,7 +32,17 @@ enum class Recompute : std::uint8_t {
   kNone,       // everything the backward reads
   kSelective,  // norms and SwiGLU are computed again
   kFull,       // only block inputs are kept
+  kOffload,    // only block inputs are kept, in the host's memory (model/offload.h)
 };
+
+// How Recompute::kOffload lies in memory.
+struct OffloadOptions {
+  // Block inputs on the device at once, at least 2: the one in use, and those on their way.
+  std::int64_t inflight = 5;
+  bool apart = false;  // the device has memory of its own, and the plan counts the host's apart from it
+};
+
+class BlockInputs;
 
 // Memory of the activations for up to `max_tokens` tokens, in ops::Context::compute_type(); statistics are
 // f32. A forward fills it, one backward consumes it.
@@ -38,8 +50,8 @@ class Activations {
  public:
   struct Regions;
   static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                      Recompute recompute, DType type = DType::kF32);
-  Activations(const ModelConfig& config, const Arena& arena, const Regions& regions);
+                      Recompute recompute, DType type = DType::kF32, OffloadOptions offload = {});
+  Activations(const ops::Context& ctx, const ModelConfig& config, const Arena& arena, const Regions& regions);
 
   struct Layer {
     Tensor input;         // [M, H] residual stream before the block (full: the only one kept)
@@ -57,6 +69,7 @@ class Activations {
   struct Regions {
     std::vector<std::vector<RegionId>> layers;  // in the order of Layer's fields
     std::vector<RegionId> shared;
+    std::vector<RegionId> host_inputs;  // offload: of the blocks whose inputs leave the device
     std::int64_t max_tokens = 0;
     Recompute recompute = Recompute::kNone;
   };
@@ -70,6 +83,7 @@ class Activations {
   Tensor scratch_hidden, scratch_attn, scratch_qkv, delta;
   std::int64_t max_tokens = 0;
   Recompute recompute = Recompute::kNone;
+  std::shared_ptr<BlockInputs> inputs;  // offload: their way to the host and back
 };
 
 // Runs the packed batch; returns the view [M, H] of activations.hidden. The bits do not depend on

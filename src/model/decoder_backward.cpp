@@ -1,6 +1,7 @@
 #include <algorithm>
 
 #include "model/decoder_block.h"
+#include "model/offload.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
@@ -16,7 +17,7 @@ void recompute_layer(const BlockContext& block, const Activations::Layer& a, con
   const LayerTensors& w = block.weights;
   if (recompute == Recompute::kNone) return;
   ops::rmsnorm_forward(block.ctx, a.norm1, a.rstd1, a.input, w.input_norm, c.rms_eps);
-  if (recompute == Recompute::kFull) {
+  if (recompute == Recompute::kFull || recompute == Recompute::kOffload) {
     attention_branch(block, a, batch);
     mlp_branch(block, a);
     return;
@@ -103,11 +104,15 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
                         weights.final_norm, activations.final_rstd.rows(0, tokens), false);
 
   const std::size_t lowest = lowest_trained(gradients);
+  BlockInputs* const inputs = activations.inputs.get();
   for (std::size_t layer = weights.layers.size(); layer > 0 && layer >= lowest; --layer) {
     const BlockContext block{ctx, config, weights.layers[layer - 1], packed.layers[layer - 1], rope};
     const Activations::Layer a = activations.layers[layer - 1].rows(tokens);
+    if (inputs != nullptr) inputs->before_read(layer - 1);
     recompute_layer(block, a, batch, activations.recompute);
     block_backward(block, a, batch, gradients.layers[layer - 1], d, lowest < layer);
+    // Of layers from the lowest trained one; the embedding needs no input.
+    if (inputs != nullptr) inputs->read(layer - 1, lowest > 0 ? lowest - 1 : 0, tokens);
   }
   if (lowest == 0) ops::embedding_backward(ctx, gradients.embedding, d.residual, batch.ids);
 }

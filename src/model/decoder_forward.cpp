@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "model/decoder_block.h"
+#include "model/offload.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
@@ -41,8 +42,10 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
   const Tensor hidden = activations.hidden.rows(0, tokens);
 
   Activations::Layer a = activations.layers[0].rows(tokens);
+  BlockInputs* const inputs = activations.inputs.get();
   ops::embedding_forward(ctx, a.input, weights.embedding, batch.ids);
   ops::rmsnorm_forward(ctx, a.norm1, a.rstd1, a.input, weights.layers[0].input_norm, config.rms_eps);
+  if (inputs != nullptr) inputs->written(0, tokens);
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const BlockContext block{ctx, config, weights.layers[layer], packed.layers[layer], rope};
     attention_branch(block, a, batch);
@@ -51,9 +54,11 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
     if (layer + 1 < layers) {
       // `a.mid` stays valid below: it is read before anything of the next layer overwrites shared memory.
       const Activations::Layer next = activations.layers[layer + 1].rows(tokens);
+      if (inputs != nullptr) inputs->before_written(layer + 1);
       ops::linear_forward(ctx, next.input, a.swiglu, w.down, block.packed.down, w.down_bias);
       ops::add_rmsnorm_forward(ctx, next.norm1, next.rstd1, next.input, a.mid,
                                weights.layers[layer + 1].input_norm, config.rms_eps);
+      if (inputs != nullptr) inputs->written(layer + 1, tokens);
       a = next;
     } else {
       ops::linear_forward(ctx, last, a.swiglu, w.down, block.packed.down, w.down_bias);

@@ -6,11 +6,16 @@
 namespace rlcpp::ops {
 
 Context make_context(Device device, ThreadPool& pool) {
+  Context ctx = planning_context(device, pool);
+  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device);
+  return ctx;
+}
+
+Context planning_context(Device device, ThreadPool& pool) {
   Context ctx;
   ctx.device = device;
   ctx.mode = ctx.on_gpu() ? NumericMode::kFast : NumericMode::kExact;
   ctx.pool = &pool;
-  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device);
   ctx.kernels = &cpu::best_kernels();
   return ctx;
 }

@@ -39,6 +39,10 @@ struct Context {
 // The pool outlives the context. Throws environment_error if the device is a GPU and this build has no CUDA.
 Context make_context(Device device, ThreadPool& pool);
 
+// A context to plan with, for a GPU that need not be here: no operation runs in it. What only the GPU's
+// libraries know is estimated (ops/workspace.h).
+Context planning_context(Device device, ThreadPool& pool);
+
 // Returns when the device has done everything that was asked of it so far. At once on the CPU. Throws
 // runtime_failure with the name of the CUDA error if something failed.
 void synchronize(const Context& ctx);

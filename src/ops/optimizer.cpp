@@ -40,7 +40,7 @@ void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v
   RLCPP_CHECK(is_flat_f32(m) || (ctx.on_gpu() && is_flat(m, DType::kBF16)));
   RLCPP_CHECK(working.empty() || (is_flat(working, ctx.compute_type()) && working.size() == w.size()));
   RLCPP_CHECK(m.size() == w.size() && v.size() == w.size() && g.size() == w.size());
-  RLCPP_CHECK(step.step >= 1);
+  RLCPP_CHECK(step.step >= 1 && step.first_element >= 0 && step.first_element % 4 == 0);
   if (ctx.on_gpu()) return cuda::adamw(ctx, w, m, v, g, step, working);
   RLCPP_CHECK(working.empty());
   cpu::adamw(ctx, w, m, v, g, step);

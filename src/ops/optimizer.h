@@ -32,6 +32,8 @@ struct AdamWStep {
   // For moments kept in bf16 (CUDA): they are rounded stochastically, by draws that are a pure function of
   // this number and the element's place (Philox), so that small changes are kept in the mean.
   std::uint64_t rounding_seed = 0;
+  // Place of element 0 in its parameter, a multiple of 4: a parameter may be updated in parts.
+  std::int64_t first_element = 0;
 };
 
 // Decoupled weight decay (Loshchilov and Hutter 2019), as torch.optim.AdamW: w -= lr * wd * w; m, v updated;

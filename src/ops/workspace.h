@@ -17,7 +17,8 @@ struct WorkspaceNeeds {
   QkvShape shape;
 };
 
-// Bytes of scratch that calls of up to these sizes take. 0 on the CPU.
+// Bytes of scratch that calls of up to these sizes take. 0 on the CPU. In a planning_context() without the
+// GPU what its libraries would ask for is estimated.
 std::size_t workspace_bytes(const Context& ctx, const WorkspaceNeeds& needs);
 
 // How much of it, from its start, the operations of ops/head.h take; what lies behind is free during their

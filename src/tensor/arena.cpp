@@ -15,9 +15,10 @@ constexpr std::size_t kAlignment = 256;
 // Of one plan. Far above any machine, far below where sums of sizes could wrap round.
 constexpr std::size_t kLargestPlan = std::size_t{1} << 56;
 constexpr double kGiB = 1024.0 * 1024.0 * 1024.0;
-constexpr std::array kUses = {MemoryUse::kWeights,       MemoryUse::kGradients, MemoryUse::kOptimizer,
-                              MemoryUse::kActivations,   MemoryUse::kLogits,    MemoryUse::kKvCache,
-                              MemoryUse::kCommunication, MemoryUse::kWorkspace};
+constexpr std::array kUses = {MemoryUse::kWeights,        MemoryUse::kGradients, MemoryUse::kOptimizer,
+                              MemoryUse::kActivations,    MemoryUse::kLogits,    MemoryUse::kKvCache,
+                              MemoryUse::kCommunication,  MemoryUse::kWorkspace, MemoryUse::kHostOptimizer,
+                              MemoryUse::kHostActivations};
 
 // "1.50 GiB", below 1 GiB "12.30 MiB", at least `width` characters.
 std::string amount_of(std::size_t bytes, int width) {
@@ -57,7 +58,24 @@ std::size_t aligned(std::size_t bytes) {
   return (bytes + kAlignment - 1) / kAlignment * kAlignment;
 }
 
+// Zeroed memory of the host, on large pages where there are some.
+void* allocate_host(std::size_t bytes) {
+  void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (memory == MAP_FAILED) {
+    throw environment_error("could not allocate the planned memory",
+                            std::to_string(bytes) + " bytes were refused by the system",
+                            "free memory, or shorten seq_len or the micro-batch");
+  }
+  madvise(memory, bytes, MADV_HUGEPAGE);
+  madvise(memory, bytes, MADV_DONTDUMP);
+  return memory;
+}
+
 }  // namespace
+
+std::span<const MemoryUse> memory_uses() {
+  return kUses;
+}
 
 std::string_view name_of(MemoryUse use) {
   switch (use) {
@@ -77,6 +95,10 @@ std::string_view name_of(MemoryUse use) {
       return "communication";
     case MemoryUse::kWorkspace:
       return "workspace";
+    case MemoryUse::kHostOptimizer:
+      return "host optimizer";
+    case MemoryUse::kHostActivations:
+      return "host activations";
   }
   return "?";
 }
@@ -88,20 +110,21 @@ RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type,
 
 RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::span<const std::int64_t> shape) {
   const std::size_t bytes = aligned(bytes_of_region(name, type, shape));
-  if (total_ + bytes > kLargestPlan) {
+  std::size_t& total = on_host(use) ? host_total_ : total_;
+  if (total + bytes > kLargestPlan) {
     throw environment_error("the memory plan does not fit",
                             name + " brings it over " + std::to_string(kLargestPlan) + " bytes",
                             "shorten seq_len or the micro-batch, or choose a smaller model");
   }
-  regions_.push_back({use, std::move(name), type, {shape.begin(), shape.end()}, total_, false});
-  total_ += bytes;
+  regions_.push_back({use, std::move(name), type, {shape.begin(), shape.end()}, total, false});
+  total += bytes;
   return {static_cast<std::int32_t>(regions_.size()) - 1};
 }
 
 RegionId MemoryPlan::alias(RegionId other, MemoryUse use, std::string name, DType type,
                            std::initializer_list<std::int64_t> shape, std::size_t offset) {
   const Region& host = regions_.at(static_cast<std::size_t>(other.index));
-  RLCPP_CHECK(aligned(offset) == offset);
+  RLCPP_CHECK(aligned(offset) == offset && on_host(use) == on_host(host.use));
   Region region{use, std::move(name), type, {shape.begin(), shape.end()}, host.offset + offset, true};
   RLCPP_CHECK(offset + bytes_of_region(region.name, type, region.shape) <=
               bytes_of_region(host.name, host.type, host.shape));
@@ -119,13 +142,14 @@ std::size_t MemoryPlan::bytes_of(MemoryUse use) const {
 }
 
 std::string MemoryPlan::table(std::size_t limit_bytes) const {
-  std::string text;
+  std::string text, host;
   for (const MemoryUse use : kUses) {
-    if (const std::size_t bytes = bytes_of(use); bytes > 0) text += line_of(name_of(use), bytes);
+    std::string& rows = on_host(use) ? host : text;
+    if (const std::size_t bytes = bytes_of(use); bytes > 0) rows += line_of(name_of(use), bytes);
     for (const Region& region : regions_) {
       if (region.use != use || !region.shared) continue;
-      text += line_of(name_of(use), bytes_of_region(region.name, region.type, region.shape));
-      text.insert(text.size() - 1, "  in memory of another row");
+      rows += line_of(name_of(use), bytes_of_region(region.name, region.type, region.shape));
+      rows.insert(rows.size() - 1, "  in memory of another row");
     }
   }
   text += line_of("planned", total_);
@@ -133,6 +157,7 @@ std::string MemoryPlan::table(std::size_t limit_bytes) const {
     text += line_of("available", limit_bytes);
     if (limit_bytes >= total_) text += line_of("free", limit_bytes - total_);
   }
+  if (!host.empty()) text += host + line_of("host", host_total_);
   return text;
 }
 
@@ -145,26 +170,34 @@ void MemoryPlan::require_fits(std::size_t limit_bytes, const std::vector<std::st
   throw environment_error("the memory plan does not fit", numbers, help);
 }
 
-Arena::Arena(MemoryPlan plan, Device device) : plan_(std::move(plan)), device_(device) {
-  if (plan_.total_bytes() == 0) return;
-  if (device.kind == DeviceKind::kCuda) {
-    base_ = cuda::allocate(plan_.total_bytes(), device);
-    cuda::fill(base_, device, 0, plan_.total_bytes());
-    return;
+Arena::Arena(MemoryPlan plan, Device device, bool pin_host) : plan_(std::move(plan)), device_(device) {
+  const bool gpu = device.kind == DeviceKind::kCuda;
+  try {
+    if (plan_.host_bytes() > 0) {
+      host_ = allocate_host(plan_.host_bytes());
+      if (gpu && pin_host) {
+        cuda::pin(host_, plan_.host_bytes(), device);
+        pinned_ = true;
+      }
+    }
+    if (plan_.total_bytes() == 0) return;
+    if (gpu) {
+      base_ = cuda::allocate(plan_.total_bytes(), device);
+      cuda::fill(base_, device, 0, plan_.total_bytes());
+    } else {
+      base_ = allocate_host(plan_.total_bytes());
+    }
+  } catch (...) {
+    release();
+    throw;
   }
-  void* memory =
-      mmap(nullptr, plan_.total_bytes(), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) {
-    throw environment_error("could not allocate the planned memory",
-                            std::to_string(plan_.total_bytes()) + " bytes were refused by the system",
-                            "free memory, or shorten seq_len or the micro-batch");
-  }
-  madvise(memory, plan_.total_bytes(), MADV_HUGEPAGE);
-  madvise(memory, plan_.total_bytes(), MADV_DONTDUMP);
-  base_ = memory;
 }
 
-Arena::~Arena() {
+void Arena::release() noexcept {
+  if (host_ != nullptr) {
+    if (pinned_) cuda::unpin(host_, device_);
+    munmap(host_, plan_.host_bytes());
+  }
   if (base_ == nullptr) return;
   if (device_.kind == DeviceKind::kCuda) {
     cuda::release(base_, device_);
@@ -173,13 +206,22 @@ Arena::~Arena() {
   }
 }
 
+Arena::~Arena() {
+  release();
+}
+
 Arena::Arena(Arena&& other) noexcept
-    : plan_(std::move(other.plan_)), device_(other.device_), base_(std::exchange(other.base_, nullptr)) {}
+    : plan_(std::move(other.plan_)),
+      device_(other.device_),
+      base_(std::exchange(other.base_, nullptr)),
+      host_(std::exchange(other.host_, nullptr)),
+      pinned_(other.pinned_) {}
 
 Tensor Arena::operator[](RegionId id) const {
   const auto& region = plan_.regions().at(static_cast<std::size_t>(id.index));
-  return {static_cast<std::byte*>(base_) + region.offset, region.type,
-          std::span<const std::int64_t>(region.shape), device_};
+  const bool host = on_host(region.use);
+  return {static_cast<std::byte*>(host ? host_ : base_) + region.offset, region.type,
+          std::span<const std::int64_t>(region.shape), host ? Device{} : device_};
 }
 
 void Arena::poison(RegionId id) const {
@@ -187,8 +229,13 @@ void Arena::poison(RegionId id) const {
 }
 
 void Arena::poison_all() const {
-  if (base_ == nullptr) return;
-  fill_bytes(Tensor(base_, DType::kU8, {static_cast<std::int64_t>(plan_.total_bytes())}, device_), 0xFF);
+  const auto all = [](void* base, std::size_t bytes, Device device) {
+    if (base != nullptr) {
+      fill_bytes(Tensor(base, DType::kU8, {static_cast<std::int64_t>(bytes)}, device), 0xFF);
+    }
+  };
+  all(base_, plan_.total_bytes(), device_);
+  all(host_, plan_.host_bytes(), Device{});
 }
 
 }  // namespace rlcpp

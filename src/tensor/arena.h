@@ -1,12 +1,14 @@
 // Planned memory. Before anything is allocated, every room adds what it needs to a MemoryPlan: named regions
 // in categories. The plan is printed and checked against a limit; then one Arena allocates all of it at once,
-// and tensors are views into it. Nothing is allocated during a step.
+// and tensors are views into it. Nothing is allocated during a step. A plan for a GPU may also hold regions
+// in the host's memory, which are counted apart.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,9 +25,17 @@ enum class MemoryUse : std::uint8_t {
   kLogits,
   kKvCache,
   kCommunication,
-  kWorkspace
+  kWorkspace,
+  // In the host's memory, whatever the arena's device: what a GPU does not hold itself.
+  kHostOptimizer,
+  kHostActivations
 };
+// All of them, in this order.
+std::span<const MemoryUse> memory_uses();
 std::string_view name_of(MemoryUse use);
+constexpr bool on_host(MemoryUse use) {
+  return use >= MemoryUse::kHostOptimizer;
+}
 
 // A handle to a region of a plan; valid for the Arena made from that plan.
 struct RegionId {
@@ -44,11 +54,12 @@ class MemoryPlan {
   RegionId alias(RegionId other, MemoryUse use, std::string name, DType type,
                  std::initializer_list<std::int64_t> shape, std::size_t offset = 0);
 
-  std::size_t total_bytes() const { return total_; }
+  std::size_t total_bytes() const { return total_; }      // on the arena's device
+  std::size_t host_bytes() const { return host_total_; }  // of the uses that are on_host()
   std::size_t bytes_of(MemoryUse use) const;
 
-  // A table: one line a use, then free of `limit_bytes` (0 = unknown). Stage of the start banner and of
-  // --dry-run.
+  // A table: one line a use, then free of `limit_bytes` (0 = unknown), then what lies in the host's memory.
+  // Stage of the start banner and of --dry-run.
   std::string table(std::size_t limit_bytes) const;
 
   // Throws environment_error with the missing GiB and `options` (one line each, smallest change first) if the
@@ -60,21 +71,22 @@ class MemoryPlan {
     std::string name;
     DType type;
     std::vector<std::int64_t> shape;
-    std::size_t offset;
-    bool shared;  // an alias: not counted again
+    std::size_t offset;  // in the device's memory, or in the host's
+    bool shared;         // an alias: not counted again
   };
   const std::vector<Region>& regions() const { return regions_; }
 
  private:
   std::vector<Region> regions_;
-  std::size_t total_ = 0;
+  std::size_t total_ = 0, host_total_ = 0;
 };
 
 class Arena {
  public:
-  // Allocates the plan on `device`; zeroed; host memory is advised to use large pages. Throws
-  // environment_error.
-  Arena(MemoryPlan plan, Device device);
+  // Allocates the plan on `device`; zeroed; host memory is advised to use large pages. Regions in the host's
+  // memory are pinned if the device is a GPU, so that it copies them by itself, unless `pin_host` is false.
+  // Throws environment_error.
+  Arena(MemoryPlan plan, Device device, bool pin_host = true);
   ~Arena();
   Arena(Arena&&) noexcept;
   Arena& operator=(Arena&&) = delete;
@@ -89,9 +101,13 @@ class Arena {
   void poison_all() const;
 
  private:
+  void release() noexcept;
+
   MemoryPlan plan_;
   Device device_;
   void* base_ = nullptr;
+  void* host_ = nullptr;
+  bool pinned_ = false;
 };
 
 }  // namespace rlcpp

@@ -61,12 +61,16 @@ std::size_t memory_total_bytes(Device device) {
   return device.kind == DeviceKind::kCpu ? host_memory_bytes() : cuda::memory_taken(device).total;
 }
 
+std::size_t library_reserve_bytes(Device device) {
+  return device.kind == DeviceKind::kCpu ? 0 : std::size_t{64} << 20;
+}
+
 std::size_t memory_available_bytes(Device device) {
   if (device.kind == DeviceKind::kCpu) return host_memory_available_bytes();
-  constexpr std::size_t kReserve = std::size_t{64} << 20;
+  const std::size_t reserve = library_reserve_bytes(device);
   std::string why;
   for (const GpuInfo& gpu : cuda::gpus(&why)) {
-    if (gpu.index == device.index) return gpu.free_bytes > kReserve ? gpu.free_bytes - kReserve : 0;
+    if (gpu.index == device.index) return gpu.free_bytes > reserve ? gpu.free_bytes - reserve : 0;
   }
   return 0;
 }
@@ -97,6 +101,16 @@ DeviceChoice choose_device(const std::string& request) {
     throw environment_error("this GPU cannot be used", too_old(gpus[index]), "run with --device cpu");
   }
   return {{DeviceKind::kCuda, static_cast<int>(index)}, gpus[index].name};
+}
+
+DeviceChoice choose_planned_device(const std::string& request, bool* absent) {
+  std::string why;
+  *absent = request.starts_with("cuda") && cuda::gpus(&why).empty();
+  if (!*absent) return choose_device(request);
+  if (request != "cuda" && !(request.starts_with("cuda:") && is_index(std::string_view(request).substr(5)))) {
+    return choose_device(request);  // which says what is wrong with it
+  }
+  return {{DeviceKind::kCuda, 0}, "planned for a GPU that is not here: " + why};
 }
 
 }  // namespace rlcpp

@@ -47,6 +47,10 @@ struct Taken {
 Taken memory_taken(Device device);
 void* allocate(std::size_t bytes, Device device);
 void release(void* memory, Device device) noexcept;
+// Locks pages of the host and tells the GPU where they are, so that copies run beside the host and at full
+// speed. Throws environment_error if the system refuses.
+void pin(void* host, std::size_t bytes, Device device);
+void unpin(void* host, Device device) noexcept;
 void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
 void fill(void* memory, Device device, std::uint8_t value, std::size_t bytes);
 // Throws runtime_failure naming the call and the error unless `status` (a cudaError_t) is success.
@@ -64,8 +68,11 @@ std::size_t host_memory_available_bytes();
 // own and their kernels; nothing is given back in a run, so now is the largest).
 std::size_t peak_memory_bytes(Device device);
 std::size_t memory_total_bytes(Device device);
+// What a GPU's libraries may allocate themselves, beside the plan (cuBLASLt and cuDNN: 12 MiB measured on an
+// H100); 0 on the CPU.
+std::size_t library_reserve_bytes(Device device);
 // What a plan on this device may take now: the host's as above; of a GPU what is free beside our context,
-// less a reserve for what its libraries allocate themselves (cuBLASLt and cuDNN: 12 MiB measured on an H100).
+// less library_reserve_bytes(). 0 if there is no such GPU.
 std::size_t memory_available_bytes(Device device);
 // Largest resident set of this process so far, in bytes.
 std::size_t peak_resident_bytes();
@@ -79,5 +86,8 @@ struct DeviceChoice {
 // `request`: "auto", "cpu", "cuda" or "cuda:N". Throws environment_error if a GPU was asked for by name and
 // there is none, bad_input for anything else.
 DeviceChoice choose_device(const std::string& request);
+// The same for a run that is only planned: a GPU that is asked for by name need not be here, and `why` says
+// so.
+DeviceChoice choose_planned_device(const std::string& request, bool* absent);
 
 }  // namespace rlcpp

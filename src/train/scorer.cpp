@@ -25,7 +25,7 @@ Scorer::Scorer(const ops::Context& ctx, const model::ModelConfig& model, const A
       weights_(weights),
       packed_(packed),
       rope_(rope),
-      activations_(model, arena, regions.activations),
+      activations_(ctx, model, arena, regions.activations),
       logits_(arena[regions.scratch.logits]),
       rows_(arena, regions.rows, model.vocab_size) {
   if (regions.scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions.scratch.workspace]);

@@ -15,6 +15,7 @@
 #include "train/nonfinite.h"
 #include "train/row_buffers.h"
 #include "train/scratch.h"
+#include "train/state_stream.h"
 
 namespace rlcpp::train {
 namespace {
@@ -26,6 +27,7 @@ struct Trainer::Regions {
   model::Activations::Regions activations;
   ScratchRegions scratch;
   RowRegions rows;
+  std::optional<StreamRegions> stream;
 };
 
 struct Trainer::Impl {
@@ -40,6 +42,7 @@ struct Trainer::Impl {
   std::vector<TrainedParameter> trained;
   std::vector<Tensor> trained_gradients;
   State state;
+  std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
@@ -66,10 +69,16 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
                     "set optim.moments to float32");
   }
   const DType moments = small ? DType::kBF16 : DType::kF32;
-  r->first = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg.", moments);
-  r->second = model::plan_weights(model, plan, MemoryUse::kOptimizer, "exp_avg_sq.", moments);
-  r->activations =
-      model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type());
+  // On the CPU there is one memory, and one part of the plan.
+  const bool apart = options.optimizer_on_host && ctx.on_gpu();
+  const MemoryUse resting = apart ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
+  r->first = model::plan_weights(model, plan, resting, "exp_avg.", moments);
+  r->second = model::plan_weights(model, plan, resting, "exp_avg_sq.", moments);
+  if (options.optimizer_on_host) {
+    r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
+  }
+  r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
+                                            ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
   r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
   r->scratch = plan_scratch(ctx, model, options, plan);
   return r;
@@ -87,22 +96,34 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      masters.flat.empty() ? weights : masters,
                      model::make_weight_set(model, arena, regions->gradients),
                      rope,
-                     model::Activations(model, arena, regions->activations),
+                     model::Activations(ctx, model, arena, regions->activations),
                      arena[regions->scratch.logits],
                      RowBuffers(arena, regions->rows, model.vocab_size),
                      {},
                      {},
-                     State{}}) {
+                     State{},
+                     nullptr}) {
   if (regions->scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions->scratch.workspace]);
   impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
                                model::make_weight_set(model, arena, regions->first),
                                model::make_weight_set(model, arena, regions->second));
   impl_->trained_gradients = tensors_of(impl_->trained, &TrainedParameter::gradient);
-  // A fresh optimizer has zero moments whatever the arena was filled with.
-  for (const TrainedParameter& parameter : impl_->trained) {
-    ops::zero(ctx, parameter.first);
-    ops::zero(ctx, parameter.second);
+  if (regions->stream.has_value()) {
+    impl_->on_host = std::make_unique<StateStream>(ctx, arena, *regions->stream);
   }
+  // A fresh optimizer has zero moments whatever the arena was filled with.
+  std::vector<Tensor> elsewhere;
+  for (const TrainedParameter& parameter : impl_->trained) {
+    for (const Tensor& moment : {parameter.first, parameter.second}) {
+      if (moment.device() == ctx.device) {
+        ops::zero(ctx, moment);
+      } else {
+        elsewhere.push_back(moment);
+      }
+    }
+  }
+  ctx.pool->parallel_for(static_cast<std::int64_t>(elsewhere.size()),
+                         [&](std::int64_t i) { fill_bytes(elsewhere[static_cast<std::size_t>(i)], 0); });
   repack();
 }
 
@@ -182,7 +203,11 @@ void Trainer::Impl::update(double norm, double lr) {
     ops::AdamWStep own = step;
     if (!p.decay) own.weight_decay = 0;
     own.rounding_seed = static_cast<std::uint64_t>(i);
-    ops::adamw(ctx, p.master, p.first, p.second, p.gradient, own, p.working);
+    if (on_host != nullptr) {
+      on_host->update(p, own);
+    } else {
+      ops::adamw(ctx, p.master, p.first, p.second, p.gradient, own, p.working);
+    }
   }
   model::pack_all(ctx, packed, weights);
 }
@@ -295,14 +320,20 @@ std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
 void Trainer::repack() {
   Impl& m = *impl_;
   for (const TrainedParameter& p : m.trained) {
-    if (!p.working.empty()) ops::cast(m.ctx, p.working, p.master);
+    if (m.on_host != nullptr) {
+      m.on_host->cast(p);
+    } else if (!p.working.empty()) {
+      ops::cast(m.ctx, p.working, p.master);
+    }
   }
   model::pack_all(m.ctx, m.packed, m.weights);
+  if (m.on_host != nullptr) m.on_host->synchronize();
 }
 std::int64_t Trainer::steps_done() const {
   return impl_->state.step;
 }
 const model::WeightSet& Trainer::weights() const {
+  if (impl_->on_host != nullptr) impl_->on_host->synchronize();
   return impl_->masters;
 }
 const model::ModelConfig& Trainer::model() const {
@@ -315,6 +346,7 @@ void Trainer::set_state(const State& state) {
   impl_->state = state;
 }
 const std::vector<TrainedParameter>& Trainer::trained() const {
+  if (impl_->on_host != nullptr) impl_->on_host->synchronize();
   return impl_->trained;
 }
 

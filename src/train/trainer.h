@@ -47,6 +47,11 @@ struct TrainerOptions {
   std::int64_t max_tokens = 0;             // of one micro-batch: seq_len
   std::optional<std::int64_t> head_chunk;  // rows of logits at once; see plan_scratch
   model::Recompute recompute = model::Recompute::kNone;
+  std::int64_t inflight_activations = 5;  // offload: block inputs on the device at once
+  // Moments, and masters if the caller plans them there, rest in the host's memory (train/state_stream.h),
+  // and so many of their elements are under way at a time.
+  bool optimizer_on_host = false;
+  std::int64_t optimizer_chunk = std::int64_t{4} << 20;
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
   // Called after each micro-batch of step() with how many are done, of how many; may be empty.

@@ -1,5 +1,6 @@
 // Bad input to `rlcpp rl`: exit code 2, and one sentence with what, where and the mend.
 #include "rl_run.h"
+#include "ways_out.h"
 
 namespace rlcpp::test {
 namespace {
@@ -117,6 +118,12 @@ TEST_F(RlInput, Configuration) {
                                                        {"--orchestrator.teacher-model.name", "teacher"},
                                                        {"--wandb.project", "Weights & Biases"}};
   for (const auto& [flag, word] : features) refused({flag, "2"}, {word});
+}
+
+TEST_F(RlInput, APlanThatDoesNotFitIsRefusedWithChangesThatDo) {
+  const auto command = world_->rl("refused", {"--inference.num-pages", "4000"});
+  const double all = planned(*world_, command).at("planned") / kGiB;
+  for (const double part : {0.95, 0.6, 0.3}) EXPECT_GT(expect_ways_out(*world_, command, part * all), 0U);
 }
 
 TEST_F(RlInput, ACheckpointOfAnotherKindIsRefused) {

@@ -118,7 +118,8 @@ TEST_F(SftInput, TooLittleMemoryIsRefusedBeforeTheStartWithWaysOut) {
 TEST_F(SftInput, ADryRunFindsTheSame) {
   const auto o = world_->run(world_->sft("refused", {"--data.seq-len", "129", "--dry-run"}));
   EXPECT_EQ(o.code, 2);
-  EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cuda", "--dry-run"})).code, 2);
+  // A plan for a GPU can be made anywhere, a run cannot (app/memory_test.cpp).
+  EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cudax", "--dry-run"})).code, 2);
   EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cuda"})).code, 3);
 }
 

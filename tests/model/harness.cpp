@@ -52,7 +52,7 @@ Row random_row(const ModelConfig& config, const std::vector<std::int64_t>& lengt
 }
 
 TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recompute recompute, int threads,
-                     test::BackEnd back_end)
+                     test::BackEnd back_end, std::int64_t inflight)
     : config(model),
       context(back_end == test::BackEnd::kCpu ? test::cpu_context(threads) : test::gpu_context()) {
   MemoryPlan plan;
@@ -65,7 +65,8 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   const auto gradient_regions = plan_weights(config, plan, MemoryUse::kGradients, "gradient ", DType::kF32);
   const auto packed_regions = plan_packed(config, context, plan);
   const auto rope_regions = plan_rope(config, plan, max_tokens);
-  const auto activation_regions = Activations::plan(config, plan, max_tokens, recompute, type);
+  const auto activation_regions =
+      Activations::plan(config, plan, max_tokens, recompute, type, {inflight, context.on_gpu()});
   const auto add = [&](DType of, std::initializer_list<std::int64_t> shape) {
     return plan.add(MemoryUse::kWorkspace, "test", of, shape);
   };
@@ -83,7 +84,7 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   gradients = all_gradients_ = make_weight_set(config, *arena, gradient_regions);
   packed = make_packed_set(config, *arena, packed_regions);
   rope = make_rope(config, *arena, rope_regions);
-  activations = std::make_unique<Activations>(config, *arena, activation_regions);
+  activations = std::make_unique<Activations>(context, config, *arena, activation_regions);
   ids_ = (*arena)[ids];
   positions_ = (*arena)[positions];
   cu_ = (*arena)[cu];
@@ -199,11 +200,11 @@ std::vector<float> flat_gradients(const TestModel& model) {
   return all;
 }
 
-std::unique_ptr<TestModel> RandomModels::model(test::BackEnd back_end, Recompute recompute,
-                                               int threads) const {
+std::unique_ptr<TestModel> RandomModels::model(test::BackEnd back_end, Recompute recompute, int threads,
+                                               std::int64_t inflight) const {
   ModelConfig wide = config;
   wide.initializer_range = 0.15;
-  auto made = std::make_unique<TestModel>(wide, row.tokens(), recompute, threads, back_end);
+  auto made = std::make_unique<TestModel>(wide, row.tokens(), recompute, threads, back_end, inflight);
   init_random(wide, made->masters, seed);
   std::mt19937_64 noise(seed);
   for (const Tensor& tensor : made->masters.flat) {

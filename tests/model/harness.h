@@ -39,7 +39,7 @@ Row random_row(const ModelConfig& config, const std::vector<std::int64_t>& lengt
 class TestModel {
  public:
   TestModel(const ModelConfig& config, std::int64_t max_tokens, Recompute recompute, int threads,
-            test::BackEnd back_end = test::BackEnd::kCpu);
+            test::BackEnd back_end = test::BackEnd::kCpu, std::int64_t inflight = 2);
 
   // Hidden states of the row [M, H].
   Tensor run(const Row& row);
@@ -137,7 +137,7 @@ class RandomModels {
   // Norms and biases are away from one and zero. The masters are bf16 values, the same for every model of one
   // test on every back end, so that a GPU's copies of them are exact.
   std::unique_ptr<TestModel> model(test::BackEnd back_end, Recompute recompute = Recompute::kNone,
-                                   int threads = 1) const;
+                                   int threads = 1, std::int64_t inflight = 2) const;
 
   std::mt19937_64 random{test::fresh_seed()};
   ModelConfig config;
@@ -148,8 +148,9 @@ class RandomModels {
 // Tests on every back end.
 class RandomWeights : public ::testing::TestWithParam<Where> {
  protected:
-  std::unique_ptr<TestModel> model(Recompute recompute = Recompute::kNone, int threads = 1) const {
-    return models_.model(back_end(), recompute, threads);
+  std::unique_ptr<TestModel> model(Recompute recompute = Recompute::kNone, int threads = 1,
+                                   std::int64_t inflight = 2) const {
+    return models_.model(back_end(), recompute, threads, inflight);
   }
   test::BackEnd back_end() const { return std::get<1>(GetParam()); }
   bool exact() const { return back_end() == test::BackEnd::kCpu; }

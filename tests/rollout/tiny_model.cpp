@@ -73,7 +73,7 @@ TinyModel::TinyModel(const model::ModelConfig& model_config, std::uint64_t seed,
   weights = model::make_weight_set(config, *arena_, weight_regions);
   packed = model::make_packed_set(config, *arena_, packed_regions);
   rope = model::make_rope(config, *arena_, rope_regions);
-  activations_ = std::make_unique<model::Activations>(config, *arena_, activation_regions);
+  activations_ = std::make_unique<model::Activations>(ctx, config, *arena_, activation_regions);
   ids_ = (*arena_)[ids];
   positions_ = (*arena_)[positions];
   cu_seqlens_ = (*arena_)[cu_seqlens];

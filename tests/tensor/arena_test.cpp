@@ -85,6 +85,40 @@ TEST(MemoryPlan, AnAliasMayBeginBehindTheStartAndIsShownWithItsOwnUse) {
             3 << 20);
 }
 
+TEST(MemoryPlan, RegionsOfTheHostAreCountedApart) {
+  MemoryPlan plan;
+  const RegionId device = plan.add(MemoryUse::kWeights, "w", DType::kF32, {1000});
+  const RegionId first = plan.add(MemoryUse::kHostOptimizer, "m", DType::kF32, {3 << 18});
+  const RegionId second = plan.add(MemoryUse::kHostActivations, "a", DType::kBF16, {1 << 19});
+  EXPECT_EQ(plan.total_bytes(), 4096U);
+  EXPECT_EQ(plan.host_bytes(), std::size_t{4} << 20);
+  EXPECT_EQ(plan.table(0),
+            "  weights                0.00 MiB\n"
+            "  planned                0.00 MiB\n"
+            "  host optimizer         3.00 MiB\n"
+            "  host activations       1.00 MiB\n"
+            "  host                   4.00 MiB\n");
+  EXPECT_NO_THROW(plan.require_fits(4096, {}));
+  EXPECT_THROW(plan.alias(first, MemoryUse::kWorkspace, "on the device", DType::kF32, {4}), Error);
+  std::string why;
+  std::vector<Device> devices = {Device{}};
+  if (!cuda::gpus(&why).empty()) devices.push_back({DeviceKind::kCuda, 0});
+  for (const Device on : devices) {
+    for (const bool pin : {true, false}) {
+      Arena made(plan, on, pin);
+      const Arena arena = std::move(made);
+      EXPECT_EQ(arena[device].device(), on);
+      for (const RegionId id : {first, second}) {
+        EXPECT_EQ(arena[id].device(), Device{});
+        EXPECT_EQ(static_cast<const std::uint8_t*>(arena[id].raw())[arena[id].bytes() - 1], 0);
+      }
+      EXPECT_NE(arena[first].raw(), arena[second].raw());
+      arena.poison_all();
+      EXPECT_EQ(static_cast<const std::uint8_t*>(arena[second].raw())[arena[second].bytes() - 1], 0xFF);
+    }
+  }
+}
+
 TEST(MemoryPlan, PrintsATableOfItsUses) {
   MemoryPlan plan;
   plan.add(MemoryUse::kWeights, "w", DType::kF32, {static_cast<std::int64_t>(kGiB / 4)});

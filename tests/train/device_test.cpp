@@ -1,10 +1,12 @@
 // The trainer on every device that is there: a GPU's step against the CPU's, and what must not change a bit.
 #include <gtest/gtest.h>
 
+#include <array>
 #include <cmath>
 #include <cstring>
 
 #include "base/durable.h"
+#include "ops/copy_queue.h"
 #include "train/checkpoint.h"
 #include "train/run.h"
 
@@ -25,9 +27,11 @@ std::string name_of_device(const ::testing::TestParamInfo<Device>& info) {
 class OnDevice : public ::testing::TestWithParam<Device> {
  protected:
   // The tiny model with heads that attention libraries know.
-  std::unique_ptr<TinyRun> run(const TrainerOptions& options, std::uint64_t seed = 1) const {
-    return std::make_unique<TinyRun>(options, seed, 2, true, GetParam());
+  std::unique_ptr<TinyRun> run(const TrainerOptions& options, std::uint64_t seed = 1,
+                               std::int64_t layers = 2) const {
+    return std::make_unique<TinyRun>(options, seed, 2, true, GetParam(), layers);
   }
+  bool gpu() const { return GetParam().kind == DeviceKind::kCuda; }
   // Largest difference between two gradients, relative to the norm of the second.
   static double distance(const std::vector<float>& a, const std::vector<float>& b) {
     double difference = 0, norm = 0;
@@ -90,6 +94,100 @@ TEST_P(OnDevice, RecomputeChangesNoBit) {
       kept = it->all_weights();
     } else {
       expect_same_bits(it->all_weights(), kept, "weights with recomputed activations");
+    }
+  }
+}
+
+// Copies that come late, and operations that come late, in turn: an order that is left to chance goes wrong.
+constexpr std::array<std::pair<double, double>, 3> kDelays = {{{0, 0}, {200, 0}, {0, 200}}};
+
+TEST_P(OnDevice, OffloadedActivationsChangeNoBit) {
+  const std::uint64_t seed = test::fresh_seed();
+  constexpr std::int64_t kLayers = 6;
+  const auto weights_after = [&](const TrainerOptions& options, std::pair<double, double> delays) {
+    Rng rng(seed);
+    const auto it = run(options, 1, kLayers);
+    ops::delay_for_tests(it->ctx, delays.first, delays.second);
+    for (int step = 0; step < 2; ++step) {
+      it->trainer->evaluate(random_rows(rng, 1));
+      it->trainer->step(random_rows(rng, 3, step > 0));
+    }
+    return it->all_weights();
+  };
+  TrainerOptions options = plain_options();
+  const std::vector<float> kept = weights_after(options, {0, 0});
+  options.recompute = model::Recompute::kFull;
+  const std::size_t full = run(options, 1, kLayers)->planned_bytes;
+  options.recompute = model::Recompute::kOffload;
+  for (const std::int64_t inflight : {2, 3}) {
+    options.inflight_activations = inflight;
+    for (const auto& delays : kDelays) {
+      expect_same_bits(weights_after(options, delays), kept, "weights with offloaded activations");
+    }
+    const auto it = run(options, 1, kLayers);
+    EXPECT_EQ(it->host_bytes > 0, gpu());
+    if (gpu()) {
+      EXPECT_LT(it->planned_bytes, full);
+    }
+  }
+}
+
+TEST_P(OnDevice, OptimizerStateOnTheHostChangesNoBit) {
+  const std::uint64_t seed = test::fresh_seed();
+  for (const char* moments : {"float32", "bfloat16"}) {
+    TrainerOptions options = plain_options();
+    options.optim.moments = moments;
+    if (options.optim.moments == "bfloat16" && !gpu()) continue;
+    std::unique_ptr<TinyRun> device;
+    for (const bool on_host : {false, true}) {
+      options.optimizer_on_host = on_host;
+      // Many chunks a parameter, and one.
+      for (const std::int64_t chunk : {64, 1 << 20}) {
+        options.optimizer_chunk = chunk;
+        for (const auto& delays : kDelays) {
+          Rng rng(seed);
+          auto it = run(options);
+          ops::delay_for_tests(it->ctx, delays.first / 4, delays.second / 4);
+          for (int step = 0; step < 3; ++step) it->trainer->step(random_rows(rng, 2, step == 1));
+          if (device == nullptr) {
+            device = std::move(it);
+            continue;
+          }
+          expect_same_bits(it->all_weights(), device->all_weights(), "weights");
+          expect_same_bits(it->first_moments(), device->first_moments(), "first moments");
+          expect_same_bits(it->second_moments(), device->second_moments(), "second moments");
+          Rng again(seed + 1);
+          const auto row = random_rows(again, 1)[0];
+          expect_same_bits(it->trainer->logprobs(row), device->trainer->logprobs(row), "log-probabilities");
+          EXPECT_EQ(it->host_bytes > 0, gpu() && on_host);
+        }
+      }
+    }
+  }
+}
+
+// Wherever the state was when it was saved, and wherever it rests afterwards.
+TEST_P(OnDevice, ARestoredTrainerGoesOnWithStateOnTheHost) {
+  Rng rng(test::fresh_seed());
+  const auto before = random_rows(rng, 2), after = random_rows(rng, 2);
+  for (const bool first : {false, true}) {
+    for (const bool second : {false, true}) {
+      const test::TemporaryDirectory dir;
+      TrainerOptions options = plain_options();
+      options.optimizer_chunk = 128;
+      options.optimizer_on_host = first;
+      const auto whole = run(options);
+      whole->trainer->step(before);
+      CheckpointContent content;
+      content.progress.step = 1;
+      save_checkpoint(durable::system_files(), dir / "checkpoints", "test", *whole->trainer, content);
+      whole->trainer->step(after);
+      options.optimizer_on_host = second;
+      const auto resumed = run(options, 77);
+      load_checkpoint(step_directory(dir / "checkpoints", 1), *resumed->trainer);
+      resumed->trainer->step(after);
+      expect_same_bits(resumed->all_weights(), whole->all_weights(), "weights");
+      expect_same_bits(resumed->second_moments(), whole->second_moments(), "second moments");
     }
   }
 }

@@ -12,13 +12,13 @@
 
 namespace rlcpp::train {
 
-inline model::ModelConfig tiny_config(bool tied = true) {
+inline model::ModelConfig tiny_config(bool tied = true, std::int64_t layers = 2) {
   model::ModelConfig c;
   c.family = model::Family::kQwen3;
   c.vocab_size = 37;
   c.hidden_size = 24;
   c.intermediate_size = 40;
-  c.num_layers = 2;
+  c.num_layers = layers;
   c.num_heads = 3;
   c.num_kv_heads = 1;
   c.head_dim = 8;
@@ -31,8 +31,8 @@ inline model::ModelConfig tiny_config(bool tied = true) {
 
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
-                   bool tied = true, Device device = {})
-      : config(tiny_config(tied)),
+                   bool tied = true, Device device = {}, std::int64_t layers = 2)
+      : config(tiny_config(tied, layers)),
         options(trainer_options),
         pool(threads),
         ctx(ops::make_context(device, pool)) {
@@ -43,12 +43,15 @@ struct TinyRun {
     const bool separate = ctx.compute_type() != DType::kF32;
     model::WeightRegions master_regions;
     if (separate) {
-      master_regions = model::plan_weights(config, plan, MemoryUse::kOptimizer, "master.", DType::kF32);
+      master_regions = model::plan_weights(
+          config, plan, options.optimizer_on_host ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer,
+          "master.", DType::kF32);
     }
     const auto packed_regions = model::plan_packed(config, ctx, plan);
     const auto rope_regions = model::plan_rope(config, plan, 64);
     const auto regions = Trainer::plan(ctx, config, options, plan);
     planned_bytes = plan.total_bytes();
+    host_bytes = plan.host_bytes();
     arena = std::make_unique<Arena>(plan, device);
     arena->poison_all();
     const model::WeightSet read = model::make_weight_set(config, *arena, weight_regions);
@@ -60,7 +63,7 @@ struct TinyRun {
                                         model::make_rope(config, *arena, rope_regions), masters);
   }
 
-  std::vector<float> all_weights() const { return copy(weights); }
+  std::vector<float> all_weights() const { return copy(trainer->weights()); }
   static std::vector<float> copy(const model::WeightSet& set) {
     std::vector<float> out;
     for (const Tensor& t : set.flat) {
@@ -86,7 +89,7 @@ struct TinyRun {
   TrainerOptions options;
   ThreadPool pool;
   ops::Context ctx;
-  std::size_t planned_bytes = 0;
+  std::size_t planned_bytes = 0, host_bytes = 0;
   std::unique_ptr<Arena> arena;
   model::WeightSet weights;  // f32: what the optimizer changes
   model::WeightSet masters;  // the same on a GPU, else empty

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <limits>
 
+#include "ops/attention_scratch.h"
 #include "ops/cuda/attention_cuda.h"
 
 namespace rlcpp::ops::cuda {
@@ -10,15 +11,9 @@ namespace {
 
 // Scratch of a run that planned none, as in tests.
 constexpr std::size_t kUnplannedScratch = std::size_t{256} << 20;
-// The deterministic backward is cut into fewer heads at a time down to this: 8 heads of 8192 tokens keep an
-// H100 full.
-constexpr std::size_t kPreferredScratch = std::size_t{1280} << 20;
-// One kv head of one document may take more than that, up to here; longer documents go to our own kernels.
-constexpr std::size_t kMostScratch = std::size_t{5} << 30;
 // More than this for a forward is not worth having.
 constexpr std::size_t kMostForwardScratch = std::size_t{512} << 20;
 
-constexpr std::int64_t kCudnnTile = 128;
 constexpr std::int64_t kMostSlots = 32768;  // documents are a dimension of cuDNN's grids, which end at 65535
 
 std::int64_t bucket(std::int64_t count) {
@@ -53,17 +48,6 @@ std::size_t offsets_bytes(std::int64_t slots) {
   ScratchLayout layout;
   take_offsets(layout, slots);
   return layout.bytes();
-}
-
-// The matrix of p and its gradient that the deterministic backward keeps, in bf16.
-std::size_t matrix_bytes(std::int64_t documents, std::int64_t heads, std::int64_t length) {
-  const std::int64_t padded = (length + kCudnnTile - 1) / kCudnnTile * kCudnnTile;
-  return static_cast<std::size_t>(documents * heads * padded * padded) * 2;
-}
-// With dk and dv of every query head (f32 at most), sums of rows, and room for what cuDNN aligns.
-std::size_t backward_bytes(std::int64_t heads, std::int64_t length, std::int64_t head_dim) {
-  return matrix_bytes(1, heads, length) + static_cast<std::size_t>(heads * length * (2 * head_dim + 2)) * 4 +
-         (std::size_t{1} << 20);
 }
 
 }  // namespace
@@ -122,7 +106,7 @@ AttentionPlans::Choice AttentionPlans::backward(const AttentionCall& call) {
   CudnnAttentionShape shape = uniform_shape(call);
   shape.backward = true;
   const auto try_shape = [&]() -> CudnnAttentionGraph* {
-    if (matrix_bytes(shape.documents, shape.heads, shape.longest) > budget_) return nullptr;
+    if (attention_matrix_bytes(shape.documents, shape.heads, shape.longest) > budget_) return nullptr;
     CudnnAttentionGraph* const found = graph(shape);
     const bool fits = found != nullptr && static_cast<std::size_t>(found->workspace_bytes()) <= budget_;
     return fits ? found : nullptr;
@@ -162,13 +146,7 @@ std::size_t AttentionPlans::plan_scratch(const WorkspaceNeeds& needs) {
   }
   bytes = std::min(bytes, kMostForwardScratch) + offsets_bytes(ragged.documents);
   if (own) return budget_ = std::max(bytes, of_own);
-  // A single document as long as the row needs more than the row cut into several.
-  const QkvShape& heads = needs.shape;
-  const std::size_t whole = backward_bytes(heads.num_heads, needs.tokens, heads.head_dim);
-  const std::size_t least =
-      backward_bytes(heads.num_heads / heads.num_kv_heads, needs.tokens, heads.head_dim);
-  const std::size_t wanted = least <= kMostScratch ? std::max(least, kPreferredScratch) : kPreferredScratch;
-  budget_ = std::max(bytes, std::min(whole, wanted));
+  budget_ = std::max(bytes, attention_backward_scratch(needs.shape, needs.tokens));
   return budget_;
 }
 

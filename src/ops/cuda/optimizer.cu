@@ -27,6 +27,7 @@ struct AdamWArgs {
   AdamWConstants constants;
   std::uint64_t seed;
   std::uint64_t step;
+  std::int64_t first_quad;
 };
 
 struct Quad {
@@ -118,7 +119,8 @@ __device__ void update_quad(const AdamWArgs<Moment>& args, std::int64_t quad, in
 #pragma unroll
   for (int k = 0; k < kQuad; ++k) update(w.value[k], m.value[k], v.value[k], g.value[k], args.constants);
   if constexpr (sizeof(Moment) == sizeof(bf16)) {
-    const Philox4 draws = philox4x32(static_cast<std::uint64_t>(quad), args.step, args.seed);
+    const Philox4 draws =
+        philox4x32(static_cast<std::uint64_t>(args.first_quad + quad), args.step, args.seed);
 #pragma unroll
     for (int k = 0; k < kQuad; ++k) {
       m.value[k] = rounded_stochastically(m.value[k], draws.word[k] & 0xffffU);
@@ -162,9 +164,10 @@ template <class Moment>
 void launch_adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
                   const AdamWStep& step, const Tensor& working) {
   const AdamWArgs<Moment> args = {
-      address<float>(w),       address<Moment>(m),     address<Moment>(v),
-      address<const float>(g), address<bf16>(working), w.size(),
-      constants_of(step),      step.rounding_seed,     static_cast<std::uint64_t>(step.step)};
+      address<float>(w),         address<Moment>(m),     address<Moment>(v),
+      address<const float>(g),   address<bf16>(working), w.size(),
+      constants_of(step),        step.rounding_seed,     static_cast<std::uint64_t>(step.step),
+      step.first_element / kQuad};
   // The last quad may be short whatever the alignment, so only addresses count.
   const bool aligned = vectorisable(0, {args.w, args.m, args.v, args.g, args.working});
   const auto kernel = aligned ? adamw_kernel<true, Moment> : adamw_kernel<false, Moment>;

@@ -35,11 +35,18 @@ class Runtime {
   void* scratch(std::size_t bytes, const char* operation);
   void use(const Tensor& memory) { workspace_ = memory; }
 
+  // Of ops/copy_queue.h, in microseconds; zero but in tests.
+  struct Delays {
+    double copy = 0, operation = 0;
+  };
+  Delays& delays() { return delays_; }
+
  private:
   Device device_;
   cudaStream_t stream_ = nullptr;
   int multiprocessors_ = 0;
   Tensor workspace_;
+  Delays delays_;
   std::unique_ptr<AttentionPlans> attention_;
   std::unique_ptr<ProductPlans> products_;
 };

@@ -2,6 +2,7 @@
 // is ever reached.
 #include "ops/cuda/attention.h"
 #include "ops/cuda/cast.h"
+#include "ops/cuda/copy_queue.h"
 #include "ops/cuda/embedding.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
@@ -24,6 +25,35 @@ namespace {
 }  // namespace
 
 class Runtime {};
+class CopyStream {};
+
+void CopyStreamDeleter::operator()(CopyStream* stream) const {
+  delete stream;
+}
+std::unique_ptr<CopyStream, CopyStreamDeleter> make_copy_stream(const Context&, std::size_t) {
+  absent();
+}
+void follow_operations(CopyStream&) {
+  absent();
+}
+void follow(CopyStream&, const CopyStream&, std::size_t) {
+  absent();
+}
+void copy(CopyStream&, const Tensor&, const Tensor&) {
+  absent();
+}
+void mark(CopyStream&, std::size_t) {
+  absent();
+}
+void hold_operations(const CopyStream&, std::size_t) {
+  absent();
+}
+void synchronize(const CopyStream&) {
+  absent();
+}
+void delay_for_tests(const Context&, double, double) {
+  absent();
+}
 
 std::shared_ptr<Runtime> make_runtime(Device) {
   absent();

@@ -62,6 +62,21 @@ void release(void* memory, Device device) noexcept {
   if (cudaSetDevice(device.index) == cudaSuccess) cudaFree(memory);
 }
 
+void pin(void* host, std::size_t bytes, Device device) {
+  select(device);
+  const cudaError_t status = cudaHostRegister(host, bytes, cudaHostRegisterPortable);
+  if (status == cudaSuccess) return;
+  cudaGetLastError();
+  throw environment_error("the system refused to pin host memory for the GPU",
+                          std::to_string(bytes >> 20) + " MiB, " + cudaGetErrorString(status),
+                          "free host memory or raise the limit of locked memory (ulimit -l, the container's "
+                          "settings), or leave out model.optim_cpu_offload and model.ac_offloading");
+}
+
+void unpin(void* host, Device device) noexcept {
+  if (cudaSetDevice(device.index) == cudaSuccess) cudaHostUnregister(host);
+}
+
 void copy(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes) {
   select(from_device);
   select(to_device);

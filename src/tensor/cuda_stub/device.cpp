@@ -32,6 +32,10 @@ void* allocate(std::size_t, Device) {
   absent();
 }
 void release(void*, Device) noexcept {}
+void pin(void*, std::size_t, Device) {
+  absent();
+}
+void unpin(void*, Device) noexcept {}
 void copy(void*, Device, const void*, Device, std::size_t) {
   absent();
 }
