@@ -2,6 +2,7 @@
 // forward. The head is not here (ops/head.h): the decoder ends with the final norm.
 #pragma once
 
+#include "model/adapters.h"
 #include "model/weights.h"
 #include "ops/attention.h"
 
@@ -51,6 +52,8 @@ class Activations {
     Tensor mid;              // [M, H] residual stream after attention
     Tensor norm2, rstd2;     // [M, H], [M]
     Tensor gate_up, swiglu;  // [M, 2 I], [M, I]
+    // A x of adapted products, [M, targets * r]; empty where there is no adapter.
+    Tensor lora_qkv, lora_out, lora_gate_up, lora_down;
 
     Layer rows(std::int64_t count) const;  // the views of the first `count` tokens
   };
@@ -68,6 +71,11 @@ class Activations {
   // Temporaries of the backward: gradients of the residual stream [M, H], of attention's output and of qkv;
   // delta [M, heads].
   Tensor scratch_hidden, scratch_attn, scratch_qkv, delta;
+  // Of adapters: the gradient of A x [M, targets * r], and an input or its gradient with dropout.
+  Tensor scratch_lora, dropped;
+  // What is dropped of the inputs of adapters; the trainer sets it before each forward, and the backward that
+  // follows draws the same. Its stream is of the step's micro-batch; products draw by their place.
+  ops::Dropout dropout;
   std::int64_t max_tokens = 0;
   Recompute recompute = Recompute::kNone;
 };
@@ -96,7 +104,7 @@ struct PagedBatch {
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.
 struct PagedScratch {
-  Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu;
+  Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu, lora;
 };
 struct PagedScratchRegions {
   std::vector<RegionId> regions;

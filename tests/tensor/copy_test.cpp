@@ -109,7 +109,7 @@ TEST_P(Copy, AnArenaStartsAtZeroAndIsPoisonedWithNaN) {
 }
 
 TEST_P(Copy, HostFloatsAreReadAndStored) {
-  const Arena arena = make_arena({{DType::kF32, 501}, {DType::kBF16, 4}});
+  const Arena arena = make_arena({{DType::kF32, 501}, {DType::kI32, 4}});
   const Tensor tensor = arena[ids_[0]];
   std::vector<float> list = values(501);
   from_floats(tensor, list);
