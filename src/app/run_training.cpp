@@ -27,6 +27,7 @@ train::TrainerOptions trainer_options(const ModelSection& model, const train::Op
   out.max_tokens = max_tokens;
   out.head_chunk = model.head_chunk;
   out.recompute = model.recompute();
+  out.seed = static_cast<std::uint64_t>(run.seed);
   out.max_nonfinite_steps = run.max_nonfinite_steps;
   return out;
 }
