@@ -47,9 +47,9 @@ std::string adapters_text(const model::ModelConfig& config) {
     const std::string name = model::kAdapterTargets[i];
     if (config.adapters.targets[i]) targets.push_back(name.substr(0, name.find('_')));
   }
-  return fmt::format("LoRA rank {} on {}: {} of {} trained", config.adapters.rank, fmt::join(targets, ","),
-                     parameters_text(model::adapter_parameters(config)),
-                     parameters_text(config.parameters()));
+  const std::string trained = parameters_text(model::adapter_parameters(config));
+  return fmt::format("LoRA rank {} on {}: {} trained of {}", config.adapters.rank, fmt::join(targets, ","),
+                     trained.substr(0, trained.rfind(' ')), parameters_text(config.parameters()));
 }
 
 void require_no_dropout(const ops::Context& ctx, const model::ModelConfig& config) {
