@@ -95,7 +95,8 @@ def to_version_4(path):
     path.write_text(json.dumps(config, indent=2) + "\n")
 
 
-def golden(model, generator):
+def golden(model, generator, only_trained=False):
+    """`only_trained`: gradients of trained parameters alone."""
     vocab = model.config.vocab_size
     tokens = sum(DOCUMENTS)
     ids = torch.randint(0, vocab, (tokens,), generator=generator)
@@ -127,6 +128,8 @@ def golden(model, generator):
         "loss": loss.detach().reshape(1),
     }
     for name, parameter in model.named_parameters():
+        if only_trained and not parameter.requires_grad:
+            continue
         out["grad." + name] = parameter.grad.contiguous()
     return out
 

@@ -63,8 +63,10 @@ void InferenceSection::describe(config::Schema& s) {
   s.refused("server", "the engine is in this process and serves nobody else: remove inference.server");
   s.refused("parallel", "there is one engine on one device: remove inference.parallel");
   s.refused("gpu_memory_utilization", "memory is planned exactly: set memory_limit, or inference.num_pages");
-  s.refused("enable_lora", "LoRA is not supported yet: remove inference.enable_lora");
-  s.refused("max_loras", "LoRA is not supported yet: remove inference.max_loras");
+  s.refused("enable_lora",
+            "the engine reads the trainer's adapters (trainer.model.lora): remove inference.enable_lora");
+  s.refused("max_loras",
+            "the engine reads the trainer's adapters (trainer.model.lora): remove inference.max_loras");
   s.refused("weight_broadcast", "trainer and engine share their weights: remove inference.weight_broadcast");
   s.refused(
       "seed",

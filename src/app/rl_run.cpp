@@ -225,7 +225,9 @@ void RlRun::start_or_resume() {
   arena_ = std::make_unique<Arena>(plan_, device_.device, config_.trainer.model.pin_host());
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume = checkpoints_->resume_step();
-  if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  // A checkpoint of adapters does not hold the base.
+  if (!resume.has_value() || model_.config.adapters.any())
+    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   const auto tokens = text_.tokenizer;

@@ -20,6 +20,7 @@ bench::ModelShape shape_of(const model::ModelConfig& config) {
   shape.heads = config.num_heads;
   shape.head_dim = config.head_dim;
   shape.matmul_parameters = config.matmul_parameters();
+  shape.adapter_parameters = model::adapter_parameters(config);
   return shape;
 }
 
@@ -57,6 +58,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   facts.config.model_name = identity_.model_name;
   facts.config.type = identity_.type;
   facts.config.num_gpus = 1;
+  if (model.config.adapters.any()) facts.config.lora_rank = model.config.adapters.rank;
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;

@@ -46,7 +46,8 @@ void Checkpoints::export_weights(train::Trainer& trainer, std::int64_t step) {
   const std::size_t shard =
       weights.save_sharded ? std::size_t{5} << 30 : std::numeric_limits<std::size_t>::max();
   model::save_model(trainer.model(), trainer.weights(), dir,
-                    weights.dtype == "float32" ? DType::kF32 : DType::kBF16, tokenizer_dir_, shard);
+                    weights.dtype == "float32" ? DType::kF32 : DType::kBF16, tokenizer_dir_, shard,
+                    weights.save_adapter_separately);
 }
 
 void Checkpoints::save(train::Trainer& trainer, train::CheckpointContent content) {

@@ -33,6 +33,24 @@ void DebugSection::describe(config::Schema& s) {
   s.field("random_init", random_init, "Start from random weights: only config.json of the model is read.");
 }
 
+void LoraSection::describe(config::Schema& s) {
+  s.field("rank", rank, "Rank of the adapters.").at_least(1).alias("r");
+  s.field("alpha", alpha, "An adapter's output is multiplied by alpha / rank.").alias("lora_alpha");
+  s.field("dropout", dropout,
+          "Share of an adapter's inputs that are dropped in training; 0 in the numeric mode exact.")
+      .at_least(0)
+      .below(1)
+      .alias("lora_dropout");
+  s.field("target_modules", target_modules, "The linear layers that have adapters.")
+      .alias("lora_target_modules");
+  s.field("modules_to_save", modules_to_save,
+          "Accepted for the reference's configurations while it is empty: nothing but adapters is trained.");
+  s.field(
+      "name", name,
+      "Directory of adapters to start from, as peft's save_pretrained or rlcpp wrote it; None: A random, B "
+      "zero.");
+}
+
 void ModelSection::describe(config::Schema& s) {
   s.field("name", name,
           "Directory of the model (config.json, safetensors, tokenizer). With config.json alone, weights are "
@@ -56,6 +74,7 @@ void ModelSection::describe(config::Schema& s) {
       "optim_cpu_offload", optim_cpu_offload,
       "Optimizer state (f32 masters and moments) rests in the host's memory; each update streams it through "
       "the GPU. Same result.");
+  s.section("lora", lora, "Train low-rank adapters (LoRA) and freeze the model; None: train all weights.");
   s.field("fused_lm_head_token_chunk_size", head_chunk,
           "Rows of logits that exist at once; None: 256 on the CPU, 2048 on a GPU.")
       .at_least(1)
@@ -68,7 +87,6 @@ void ModelSection::describe(config::Schema& s) {
   no("cp", "context parallelism (model.cp) is not supported yet: remove the key");
   no("tp", "tensor parallelism (model.tp) is not supported yet: remove the key");
   no("dp_replicate", "replicated data parallelism (model.dp_replicate) is not supported yet: remove the key");
-  no("lora", "LoRA (model.lora) is not supported yet: remove the section to train all weights");
   no("vlm", "vision models (model.vlm) are not supported: use a text model");
   no("quantization", "FP8 and quantised training (model.quantization) is not supported yet: remove the key");
   no("fp8", "FP8 training (model.fp8) is not supported yet: remove the key");
@@ -126,8 +144,10 @@ void WeightsSection::describe(config::Schema& s) {
   s.field("dtype", dtype, "Type of the exported weights.").one_of({"bfloat16", "float32"});
   s.field("save_format", save_format, "Format of the exported weights.").one_of({"safetensors"});
   s.field("save_sharded", save_sharded, "Split files above 5 GiB; false: one file whatever its size.");
-  s.refused("save_adapter_separately",
-            "LoRA adapters are not supported yet: remove ckpt.weights.save_adapter_separately");
+  s.field(
+      "save_adapter_separately", save_adapter_separately,
+      "With model.lora: also write the adapters to lora_adapters/, as peft does; the weights themselves have "
+      "them merged.");
 }
 
 void CkptSection::describe(config::Schema& s) {

@@ -32,6 +32,16 @@ struct DebugSection {
   void describe(config::Schema& s);
 };
 
+struct LoraSection {
+  std::int64_t rank = 16;
+  double alpha = 32.0, dropout = 0.0;
+  std::vector<std::string> target_modules = {"q_proj",    "k_proj",  "v_proj",   "o_proj",
+                                             "gate_proj", "up_proj", "down_proj"};
+  std::vector<std::string> modules_to_save;
+  std::optional<std::string> name;  // a directory of adapters to start from
+  void describe(config::Schema& s);
+};
+
 struct ModelSection {
   std::string name = "Qwen/Qwen3-0.6B";
   std::optional<std::int64_t> seq_len;
@@ -39,6 +49,7 @@ struct ModelSection {
   std::optional<AcSection> ac;
   std::optional<AcOffloadingSection> ac_offloading;
   bool optim_cpu_offload = false;
+  std::optional<LoraSection> lora;
   std::optional<std::int64_t> head_chunk;
   std::string optimization_dtype = "float32", reduce_dtype = "float32";
   DebugSection debug;
@@ -60,6 +71,7 @@ struct WeightsSection {
   std::string dtype = "bfloat16";
   std::string save_format = "safetensors";
   bool save_sharded = true;
+  bool save_adapter_separately = true;
   void describe(config::Schema& s);
 };
 

@@ -1,4 +1,5 @@
 #include "app/run_model.h"
+#include "app/run_lora.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -9,6 +10,7 @@
 
 #include "base/error.h"
 #include "hub/safetensors_index.h"
+#include "model/adapter_files.h"
 #include "model/checkpoint.h"
 
 namespace rlcpp::app {
@@ -56,7 +58,7 @@ void require_weights_are_read(const std::string& dir) {
   if (is_file(dir + "/model.safetensors")) return;
   const std::string index = dir + "/model.safetensors.index.json";
   for (const auto& [tensor, file] : hub::read_safetensors_index(index)) {
-    if (is_file(dir + "/" + file)) continue;
+    if (is_file(fmt::format("{}/{}", dir, file))) continue;
     throw bad_input(fmt::format("{} names files that are not there", index), "the first is " + file,
                     "download the model again, or start from random weights with --model.debug.random-init "
                     "(rl: --trainer.model.debug.random-init)");
@@ -119,6 +121,11 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
     }
     out.config.num_layers = *section.debug.num_layers;
   }
+  if (section.lora.has_value()) {
+    out.config.adapters = adapters_of(*section.lora, section.name);
+    out.adapters = section.lora->name.value_or("");
+    source += "; " + adapters_text(out.config);
+  }
   out.text =
       fmt::format("{}, {} layers of {}, vocabulary {}, {}; {}", model::architecture_of(out.config.family),
                   out.config.num_layers, out.config.hidden_size, out.config.vocab_size,
@@ -159,9 +166,12 @@ void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
 
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
                         std::int64_t positions, bool masters_on_host) {
+  require_no_dropout(ctx, config);
   ModelRegions regions;
   regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", ctx.compute_type());
-  if (ctx.compute_type() != DType::kF32) {
+  if (config.adapters.any()) {
+    regions.adapters = model::plan_adapters(config, ctx, plan);
+  } else if (ctx.compute_type() != DType::kF32) {
     const MemoryUse use = masters_on_host ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
     regions.masters = model::plan_weights(config, plan, use, "master.", DType::kF32);
   }
@@ -171,11 +181,17 @@ ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& confi
 }
 
 ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions) {
-  return {model::make_weight_set(config, arena, regions.weights),
-          model::make_packed_set(config, arena, regions.packed),
-          regions.masters.regions.empty() ? model::WeightSet()
-                                          : model::make_weight_set(config, arena, regions.masters),
-          model::make_rope(config, arena, regions.rope)};
+  ModelMemory memory{model::make_weight_set(config, arena, regions.weights),
+                     model::make_packed_set(config, arena, regions.packed),
+                     regions.masters.regions.empty() ? model::WeightSet()
+                                                     : model::make_weight_set(config, arena, regions.masters),
+                     model::make_rope(config, arena, regions.rope)};
+  if (config.adapters.any()) {
+    memory.masters = memory.weights;
+    memory.masters.adapters = model::make_adapter_masters(config, arena, regions.adapters);
+    memory.weights.adapters = model::make_adapters(config, arena, regions.adapters);
+  }
+  return memory;
 }
 
 void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
@@ -184,6 +200,12 @@ void fill_weights(const RunModel& model, const model::WeightSet& weights, std::i
     model::init_random(model.config, weights, static_cast<std::uint64_t>(seed), &pool);
   } else {
     model::load_weights(model.config, model.directory, weights, &pool);
+  }
+  if (!model.config.adapters.any()) return;
+  if (model.adapters.empty()) {
+    model::init_adapters(model.config, weights.adapters, static_cast<std::uint64_t>(seed));
+  } else {
+    model::load_adapter(model.config, model.adapters, weights.adapters);
   }
 }
 

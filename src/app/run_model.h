@@ -14,6 +14,7 @@ namespace rlcpp::app {
 struct RunModel {
   model::ModelConfig config;
   std::string directory;  // empty: built-in shapes
+  std::string adapters;   // directory of adapters to start from; empty: fresh ones, or none
   bool random_init = false;
   std::string text;  // one line for the banner
 };
@@ -33,20 +34,23 @@ void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size, cons
 struct ModelRegions {
   model::WeightRegions weights, packed, masters;  // masters: none where the decoder reads f32
   model::RopeRegions rope;
+  model::AdapterRegions adapters;
 };
 // `masters_on_host`: where a GPU's decoder reads bf16, its f32 masters rest in the host's memory.
+// Throws bad_input for dropout in the numeric mode exact.
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
                         std::int64_t positions, bool masters_on_host = false);
 
 struct ModelMemory {
   model::WeightSet weights, packed, masters;
 
-  // Where loading and initialisation write: f32.
+  // Where loading and initialisation write: f32, but for the frozen base of adapters on a GPU, which has only
+  // the decoder's copy. With adapters `masters` is that base and their masters.
   const model::WeightSet& full() const { return masters.flat.empty() ? weights : masters; }
   model::RopeTables rope;
 };
 ModelMemory make_model(const model::ModelConfig& config, const Arena& arena, const ModelRegions& regions);
-// Loads or initialises the weights; the trainer packs them.
+// Loads or initialises the weights and adapters; the trainer packs them.
 void fill_weights(const RunModel& model, const model::WeightSet& weights, std::int64_t seed,
                   ThreadPool& pool);
 

@@ -176,7 +176,9 @@ void SftRun::start_or_resume() {
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume =
       checkpoints_ != nullptr ? checkpoints_->resume_step() : std::nullopt;
-  if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  // A checkpoint of adapters does not hold the base.
+  if (!resume.has_value() || model_.config.adapters.any())
+    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());

@@ -29,6 +29,7 @@ train::TrainerOptions trainer_options(const ModelSection& model, const train::Op
   out.recompute = model.recompute();
   if (model.ac_offloading.has_value()) out.inflight_activations = model.ac_offloading->max_inflight;
   out.optimizer_on_host = model.optim_cpu_offload;
+  out.seed = static_cast<std::uint64_t>(run.seed);
   out.max_nonfinite_steps = run.max_nonfinite_steps;
   return out;
 }

@@ -23,10 +23,18 @@ struct Field {
 };
 
 // In the order of Layer. Only `input` is kept by every policy.
-std::array<Field, 13> fields_of(const ModelConfig& c) {
+constexpr std::size_t kFields = 17;
+std::array<Field, kFields> fields_of(const ModelConfig& c) {
   const std::int64_t h = c.hidden_size, width = c.qkv().width();
   // Without QK-norm rope runs in place, and nothing of it needs computing again.
   const std::int64_t raw = c.qk_norm ? width : 0;
+  const auto lora = [&](AdapterPlace place) {
+    std::int64_t columns = 0;
+    for (const AdapterShape& shape : adapter_shapes(c)) {
+      if (shape.place == place) columns = static_cast<std::int64_t>(shape.blocks.targets) * c.adapters.rank;
+    }
+    return columns;
+  };
   return {{{"input", &Layer::input, h, true},
            {"norm1", &Layer::norm1, h, false},
            {"rstd1", &Layer::rstd1, 1, true, true},
@@ -39,7 +47,11 @@ std::array<Field, 13> fields_of(const ModelConfig& c) {
            {"norm2", &Layer::norm2, h, false},
            {"rstd2", &Layer::rstd2, 1, true, true},
            {"gate_up", &Layer::gate_up, 2 * c.intermediate_size, true},
-           {"swiglu", &Layer::swiglu, c.intermediate_size, false}}};
+           {"swiglu", &Layer::swiglu, c.intermediate_size, false},
+           {"lora_qkv", &Layer::lora_qkv, lora(&LayerAdapters::qkv), true},
+           {"lora_out", &Layer::lora_out, lora(&LayerAdapters::out), true},
+           {"lora_gate_up", &Layer::lora_gate_up, lora(&LayerAdapters::gate_up), true},
+           {"lora_down", &Layer::lora_down, lora(&LayerAdapters::down), true}}};
 }
 
 bool kept(const Field& field, std::size_t index, Recompute recompute) {
@@ -69,8 +81,9 @@ void flatten(Tensor& statistic) {
 
 Layer Layer::rows(std::int64_t count) const {
   const auto cut = [count](const Tensor& tensor) { return tensor.empty() ? tensor : tensor.rows(0, count); };
-  return {cut(input), cut(norm1), cut(rstd1), cut(qkv_raw), cut(qkv),     cut(qk_rstd), cut(attn),
-          cut(lse),   cut(mid),   cut(norm2), cut(rstd2),   cut(gate_up), cut(swiglu)};
+  return {cut(input),  cut(norm1),    cut(rstd1),    cut(qkv_raw),      cut(qkv),      cut(qk_rstd),
+          cut(attn),   cut(lse),      cut(mid),      cut(norm2),        cut(rstd2),    cut(gate_up),
+          cut(swiglu), cut(lora_qkv), cut(lora_out), cut(lora_gate_up), cut(lora_down)};
 }
 
 Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
@@ -84,7 +97,7 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
                : plan.add(MemoryUse::kActivations, name, statistic ? DType::kF32 : type, {max_tokens, width});
   };
   const auto fields = fields_of(config);
-  std::array<RegionId, 13> common;
+  std::array<RegionId, kFields> common;
   std::vector<RegionId> slots;
   if (recompute == Recompute::kOffload) {
     RLCPP_CHECK(offload.inflight >= 2);
@@ -111,13 +124,18 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
     if (!slots.empty()) ids.front() = slots[static_cast<std::size_t>(layer) % slots.size()];
   }
   const std::int64_t h = config.hidden_size;
-  regions.shared = {add("last residual", h),
-                    add("final rstd", 1, true),
-                    add("hidden", h),
-                    add("gradient of residual", h),
-                    add("gradient of attention", config.num_heads * config.head_dim),
-                    add("gradient of qkv", config.qkv().width()),
-                    add("attention delta", config.num_heads, true)};
+  regions.shared = {
+      add("last residual", h),
+      add("final rstd", 1, true),
+      add("hidden", h),
+      add("gradient of residual", h),
+      add("gradient of attention", config.num_heads * config.head_dim),
+      add("gradient of qkv", config.qkv().width()),
+      add("attention delta", config.num_heads, true),
+      add("gradient of adapters", adapter_width(config)),
+      add("dropped input", config.adapters.dropout > 0
+                               ? std::max({h, config.num_heads * config.head_dim, config.intermediate_size})
+                               : 0)};
   return regions;
 }
 
@@ -132,8 +150,9 @@ Activations::Activations(const ops::Context& ctx, const ModelConfig& config, con
     flatten(layer.rstd1);
     flatten(layer.rstd2);
   }
-  const std::array<Tensor*, 7> places = {&last,         &final_rstd,  &hidden, &scratch_hidden,
-                                         &scratch_attn, &scratch_qkv, &delta};
+  const std::array<Tensor*, 9> places = {&last,           &final_rstd,   &hidden,
+                                         &scratch_hidden, &scratch_attn, &scratch_qkv,
+                                         &delta,          &scratch_lora, &dropped};
   for (std::size_t i = 0; i < places.size(); ++i) *places[i] = view_of(arena, regions.shared[i]);
   flatten(final_rstd);
   if (recompute == Recompute::kOffload) {

@@ -24,7 +24,10 @@ void load_weights(const ModelConfig& config, const std::string& dir, const Weigh
 // Writes a directory that transformers' from_pretrained loads: config.json, generation_config.json,
 // model.safetensors (sharded above max_shard_bytes with an index), and the tokenizer files of `tokenizer_dir`
 // (may be empty). Durable and atomic: the directory appears complete or not at all. dtype: kF32 or kBF16.
+// Adapters (`weights.adapters`, f32 masters) are merged: W + scale B A in f32, rounded once.
+// `separate_adapters` also writes them to lora_adapters/, as peft does.
 void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
-                const std::string& tokenizer_dir, std::size_t max_shard_bytes = std::size_t{5} << 30);
+                const std::string& tokenizer_dir, std::size_t max_shard_bytes = std::size_t{5} << 30,
+                bool separate_adapters = false);
 
 }  // namespace rlcpp::model

@@ -64,7 +64,7 @@ void refuse_unknown(const ModelFiles& files, const std::set<std::string>& known)
 }
 
 // transformers writes no head for a tied model; other tools write a copy.
-void check_tied_head(const ModelConfig& config, const ModelFiles& files, const WeightSet& weights) {
+void check_tied_head(const ModelConfig& config, const ModelFiles& files) {
   if (!config.tied || !files.tensors().contains(kHeadName)) return;
   const std::vector<std::int64_t> shape = {config.vocab_size, config.hidden_size};
   const ModelFiles::Entry& entry = require(files, kHeadName, shape);
@@ -76,8 +76,8 @@ void check_tied_head(const ModelConfig& config, const ModelFiles& files, const W
   }
   std::vector<float> head(static_cast<std::size_t>(config.vocab_size * config.hidden_size));
   entry.file->read_f32(*entry.tensor, head);
-  HostFloats stored_embedding(weights.embedding);
-  const std::span<const float> embedding = stored_embedding.values();
+  std::vector<float> embedding(head.size());
+  stored.file->read_f32(*stored.tensor, embedding);
   const auto differs = std::mismatch(head.begin(), head.end(), embedding.begin());
   if (differs.first == head.end()) return;
   const std::int64_t at = differs.first - head.begin();
@@ -168,7 +168,7 @@ void load_weights(const ModelConfig& config, const std::string& dir, const Weigh
   } else {
     for (std::int64_t i = 0; i < count; ++i) read(i);
   }
-  check_tied_head(config, files, weights);
+  check_tied_head(config, files);
 }
 
 }  // namespace rlcpp::model

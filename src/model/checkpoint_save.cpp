@@ -10,6 +10,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "hub/safetensors.h"
+#include "model/adapter_files.h"
 #include "model/checkpoint.h"
 #include "tensor/copy.h"
 
@@ -23,10 +24,16 @@ constexpr std::array kTokenizerFiles = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt",     "chat_template.jinja"};
 
-// One HF tensor to write, and where its values (f32) lie.
+// One HF tensor to write, and where its values (f32, or bf16 of a frozen base) lie.
 struct Piece {
   hub::StoredTensor stored;
   Tensor values;
+};
+
+// What is merged into the pieces.
+struct Merge {
+  const ModelConfig& config;
+  const std::vector<LayerAdapters>& adapters;
 };
 
 std::vector<Piece> pieces_of(const ModelConfig& config, const WeightSet& weights, DType dtype) {
@@ -59,9 +66,18 @@ std::vector<std::vector<Piece>> shards_of(const std::vector<Piece>& pieces, std:
   return shards;
 }
 
-void write_values(durable::AtomicDirectory::Writer& writer, const Piece& piece) {
-  HostFloats host(piece.values);
-  const std::span<const float> values = host.values();
+// The values of a piece on the host, f32; `memory` holds them where the tensor's own does not.
+std::span<const float> values_of(const Piece& piece, const Merge& merge, std::vector<float>& memory) {
+  const bool own = piece.values.dtype() == DType::kF32 && piece.values.device().kind == DeviceKind::kCpu;
+  if (own && merge.adapters.empty()) return piece.values.f32_span();
+  memory = to_floats(piece.values);
+  merge_adapter(merge.config, merge.adapters, piece.stored.name, memory);
+  return memory;
+}
+
+void write_values(durable::AtomicDirectory::Writer& writer, const Piece& piece, const Merge& merge) {
+  std::vector<float> memory;
+  const std::span<const float> values = values_of(piece, merge, memory);
   if (piece.stored.dtype == DType::kF32) {
     writer.write(std::as_bytes(values));
     return;
@@ -75,29 +91,30 @@ void write_values(durable::AtomicDirectory::Writer& writer, const Piece& piece) 
   }
 }
 
-void write_shard(durable::AtomicDirectory& out, const std::string& name, const std::vector<Piece>& pieces) {
+void write_shard(durable::AtomicDirectory& out, const std::string& name, const std::vector<Piece>& pieces,
+                 const Merge& merge) {
   std::vector<hub::StoredTensor> tensors;
   for (const Piece& piece : pieces) tensors.push_back(piece.stored);
   auto writer = out.create(name);
   // transformers refuses a file that does not say "pt" here.
   const std::string header = hub::safetensors_header(tensors, {{"format", "pt"}});
   writer.write(std::as_bytes(std::span<const char>(header)));
-  for (const Piece& piece : pieces) write_values(writer, piece);
+  for (const Piece& piece : pieces) write_values(writer, piece, merge);
   writer.finish();
 }
 
 void write_weights(durable::AtomicDirectory& out, const std::vector<Piece>& pieces,
-                   std::size_t max_shard_bytes) {
+                   std::size_t max_shard_bytes, const Merge& merge) {
   const auto shards = shards_of(pieces, max_shard_bytes);
   if (shards.size() == 1) {
-    write_shard(out, "model.safetensors", shards[0]);
+    write_shard(out, "model.safetensors", shards[0], merge);
     return;
   }
   std::size_t total = 0;
   nlohmann::ordered_json map;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    write_shard(out, name, shards[i]);
+    write_shard(out, name, shards[i], merge);
     for (const Piece& piece : shards[i]) {
       map[piece.stored.name] = name;
       total += piece.stored.bytes;
@@ -118,7 +135,7 @@ std::string generation_json(const ModelConfig& config) {
 }  // namespace
 
 void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
-                const std::string& tokenizer_dir, std::size_t max_shard_bytes) {
+                const std::string& tokenizer_dir, std::size_t max_shard_bytes, bool separate_adapters) {
   RLCPP_CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
   durable::AtomicDirectory out(durable::system_files(), dir, std::to_string(getpid()));
   out.add("config.json", to_hf_json(config, dtype == DType::kF32 ? "float32" : "bfloat16"));
@@ -130,7 +147,10 @@ void save_model(const ModelConfig& config, const WeightSet& weights, const std::
       if (std::filesystem::exists(path, ignored)) out.add(name, durable::read_file(path));
     }
   }
-  write_weights(out, pieces_of(config, weights, dtype), max_shard_bytes);
+  write_weights(out, pieces_of(config, weights, dtype), max_shard_bytes, {config, weights.adapters});
+  if (separate_adapters && !weights.adapters.empty()) {
+    add_adapter_files(out, "lora_adapters/", config, weights.adapters);
+  }
   out.commit(R"({"kind": "model"})");
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "model/adapter_config.h"
 #include "ops/rope.h"
 
 namespace rlcpp::model {
@@ -49,6 +50,7 @@ struct ModelConfig {
   RopeConfig rope;
   std::int64_t bos_token_id = -1;
   std::vector<std::int64_t> eos_token_ids;
+  AdapterConfig adapters;  // of the run, not of config.json
 
   ops::QkvShape qkv() const { return {num_heads, num_kv_heads, head_dim}; }
   std::int64_t parameters() const;  // all, a tied head once

@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "model/adapters.h"
 #include "model/weights.h"
 #include "ops/attention.h"
 
@@ -63,6 +64,8 @@ class Activations {
     Tensor mid;              // [M, H] residual stream after attention
     Tensor norm2, rstd2;     // [M, H], [M]
     Tensor gate_up, swiglu;  // [M, 2 I], [M, I]
+    // A x of adapted products, [M, targets * r]; empty where there is no adapter.
+    Tensor lora_qkv, lora_out, lora_gate_up, lora_down;
 
     Layer rows(std::int64_t count) const;  // the views of the first `count` tokens
   };
@@ -81,6 +84,11 @@ class Activations {
   // Temporaries of the backward: gradients of the residual stream [M, H], of attention's output and of qkv;
   // delta [M, heads].
   Tensor scratch_hidden, scratch_attn, scratch_qkv, delta;
+  // Of adapters: the gradient of A x [M, targets * r], and an input or its gradient with dropout.
+  Tensor scratch_lora, dropped;
+  // What is dropped of the inputs of adapters; the trainer sets it before each forward, and the backward that
+  // follows draws the same. Its stream is of the step's micro-batch; products draw by their place.
+  ops::Dropout dropout;
   std::int64_t max_tokens = 0;
   Recompute recompute = Recompute::kNone;
   std::shared_ptr<BlockInputs> inputs;  // offload: their way to the host and back
@@ -110,7 +118,7 @@ struct PagedBatch {
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.
 struct PagedScratch {
-  Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu;
+  Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu, lora;
 };
 struct PagedScratchRegions {
   std::vector<RegionId> regions;

@@ -20,6 +20,7 @@ void recompute_layer(const BlockContext& block, const Activations::Layer& a, con
   if (recompute == Recompute::kFull || recompute == Recompute::kOffload) {
     attention_branch(block, a, batch);
     mlp_branch(block, a);
+    adapter_hidden(block, &LayerAdapters::down, a.swiglu, a.lora_down);
     return;
   }
   if (c.qk_norm) {
@@ -42,11 +43,12 @@ struct Flow {
   Tensor residual;  // of the residual stream: after the block on entry, before it on return
   Tensor branch;    // of a norm's output
   Tensor attn, qkv, delta;
+  Tensor lora;  // of A x
 };
 
 // `below`: something under this block is trained, so the gradient of its input is needed.
 void block_backward(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch,
-                    const LayerTensors& g, const Flow& d, bool below) {
+                    const LayerTensors& g, const LayerAdapters& lora, const Flow& d, bool below) {
   const ops::Context& ctx = block.ctx;
   const ModelConfig& c = block.config;
   const LayerTensors& w = block.weights;
@@ -54,29 +56,42 @@ void block_backward(const BlockContext& block, const Activations::Layer& a, cons
   // residual' = mid + down(swiglu(gate_up(norm2(mid)))). Gradients of swiglu and gate_up take the place of
   // their values.
   product_gradients(ctx, g.down, g.down_bias, d.residual, a.swiglu);
+  adapter_gradients(block, &LayerAdapters::down, lora.down, d.lora, d.residual, a.swiglu, a.lora_down);
   ops::linear_backward_input(ctx, a.swiglu, d.residual, w.down, false);
+  adapter_backward_input(block, &LayerAdapters::down, a.swiglu, d.lora);
   ops::swiglu_backward(ctx, a.gate_up, a.swiglu, a.gate_up);
   product_gradients(ctx, g.gate_up, g.gate_up_bias, a.gate_up, a.norm2);
+  adapter_gradients(block, &LayerAdapters::gate_up, lora.gate_up, d.lora, a.gate_up, a.norm2, a.lora_gate_up);
   ops::linear_backward_input(ctx, d.branch, a.gate_up, w.gate_up, false);
+  adapter_backward_input(block, &LayerAdapters::gate_up, d.branch, d.lora);
   ops::rmsnorm_backward(ctx, d.residual, g.post_norm, d.branch, a.mid, w.post_norm, a.rstd2, true);
 
   // mid = input + out(attention(rope(qkv(norm1(input))))).
   product_gradients(ctx, g.out, g.out_bias, d.residual, a.attn);
+  adapter_gradients(block, &LayerAdapters::out, lora.out, d.lora, d.residual, a.attn, a.lora_out);
   ops::linear_backward_input(ctx, d.attn, d.residual, w.out, false);
+  adapter_backward_input(block, &LayerAdapters::out, d.attn, d.lora);
   ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.documents, c.qkv(),
                           attention_scale(c));
   ops::qk_norm_rope_backward(ctx, d.qkv, g.q_norm, g.k_norm, d.qkv, a.qkv_raw, a.qk_rstd, w.q_norm, w.k_norm,
                              block.rope.cos, block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
   product_gradients(ctx, g.qkv, g.qkv_bias, d.qkv, a.norm1);
+  adapter_gradients(block, &LayerAdapters::qkv, lora.qkv, d.lora, d.qkv, a.norm1, a.lora_qkv);
   if (!below && g.input_norm.empty()) return;
   ops::linear_backward_input(ctx, d.branch, d.qkv, w.qkv, false);
+  adapter_backward_input(block, &LayerAdapters::qkv, d.branch, d.lora);
   ops::rmsnorm_backward(ctx, d.residual, g.input_norm, d.branch, a.input, w.input_norm, a.rstd1, true);
 }
 
-bool any_trained(const LayerTensors& g) {
+LayerAdapters adapters_of(const WeightSet& set, std::size_t layer) {
+  return set.adapters.empty() ? LayerAdapters() : set.adapters.at(layer);
+}
+
+bool any_trained(const LayerTensors& g, const LayerAdapters& lora) {
   const std::initializer_list<const Tensor*> all = {
-      &g.input_norm, &g.qkv,       &g.qkv_bias, &g.q_norm,       &g.k_norm, &g.out,
-      &g.out_bias,   &g.post_norm, &g.gate_up,  &g.gate_up_bias, &g.down,   &g.down_bias};
+      &g.input_norm, &g.qkv,      &g.qkv_bias,     &g.q_norm,       &g.k_norm,    &g.out,      &g.out_bias,
+      &g.post_norm,  &g.gate_up,  &g.gate_up_bias, &g.down,         &g.down_bias, &lora.qkv.a, &lora.qkv.b,
+      &lora.out.a,   &lora.out.b, &lora.gate_up.a, &lora.gate_up.b, &lora.down.a, &lora.down.b};
   return std::any_of(all.begin(), all.end(), [](const Tensor* tensor) { return !tensor->empty(); });
 }
 
@@ -85,7 +100,7 @@ bool any_trained(const LayerTensors& g) {
 std::size_t lowest_trained(const WeightSet& gradients) {
   if (!gradients.embedding.empty()) return 0;
   for (std::size_t layer = 0; layer < gradients.layers.size(); ++layer) {
-    if (any_trained(gradients.layers[layer])) return layer + 1;
+    if (any_trained(gradients.layers[layer], adapters_of(gradients, layer))) return layer + 1;
   }
   return gradients.layers.size() + 1;
 }
@@ -98,19 +113,24 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
   const std::int64_t tokens = batch.ids.dim(0);
   RLCPP_CHECK(tokens <= activations.max_tokens && dhidden.dim(0) == tokens);
   RLCPP_CHECK(gradients.layers.size() == weights.layers.size());
-  const Flow d{activations.scratch_hidden.rows(0, tokens), dhidden, activations.scratch_attn.rows(0, tokens),
-               activations.scratch_qkv.rows(0, tokens), activations.delta.rows(0, tokens)};
+  const Flow d{activations.scratch_hidden.rows(0, tokens),
+               dhidden,
+               activations.scratch_attn.rows(0, tokens),
+               activations.scratch_qkv.rows(0, tokens),
+               activations.delta.rows(0, tokens),
+               activations.scratch_lora.empty() ? Tensor() : activations.scratch_lora.rows(0, tokens)};
   ops::rmsnorm_backward(ctx, d.residual, gradients.final_norm, dhidden, activations.last.rows(0, tokens),
                         weights.final_norm, activations.final_rstd.rows(0, tokens), false);
 
   const std::size_t lowest = lowest_trained(gradients);
   BlockInputs* const inputs = activations.inputs.get();
   for (std::size_t layer = weights.layers.size(); layer > 0 && layer >= lowest; --layer) {
-    const BlockContext block{ctx, config, weights.layers[layer - 1], packed.layers[layer - 1], rope};
+    const BlockContext block = block_of(ctx, config, weights, packed, rope, layer - 1, &activations);
     const Activations::Layer a = activations.layers[layer - 1].rows(tokens);
     if (inputs != nullptr) inputs->before_read(layer - 1);
     recompute_layer(block, a, batch, activations.recompute);
-    block_backward(block, a, batch, gradients.layers[layer - 1], d, lowest < layer);
+    block_backward(block, a, batch, gradients.layers[layer - 1], adapters_of(gradients, layer - 1), d,
+                   lowest < layer);
     // Of layers from the lowest trained one; the embedding needs no input.
     if (inputs != nullptr) inputs->read(layer - 1, lowest > 0 ? lowest - 1 : 0, tokens);
   }

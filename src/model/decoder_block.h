@@ -12,7 +12,28 @@ struct BlockContext {
   const LayerTensors& weights;
   const LayerTensors& packed;
   const RopeTables& rope;
+  const LayerAdapters* adapters = nullptr;  // null: none
+  // With dropout (the trainer's forward): what is drawn, whatever layer this is, and memory for an input.
+  ops::Dropout dropout = {};
+  Tensor dropped = {};
+  std::uint64_t layer = 0;
 };
+// Layer `layer` of a model. `activations` may be null: no dropout.
+BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+                      const WeightSet& packed, const RopeTables& rope, std::size_t layer,
+                      const Activations* activations);
+
+// y [M, out] += B A x of the product `place`, if it has an adapter; h [M, targets * r] becomes A x.
+void add_adapter(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                 const Tensor& h);
+// The same h alone, for a recomputation.
+void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h);
+// From dy [M, out], x and h of add_adapter: dh [M, targets * r] becomes the gradient of h, and g's tensors
+// accumulate. Then, once x's memory may be overwritten: dx += what the adapter adds to it.
+void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
+                       const Tensor& dy, const Tensor& x, const Tensor& h);
+void adapter_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx,
+                            const Tensor& dh);
 
 float attention_scale(const ModelConfig& config);
 

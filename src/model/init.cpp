@@ -18,6 +18,9 @@ constexpr std::int64_t kLanes = 64;  // Philox blocks worked on side by side, so
 constexpr std::int64_t kBatch = 4 * kLanes;            // values of one call
 constexpr std::int64_t kTask = std::int64_t{1} << 20;  // values of one task: a multiple of kBatch
 
+// Values on their way to a GPU that the host holds before it sends them: a parameter more at most.
+constexpr std::size_t kStaged = std::size_t{1} << 26;
+
 using Lanes = std::array<float, kLanes>;
 using Words = std::array<std::uint32_t, kLanes>;
 
@@ -135,18 +138,37 @@ struct Task {
 void init_random(const ModelConfig& config, const WeightSet& weights, std::uint64_t seed, ThreadPool* pool) {
   const std::vector<ParameterInfo> list = parameter_list(config);
   RLCPP_CHECK(list.size() == weights.flat.size());
+  const auto range = static_cast<float>(config.initializer_range);
   std::vector<Task> tasks;
   std::vector<HostFloats> hosts;  // one of each parameter: spans of tasks point into them
   hosts.reserve(list.size());
+  std::size_t staged = 0;
+  const auto work_off = [&] {
+    const auto run = [&](std::int64_t i) {
+      const Task& task = tasks[static_cast<std::size_t>(i)];
+      fill_normal(task.values, task.begin, task.stream, seed, range);
+    };
+    const auto count = static_cast<std::int64_t>(tasks.size());
+    if (pool != nullptr) {
+      pool->parallel_for(count, run);
+    } else {
+      for (std::int64_t i = 0; i < count; ++i) run(i);
+    }
+    for (const HostFloats& host : hosts) host.store();
+    tasks.clear();
+    hosts.clear();
+    staged = 0;
+  };
   for (std::size_t p = 0; p < list.size(); ++p) {
     const std::span<float> values = hosts.emplace_back(weights.flat[p], false).values();
+    staged += values.size();
     if (list[p].shape.size() == 1) {
       // Vectors are norms, which start at one, and biases, which start at zero.
       const bool norm = list[p].name.ends_with("norm");
       std::fill(values.begin(), values.end(), norm ? 1.0F : 0.0F);
-      continue;
     }
     for (const HfSlice& slice : list[p].slices) {
+      if (slice.shape.size() == 1) continue;
       const std::size_t width = static_cast<std::size_t>(slice.shape[1]);
       const std::span<float> all = values.subspan(static_cast<std::size_t>(slice.row) * width,
                                                   static_cast<std::size_t>(slice.shape[0]) * width);
@@ -156,19 +178,9 @@ void init_random(const ModelConfig& config, const WeightSet& weights, std::uint6
                          static_cast<std::int64_t>(begin), stream});
       }
     }
+    if (staged >= kStaged) work_off();
   }
-  const auto range = static_cast<float>(config.initializer_range);
-  const auto run = [&](std::int64_t i) {
-    const Task& task = tasks[static_cast<std::size_t>(i)];
-    fill_normal(task.values, task.begin, task.stream, seed, range);
-  };
-  const auto count = static_cast<std::int64_t>(tasks.size());
-  if (pool != nullptr) {
-    pool->parallel_for(count, run);
-  } else {
-    for (std::int64_t i = 0; i < count; ++i) run(i);
-  }
-  for (const HostFloats& host : hosts) host.store();
+  work_off();
 }
 
 }  // namespace rlcpp::model

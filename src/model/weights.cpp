@@ -119,6 +119,13 @@ WeightSet make_weight_set(const ModelConfig& config, const Arena& arena, const W
   return set_of(config, arena, regions);
 }
 
+WeightSet frozen_gradients(const ModelConfig& config) {
+  WeightSet set;
+  set.flat.resize(parameter_list(config).size());
+  set_places(config, set);
+  return set;
+}
+
 WeightRegions plan_packed(const ModelConfig& config, const ops::Context& ctx, MemoryPlan& plan) {
   WeightRegions regions;
   for (const ParameterInfo& info : parameter_list(config)) {

@@ -36,6 +36,16 @@ struct LayerTensors {
       down_bias;
 };
 
+// The low-rank adapter of one fused product (model/adapters.h); empty where it has none.
+struct AdapterPair {
+  Tensor a;  // [targets * r, in]: the A of its targets, stacked
+  Tensor b;  // masters: [rows, r], their B stacked; what the decoder reads, and its gradient: expanded
+};
+struct LayerAdapters {
+  AdapterPair qkv, out, gate_up, down;
+};
+using AdapterPlace = AdapterPair LayerAdapters::*;
+
 // Tensors by place, and the same in the order of parameter_list (`flat`). Views only.
 struct WeightSet {
   Tensor embedding;  // [V, H]
@@ -43,6 +53,7 @@ struct WeightSet {
   Tensor final_norm;  // [H]
   Tensor head;        // [V, H]; the same view as embedding when tied
   std::vector<Tensor> flat;
+  std::vector<LayerAdapters> adapters;  // one a layer, or none at all; not in `flat`
 };
 
 // Adds every parameter to `plan`; make_weight_set() builds the views once the arena exists.
@@ -52,6 +63,8 @@ struct WeightRegions {
 WeightRegions plan_weights(const ModelConfig& config, MemoryPlan& plan, MemoryUse use,
                            const std::string& prefix, DType type);
 WeightSet make_weight_set(const ModelConfig& config, const Arena& arena, const WeightRegions& regions);
+// Gradients of a model whose parameters are all frozen: every tensor is empty.
+WeightSet frozen_gradients(const ModelConfig& config);
 
 // The packed forms of all product weights (see ops/matmul.h); tensors are empty where the back end wants
 // none.

@@ -44,6 +44,11 @@ SchedulerConfig resolve(const model::ModelConfig& model, const EngineConfig& con
 std::shared_ptr<Engine::Regions> Engine::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                               const EngineConfig& config, MemoryPlan& plan) {
   RLCPP_CHECK(ctx.device.kind == DeviceKind::kCpu);  // KV pages are f32 and copied by the host
+  if (model.adapters.dropout > 0) {
+    throw bad_input(fmt::format("adapters with dropout {} cannot be sampled from", model.adapters.dropout),
+                    "the engine drops nothing, and its log-probabilities would not be the trainer's",
+                    "set model.lora.dropout to 0");
+  }
   auto regions = std::make_shared<Regions>();
   const SchedulerConfig numbers = resolve(model, config);
   regions->scheduler = numbers;

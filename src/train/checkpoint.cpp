@@ -89,6 +89,42 @@ void read_set(const std::string& path, const std::vector<TrainedParameter>& trai
   }
 }
 
+// The frozen base of adapters by name and a sample: the first numbers of each of its tensors, as the decoder
+// reads them. Another base, or another training of the same one, has others.
+nlohmann::ordered_json base_of(const Trainer& trainer) {
+  constexpr std::int64_t kSample = 64;
+  std::uint32_t crc = 0;
+  for (const Tensor& tensor : trainer.weights().flat) {
+    const Tensor first = tensor.view({tensor.size()}).rows(0, std::min(kSample, tensor.size()));
+    std::vector<std::byte> bytes(first.bytes());
+    copy(Tensor(bytes.data(), first.dtype(), first.shape()), first);
+    crc = durable::crc32c(bytes, crc);
+  }
+  return {{"name", trainer.model().adapters.base},
+          {"dtype", name_of(trainer.weights().flat.front().dtype())},
+          {"sample_crc32c", crc}};
+}
+
+// A checkpoint of adapters belongs to the run's base, one of a whole model to a run that trains it.
+void require_same_base(const nlohmann::ordered_json& state, const Trainer& trainer,
+                       const std::string& where) {
+  const bool run = trainer.model().adapters.any();
+  if (state.contains("base") != run) {
+    throw bad_input(
+        where + (run ? " is of a run that trained all weights" : " is of a run that trained adapters"),
+        run ? "this run has model.lora" : "this run has no model.lora",
+        "resume with the configuration of that run");
+  }
+  if (!run) return;
+  const nlohmann::ordered_json base = base_of(trainer);
+  if (state.at("base").at("dtype") != base.at("dtype")) return;  // another device reads it rounded
+  if (state.at("base").at("sample_crc32c") == base.at("sample_crc32c")) return;
+  throw bad_input(where + " holds adapters of another base model",
+                  fmt::format("theirs was {}, this run's is {}, and their weights differ",
+                              state.at("base").at("name").dump(), base.at("name").dump()),
+                  "resume with the model.name, and the seed of random weights, of that run");
+}
+
 bool verifies(const std::string& directory) {
   try {
     durable::verify_directory(directory);
@@ -123,6 +159,7 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
   json["progress"] = {{"step", content.progress.step},
                       {"total_tokens", content.progress.total_tokens},
                       {"total_samples", content.progress.total_samples}};
+  if (trainer.model().adapters.any()) json["base"] = base_of(trainer);
   json["config_hash"] = content.config_hash;
   json["extra"] = nlohmann::ordered_json::parse(content.extra);
   directory.add(kState, json.dump(1) + "\n");
@@ -151,6 +188,7 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
                       fmt::format("{}, this version reads {}", json.at("format").dump(), kFormat),
                       "resume with the version of rlcpp that wrote it");
     }
+    require_same_base(json, trainer, where);
     state.step = json.at("step").get<std::int64_t>();
     state.updates = json.at("updates").get<std::int64_t>();
     state.nonfinite = json.at("nonfinite").get<std::int64_t>();

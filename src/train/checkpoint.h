@@ -1,6 +1,7 @@
 // Checkpoints of a training run: <run>/checkpoints/step_N appears complete or not at all and holds everything
 // that a bit-equal continuation needs. Layout of step_N:
-//   trainer/weights.safetensors      f32 masters under their HF names
+//   trainer/weights.safetensors      f32 masters of what is trained under their HF names; with model.lora the
+//                                    adapters under PEFT's, and state.json says which base they belong to
 //   trainer/exp_avg.safetensors      first moments, same names
 //   trainer/exp_avg_sq.safetensors   second moments
 //   trainer/state.json               counters, progress, and `extra`: one opaque JSON object a producer

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/rng.h"
 #include "ops/cast.h"
 #include "ops/head.h"
 #include "ops/optimizer.h"
@@ -16,6 +17,7 @@
 #include "train/row_buffers.h"
 #include "train/scratch.h"
 #include "train/state_stream.h"
+#include "train/trained_adapters.h"
 
 namespace rlcpp::train {
 namespace {
@@ -23,7 +25,8 @@ const failpoint::Registration kPoints{"train.gradient"};
 }  // namespace
 
 struct Trainer::Regions {
-  model::WeightRegions gradients, first, second;
+  model::WeightRegions gradients, first, second;  // of the whole model, or
+  AdapterTrainingRegions adapters;
   model::Activations::Regions activations;
   ScratchRegions scratch;
   RowRegions rows;
@@ -41,13 +44,22 @@ struct Trainer::Impl {
   RowBuffers rows;
   std::vector<TrainedParameter> trained;
   std::vector<Tensor> trained_gradients;
+  AdapterTraining adapters;  // of a frozen model
   State state;
   std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
+  std::uint64_t micro_batch = 0;  // of the step: dropout draws by it
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
   }
-  Tensor forward(const Row& row) {
+  // `training`: with dropout, a new draw each micro-batch of each step.
+  Tensor forward(const Row& row, bool training = false) {
+    activations.dropout = {};
+    if (training && model.adapters.dropout > 0) {
+      activations.dropout.probability = static_cast<float>(model.adapters.dropout);
+      activations.dropout.key = options.seed;
+      activations.dropout.stream = mix64(static_cast<std::uint64_t>(state.step), micro_batch);
+    }
     return model::forward(ctx, model, weights, packed, rope, row.packed, activations);
   }
   void backward(const Row& row) {
@@ -57,25 +69,32 @@ struct Trainer::Impl {
   double policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics);
   double gradient_norm() const;
   void update(double norm, double lr);
+  // Makes what the decoder reads from the masters that an update changed.
+  void publish();
 };
 
 std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                                 const TrainerOptions& options, MemoryPlan& plan) {
   auto r = std::make_shared<Regions>();
-  r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
   const bool small = options.optim.moments == "bfloat16";
   if (small && !ctx.on_gpu()) {
     throw bad_input("optim.moments = \"bfloat16\" needs a GPU", "moments are f32 on the CPU",
                     "set optim.moments to float32");
   }
   const DType moments = small ? DType::kBF16 : DType::kF32;
-  // On the CPU there is one memory, and one part of the plan.
-  const bool apart = options.optimizer_on_host && ctx.on_gpu();
-  const MemoryUse resting = apart ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
-  r->first = model::plan_weights(model, plan, resting, "exp_avg.", moments);
-  r->second = model::plan_weights(model, plan, resting, "exp_avg_sq.", moments);
-  if (options.optimizer_on_host) {
-    r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
+  if (model.adapters.any()) {
+    // Their state is small and stays on the device, whatever optimizer_on_host says.
+    r->adapters = plan_adapter_training(model, plan, moments);
+  } else {
+    r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
+    // On the CPU there is one memory, and one part of the plan.
+    const bool apart = options.optimizer_on_host && ctx.on_gpu();
+    const MemoryUse resting = apart ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
+    r->first = model::plan_weights(model, plan, resting, "exp_avg.", moments);
+    r->second = model::plan_weights(model, plan, resting, "exp_avg_sq.", moments);
+    if (options.optimizer_on_host) {
+      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
+    }
   }
   r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
                                             ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
@@ -94,19 +113,28 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      weights,
                      packed,
                      masters.flat.empty() ? weights : masters,
-                     model::make_weight_set(model, arena, regions->gradients),
+                     model.adapters.any() ? model::frozen_gradients(model)
+                                          : model::make_weight_set(model, arena, regions->gradients),
                      rope,
                      model::Activations(ctx, model, arena, regions->activations),
                      arena[regions->scratch.logits],
                      RowBuffers(arena, regions->rows, model.vocab_size),
                      {},
                      {},
+                     {},
                      State{},
                      nullptr}) {
   if (regions->scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions->scratch.workspace]);
-  impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
-                               model::make_weight_set(model, arena, regions->first),
-                               model::make_weight_set(model, arena, regions->second));
+  if (model.adapters.any()) {
+    RLCPP_CHECK(!weights.adapters.empty() && !masters.adapters.empty());
+    impl_->adapters = make_adapter_training(model, arena, regions->adapters, masters.adapters);
+    impl_->trained = impl_->adapters.trained;
+    impl_->gradients.adapters = impl_->adapters.gradients;
+  } else {
+    impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
+                                 model::make_weight_set(model, arena, regions->first),
+                                 model::make_weight_set(model, arena, regions->second));
+  }
   impl_->trained_gradients = tensors_of(impl_->trained, &TrainedParameter::gradient);
   if (regions->stream.has_value()) {
     impl_->on_host = std::make_unique<StateStream>(ctx, arena, *regions->stream);
@@ -133,7 +161,7 @@ Trainer::~Trainer() = default;
 // log-probability and gradient come from one visit of the head. Returns this micro-batch's share of the loss.
 double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale) {
   const Row row = rows.load(batch, Targets::kTrained);
-  const Tensor hidden = forward(row);
+  const Tensor hidden = forward(row, true);
   const auto coefficients = rows.coefficients(row);
   const auto targets = row.host_targets;
   const float each = static_cast<float>(-1.0 / scale);
@@ -153,7 +181,7 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
 // Coefficients need the log-probabilities first (ratios, sequence masks), so the head is visited twice.
 double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
-  const Tensor hidden = forward(row);
+  const Tensor hidden = forward(row, true);
   const ops::HeadInputs inputs = head_inputs(row, hidden);
   ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
 
@@ -209,7 +237,15 @@ void Trainer::Impl::update(double norm, double lr) {
       ops::adamw(ctx, p.master, p.first, p.second, p.gradient, own, p.working);
     }
   }
-  model::pack_all(ctx, packed, weights);
+  publish();
+}
+
+void Trainer::Impl::publish() {
+  if (model.adapters.any()) {
+    model::publish_adapters(ctx, model, weights.adapters, masters.adapters);
+  } else {
+    model::pack_all(ctx, packed, weights);
+  }
 }
 
 StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
@@ -237,14 +273,19 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   const bool by_sequence = rl && m.options.loss.divides_by_sequences();
   const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
 
-  for (const Tensor& g : m.trained_gradients) ops::zero(m.ctx, g);
+  for (const Tensor& g : m.adapters.accumulated.empty() ? m.trained_gradients : m.adapters.accumulated) {
+    ops::zero(m.ctx, g);
+  }
   LossMetrics loss_metrics;
   std::int64_t done = 0;
+  m.micro_batch = 0;
   for (const data::MicroBatch& batch : batches) {
     const bool policy = batch.rl && m.options.loss.type != "cross_entropy";
     result.loss += policy ? m.policy_gradient(batch, scale, loss_metrics) : m.cross_entropy(batch, scale);
+    ++m.micro_batch;
     if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
   }
+  if (m.model.adapters.any()) collect_adapter_gradients(m.ctx, m.model, m.adapters);
   if (failpoint::hit("train.gradient") == "nan") {
     const Tensor& first = m.trained_gradients.front();
     const float nan = std::nanf("");
@@ -326,7 +367,8 @@ void Trainer::repack() {
       ops::cast(m.ctx, p.working, p.master);
     }
   }
-  model::pack_all(m.ctx, m.packed, m.weights);
+  model::pack_all(m.ctx, m.packed, m.weights);  // of the base too: it may be new
+  if (m.model.adapters.any()) m.publish();
   if (m.on_host != nullptr) m.on_host->synchronize();
 }
 std::int64_t Trainer::steps_done() const {

@@ -53,6 +53,7 @@ struct TrainerOptions {
   bool optimizer_on_host = false;
   std::int64_t optimizer_chunk = std::int64_t{4} << 20;
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
+  std::uint64_t seed = 0;                // of the dropout before adapters
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
   // Called after each micro-batch of step() with how many are done, of how many; may be empty.
   std::function<void(std::int64_t, std::int64_t)> on_micro_batch;
@@ -71,6 +72,9 @@ struct StepResult {
 // Owns nothing large: weights, gradients and moments are views into the run's arena. `weights` are what the
 // decoder reads, in ops::Context::compute_type(); `masters` the same in f32, which the optimizer changes and
 // checkpoints hold. Where the decoder reads f32, they are one, and `masters` is empty.
+// A model with adapters (ModelConfig::adapters) is frozen but for them: `weights` has only the base in the
+// compute type and the adapters as the decoder reads them, `masters` the same base and the adapters' f32
+// masters; there are no gradients, moments or f32 masters of the base.
 class Trainer {
  public:
   struct Regions;
@@ -96,7 +100,7 @@ class Trainer {
   // Makes the decoder's copies and the packed forms anew after the masters were changed from outside (a
   // restore).
   void repack();
-  const model::WeightSet& weights() const;  // the masters
+  const model::WeightSet& weights() const;  // the masters; with adapters the base and their masters
   const model::ModelConfig& model() const;
   // What the optimizer changes, with its gradients (of the last step, before clipping) and moments.
   const std::vector<TrainedParameter>& trained() const;

@@ -112,8 +112,7 @@ TEST_F(RlInput, Configuration) {
                                                        {"--trainer.model.vlm", "vision"},
                                                        {"--trainer.model.fp8", "FP8"},
                                                        {"--trainer.model.load-in-4bit", "quantised"},
-                                                       {"--trainer.model.lora.rank", "LoRA"},
-                                                       {"--inference.enable-lora", "LoRA"},
+                                                       {"--inference.enable-lora", "adapters"},
                                                        {"--inference.parallel.tp", "one engine"},
                                                        {"--orchestrator.teacher-model.name", "teacher"},
                                                        {"--wandb.project", "Weights & Biases"}};

@@ -97,6 +97,25 @@ TEST_F(Rl, MismatchIsZeroInEveryStep) {
   }
 }
 
+// The same with adapters: the engine reads the trainer's.
+TEST_F(Rl, MismatchIsZeroWithLora) {
+  const auto o =
+      world_->run(world_->rl("lora", {"--trainer.model.lora.rank", "8", "--trainer.optim.lr", "1e-2"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_has(o.err, {"LoRA rank 8 on q,k,v,o,gate,up,down"});
+  const auto lines = world_->metrics("lora");
+  ASSERT_EQ(lines.size(), 5U);
+  for (const Json& line : lines) {
+    EXPECT_EQ(line.at("mismatch_kl/max"), 0.0);
+    EXPECT_EQ(line.at("mismatch/max_abs_logprob"), 0.0);
+    EXPECT_GT(line.at("optim/grad_norm"), 0.0);
+  }
+  EXPECT_TRUE(fs::exists(*world_ / "lora/weights/step_5/lora_adapters/adapter_model.safetensors"));
+  const auto dropout = world_->run(world_->rl("dropout", {"--trainer.model.lora.dropout", "0.1"}));
+  EXPECT_EQ(dropout.code, 2);
+  expect_has(dropout.err, {"dropout = 0.1"});
+}
+
 TEST_F(Rl, RolloutLinesHaveTheDocumentedFields) {
   const auto o = world_->run(world_->rl("rollouts", {"--max-steps", "3"}));
   ASSERT_EQ(o.code, 0) << o.err;

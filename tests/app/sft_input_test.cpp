@@ -44,8 +44,6 @@ TEST_F(SftInput, Rows) {
   refused({"--data.name", *world_ / "loop.jsonl"}, {"cannot be read", "because Too many levels"});
   refused({"--data.name", *world_ / "nowhere.jsonl", "--device", "tpu"}, {"unknown device \"tpu\""});
   refused({"--data.name", *world_ / "nowhere.jsonl", "--memory-limit", "1XB"}, {"memory_limit = \"1XB\""});
-  refused({"--model.lora.rank", "8"},
-          {": LoRA (model.lora) is not supported yet\n  help: remove the section to train all weights\n"});
   refused({"--data.splits", "holdout"}, {"no split \"holdout\"", "train"});
 }
 
@@ -93,7 +91,6 @@ TEST_F(SftInput, Configuration) {
                                                        {"--model.fp8", "FP8"},
                                                        {"--model.quantization", "FP8"},
                                                        {"--model.load-in-4bit", "quantised"},
-                                                       {"--model.lora.rank", "LoRA"},
                                                        {"--model.compile", "compile"},
                                                        {"--wandb.project", "Weights & Biases"},
                                                        {"--model.fsdp-cpu-offload", "fsdp_cpu_offload"}};

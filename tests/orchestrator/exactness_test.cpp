@@ -34,6 +34,19 @@ constexpr std::int64_t kPositions = 192;
 
 enum class Kind { kQwen3, kQwen2, kLlama };
 
+struct Variant {
+  Kind kind;
+  bool lora;  // adapters are trained, the model is frozen
+};
+
+// Random adapters: one target at least.
+void add_adapters(model::ModelConfig& config, Rng& rng) {
+  config.adapters.rank = static_cast<std::int64_t>(1 + rng.below(9));
+  config.adapters.alpha = static_cast<double>(1 + rng.below(20));
+  for (bool& target : config.adapters.targets) target = rng.below(2) == 0;
+  config.adapters.targets[rng.below(config.adapters.targets.size())] = true;
+}
+
 model::ModelConfig random_model(Kind kind, Rng& rng) {
   const char* const names[][2] = {
       {"Qwen3ForCausalLM", "qwen3"}, {"Qwen2ForCausalLM", "qwen2"}, {"LlamaForCausalLM", "llama"}};
@@ -69,8 +82,12 @@ model::ModelConfig random_model(Kind kind, Rng& rng) {
 
 // Weights, and two trainers of them that differ in everything that must not matter.
 struct Policy {
-  Policy(Kind kind, Rng& rng, std::int64_t row_tokens)
-      : config(random_model(kind, rng)), pool(1), other_pool(3), ctx(ops::make_context(Device{}, pool)) {
+  Policy(const Variant& variant, Rng& rng, std::int64_t row_tokens)
+      : config(random_model(variant.kind, rng)),
+        pool(1),
+        other_pool(3),
+        ctx(ops::make_context(Device{}, pool)) {
+    if (variant.lora) add_adapters(config, rng);
     MemoryPlan plan;
     const auto weight_regions = model::plan_weights(config, plan, MemoryUse::kWeights, "w.", DType::kF32);
     const auto packed_regions = model::plan_packed(config, ctx, plan);
@@ -85,6 +102,7 @@ struct Policy {
     others.recompute = rng.below(2) == 0 ? model::Recompute::kFull : model::Recompute::kSelective;
     ops::Context other_ctx = ctx;
     other_ctx.pool = &other_pool;
+    const auto adapter_regions = model::plan_adapters(config, ctx, plan);
     const auto regions = train::Trainer::plan(ctx, config, options, plan);
     const auto other_regions = train::Trainer::plan(other_ctx, config, others, plan);
     arena = std::make_unique<Arena>(plan, Device{});
@@ -97,9 +115,19 @@ struct Policy {
       if (tensor.rank() > 1) continue;
       for (float& value : tensor.f32_span()) value += 0.3F * rng.normal();
     }
-    trainer = std::make_unique<train::Trainer>(ctx, config, options, *arena, regions, weights, packed, rope);
+    model::WeightSet masters;
+    if (variant.lora) {
+      masters = weights;
+      masters.adapters = model::make_adapter_masters(config, *arena, adapter_regions);
+      weights.adapters = model::make_adapters(config, *arena, adapter_regions);
+      for (const Tensor& tensor : model::flat_adapters(config, masters.adapters)) {
+        for (float& value : tensor.f32_span()) value = 0.2F * rng.normal();
+      }
+    }
+    trainer = std::make_unique<train::Trainer>(ctx, config, options, *arena, regions, weights, packed, rope,
+                                               masters);
     other = std::make_unique<train::Trainer>(other_ctx, config, others, *arena, other_regions, weights,
-                                             packed, rope);
+                                             packed, rope, masters);
   }
 
   model::ModelConfig config;
@@ -190,7 +218,7 @@ std::vector<std::uint32_t> bits(const std::vector<float>& values) {
   return out;
 }
 
-class Exactness : public ::testing::TestWithParam<Kind> {
+class Exactness : public ::testing::TestWithParam<Variant> {
  protected:
   Exactness()
       : rng_(test::fresh_seed()),
@@ -404,11 +432,15 @@ TEST_P(Exactness, AnEvaluationLeavesNothingInTheEngine) {
   EXPECT_GT(fresh.engine->stats().cached_tokens, 2 * before);
 }
 
-std::string kind_name(const ::testing::TestParamInfo<Kind>& kind) {
-  return std::vector<std::string>{"Qwen3", "Qwen2", "Llama"}[static_cast<std::size_t>(kind.param)];
+std::string kind_name(const ::testing::TestParamInfo<Variant>& info) {
+  static const char* const names[] = {"Qwen3", "Qwen2", "Llama"};
+  return std::string(names[static_cast<int>(info.param.kind)]) + (info.param.lora ? "Lora" : "");
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, Exactness, ::testing::Values(Kind::kQwen3, Kind::kQwen2, Kind::kLlama),
+INSTANTIATE_TEST_SUITE_P(Families, Exactness,
+                         ::testing::Values(Variant{Kind::kQwen3, false}, Variant{Kind::kQwen2, false},
+                                           Variant{Kind::kLlama, false}, Variant{Kind::kQwen3, true},
+                                           Variant{Kind::kQwen2, true}, Variant{Kind::kLlama, true}),
                          kind_name);
 
 }  // namespace

@@ -31,16 +31,18 @@ inline model::ModelConfig tiny_config(bool tied = true, std::int64_t layers = 2)
 
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
-                   bool tied = true, Device device = {}, std::int64_t layers = 2)
+                   bool tied = true, Device device = {}, std::int64_t layers = 2,
+                   const model::AdapterConfig& adapters = {})
       : config(tiny_config(tied, layers)),
         options(trainer_options),
         pool(threads),
         ctx(ops::make_context(device, pool)) {
     if (options.max_tokens == 0) options.max_tokens = 96;
+    config.adapters = adapters;
     MemoryPlan plan;
     const auto weight_regions =
         model::plan_weights(config, plan, MemoryUse::kWeights, "w.", ctx.compute_type());
-    const bool separate = ctx.compute_type() != DType::kF32;
+    const bool separate = ctx.compute_type() != DType::kF32 && !adapters.any();
     model::WeightRegions master_regions;
     if (separate) {
       master_regions = model::plan_weights(
@@ -49,15 +51,27 @@ struct TinyRun {
     }
     const auto packed_regions = model::plan_packed(config, ctx, plan);
     const auto rope_regions = model::plan_rope(config, plan, 64);
+    const auto adapter_regions = model::plan_adapters(config, ctx, plan);
     const auto regions = Trainer::plan(ctx, config, options, plan);
     planned_bytes = plan.total_bytes();
     host_bytes = plan.host_bytes();
     arena = std::make_unique<Arena>(plan, device);
     arena->poison_all();
-    const model::WeightSet read = model::make_weight_set(config, *arena, weight_regions);
+    model::WeightSet read = model::make_weight_set(config, *arena, weight_regions);
     if (separate) masters = model::make_weight_set(config, *arena, master_regions);
     weights = separate ? masters : read;
     model::init_random(config, weights, seed);
+    if (adapters.any()) {
+      masters = read;
+      masters.adapters = model::make_adapter_masters(config, *arena, adapter_regions);
+      read.adapters = model::make_adapters(config, *arena, adapter_regions);
+      Rng rng(seed, 99);
+      for (const Tensor& t : model::flat_adapters(config, masters.adapters)) {
+        std::vector<float> values(static_cast<std::size_t>(t.size()));
+        for (float& value : values) value = 0.2F * rng.normal();
+        from_floats(t, values);
+      }
+    }
     trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, read,
                                         model::make_packed_set(config, *arena, packed_regions),
                                         model::make_rope(config, *arena, rope_regions), masters);
@@ -91,8 +105,8 @@ struct TinyRun {
   ops::Context ctx;
   std::size_t planned_bytes = 0, host_bytes = 0;
   std::unique_ptr<Arena> arena;
-  model::WeightSet weights;  // f32: what the optimizer changes
-  model::WeightSet masters;  // the same on a GPU, else empty
+  model::WeightSet weights;  // f32: what the optimizer changes; with adapters the frozen base
+  model::WeightSet masters;  // the same on a GPU, else empty; with adapters the base and their masters
   std::unique_ptr<Trainer> trainer;
 };
 

@@ -1,5 +1,6 @@
 // Stands in for ops/cuda in a build without CUDA. make_context refuses a GPU, so nothing below make_runtime
 // is ever reached.
+#include "ops/cuda/adapter.h"
 #include "ops/cuda/attention.h"
 #include "ops/cuda/cast.h"
 #include "ops/cuda/copy_queue.h"
@@ -157,6 +158,18 @@ void use_attention_kernels(const Context&, AttentionKernels) {
 }
 void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
                      const Tensor&, const Tensor&, const QkvShape&, float) {
+  absent();
+}
+void adapter_expand(const Context&, const Tensor&, const Tensor&, const AdapterBlocks&, float) {
+  absent();
+}
+void adapter_collect(const Context&, const Tensor&, const Tensor&, const AdapterBlocks&, float) {
+  absent();
+}
+void dropout_forward(const Context&, const Tensor&, const Tensor&, const Dropout&) {
+  absent();
+}
+void dropout_backward(const Context&, const Tensor&, const Tensor&, const Dropout&) {
   absent();
 }
 void cast(const Context&, const Tensor&, const Tensor&) {

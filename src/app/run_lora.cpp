@@ -1,0 +1,64 @@
+#include "app/run_lora.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "app/run_model.h"
+#include "base/error.h"
+#include "model/adapter_files.h"
+
+namespace rlcpp::app {
+
+model::AdapterConfig adapters_of(const LoraSection& section, const std::string& base) {
+  model::AdapterConfig out;
+  out.rank = section.rank;
+  out.alpha = section.alpha;
+  out.dropout = section.dropout;
+  out.base = base;
+  for (const std::string& name : section.target_modules) {
+    const auto found = std::ranges::find(model::kAdapterTargets, name);
+    if (found == model::kAdapterTargets.end()) {
+      throw bad_input(
+          fmt::format("model.lora.target_modules names \"{}\", which cannot have an adapter", name),
+          "adapters are beside the linear layers of a block",
+          fmt::format("name some of: {}", fmt::join(model::kAdapterTargets, ", ")));
+    }
+    out.targets[static_cast<std::size_t>(found - model::kAdapterTargets.begin())] = true;
+  }
+  if (section.target_modules.empty()) {
+    throw bad_input("model.lora.target_modules is empty", "nothing would be trained",
+                    fmt::format("name some of: {}", fmt::join(model::kAdapterTargets, ", ")));
+  }
+  if (!section.modules_to_save.empty()) {
+    throw bad_input(fmt::format("model.lora.modules_to_save = [{}] is not supported",
+                                fmt::join(section.modules_to_save, ", ")),
+                    "with model.lora nothing but adapters is trained",
+                    "remove the key, or remove model.lora to train all weights");
+  }
+  if (section.name.has_value()) model::require_adapter(*section.name, out);
+  return out;
+}
+
+std::string adapters_text(const model::ModelConfig& config) {
+  std::vector<std::string> targets;
+  for (std::size_t i = 0; i < model::kAdapterTargets.size(); ++i) {
+    const std::string name = model::kAdapterTargets[i];
+    if (config.adapters.targets[i]) targets.push_back(name.substr(0, name.find('_')));
+  }
+  const std::string trained = parameters_text(model::adapter_parameters(config));
+  return fmt::format("LoRA rank {} on {}: {} trained of {}", config.adapters.rank, fmt::join(targets, ","),
+                     trained.substr(0, trained.rfind(' ')), parameters_text(config.parameters()));
+}
+
+void require_no_dropout(const ops::Context& ctx, const model::ModelConfig& config) {
+  if (!config.adapters.any() || config.adapters.dropout == 0 || ctx.mode != ops::NumericMode::kExact) return;
+  throw bad_input(
+      fmt::format("model.lora.dropout = {} is not possible in the numeric mode exact",
+                  config.adapters.dropout),
+      "the trainer's log-probabilities would not be those of the engine, and the CPU has no other mode",
+      "set model.lora.dropout to 0, or run sft or trainer on a GPU");
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,94 @@
+// What adapters add to a block: y += B (A x) beside each product, and its gradients. With dropout A reads a
+// masked copy of x, made again where the backward needs it. A product's targets (q, k and v) read one masked
+// input, as they read one input without it.
+#include "base/rng.h"
+#include "model/decoder_block.h"
+#include "ops/matmul.h"
+
+namespace rlcpp::model {
+namespace {
+
+std::uint64_t index_of(AdapterPlace place) {
+  if (place == &LayerAdapters::qkv) return 0;
+  if (place == &LayerAdapters::out) return 1;
+  return place == &LayerAdapters::gate_up ? 2 : 3;
+}
+
+// The adapter of `place`; null if there is none.
+const AdapterPair* pair_of(const BlockContext& block, AdapterPlace place) {
+  if (block.adapters == nullptr) return nullptr;
+  const AdapterPair& pair = block.adapters->*place;
+  return pair.a.empty() ? nullptr : &pair;
+}
+
+// Each product of each layer draws from a stream of its own.
+ops::Dropout dropout_of(const BlockContext& block, AdapterPlace place) {
+  ops::Dropout own = block.dropout;
+  own.stream = mix64(own.stream, 4 * block.layer + index_of(place));
+  return own;
+}
+
+Tensor columns(const Tensor& memory, std::int64_t rows, std::int64_t width) {
+  return Tensor(memory.raw(), memory.dtype(), {rows, width}, memory.device());
+}
+
+// What A reads of x.
+Tensor input_of(const BlockContext& block, AdapterPlace place, const Tensor& x) {
+  if (block.dropout.probability == 0) return x;
+  const Tensor dropped = columns(block.dropped, x.dim(0), x.dim(1));
+  ops::dropout_forward(block.ctx, dropped, x, dropout_of(block, place));
+  return dropped;
+}
+
+}  // namespace
+
+BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+                      const WeightSet& packed, const RopeTables& rope, std::size_t layer,
+                      const Activations* activations) {
+  BlockContext block{ctx, config, weights.layers[layer], packed.layers[layer], rope};
+  if (!weights.adapters.empty()) block.adapters = &weights.adapters[layer];
+  if (activations != nullptr) {
+    block.dropout = activations->dropout;
+    block.dropped = activations->dropped;
+  }
+  RLCPP_CHECK(block.dropout.probability == 0 || block.adapters == nullptr || !block.dropped.empty());
+  block.layer = layer;
+  return block;
+}
+
+void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h) {
+  const AdapterPair* pair = pair_of(block, place);
+  if (pair == nullptr) return;
+  ops::linear_forward(block.ctx, h, input_of(block, place, x), pair->a, {}, {});
+}
+
+void add_adapter(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                 const Tensor& h) {
+  const AdapterPair* pair = pair_of(block, place);
+  if (pair == nullptr) return;
+  adapter_hidden(block, place, x, h);
+  ops::linear_forward(block.ctx, y, h, pair->b, {}, {}, true);
+}
+
+void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
+                       const Tensor& dy, const Tensor& x, const Tensor& h) {
+  const AdapterPair* pair = pair_of(block, place);
+  if (pair == nullptr) return;
+  const Tensor own = columns(dh, dy.dim(0), h.dim(1));
+  ops::linear_backward_input(block.ctx, own, dy, pair->b, false);
+  if (!g.b.empty()) ops::linear_backward_weight(block.ctx, g.b, dy, h, true);
+  if (!g.a.empty()) ops::linear_backward_weight(block.ctx, g.a, own, input_of(block, place, x), true);
+}
+
+void adapter_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx,
+                            const Tensor& dh) {
+  const AdapterPair* pair = pair_of(block, place);
+  if (pair == nullptr) return;
+  const Tensor own = columns(dh, dx.dim(0), pair->a.dim(0));
+  if (block.dropout.probability == 0) return ops::linear_backward_input(block.ctx, dx, own, pair->a, true);
+  const Tensor through = columns(block.dropped, dx.dim(0), dx.dim(1));
+  ops::linear_backward_input(block.ctx, through, own, pair->a, false);
+  ops::dropout_backward(block.ctx, dx, through, dropout_of(block, place));
+}
+
+}  // namespace rlcpp::model

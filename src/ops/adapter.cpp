@@ -1,0 +1,74 @@
+#include "ops/adapter.h"
+
+#include <cmath>
+
+#include "ops/checks.h"
+#include "ops/cpu/adapter.h"
+#include "ops/cuda/adapter.h"
+
+namespace rlcpp::ops {
+namespace {
+
+void check_blocks(const AdapterBlocks& blocks, std::int64_t outputs) {
+  RLCPP_CHECK(blocks.targets > 0 && blocks.targets <= AdapterBlocks::kMost);
+  std::int64_t end = 0;
+  for (std::size_t i = 0; i < blocks.targets; ++i) {
+    RLCPP_CHECK(blocks.block[i].row >= end && blocks.block[i].count > 0);
+    end = blocks.block[i].row + blocks.block[i].count;
+  }
+  RLCPP_CHECK(end <= outputs);
+}
+
+void check_dropout(const Context& ctx, const Tensor& a, const Tensor& b, const Dropout& dropout) {
+  RLCPP_CHECK(a.dtype() == ctx.compute_type() && b.dtype() == ctx.compute_type() && a.size() == b.size());
+  RLCPP_CHECK(dropout.probability >= 0 && dropout.probability < 1);
+}
+
+}  // namespace
+
+std::int64_t AdapterBlocks::rows() const {
+  std::int64_t sum = 0;
+  for (std::size_t i = 0; i < targets; ++i) sum += block[i].count;
+  return sum;
+}
+
+std::uint32_t Dropout::threshold() const {
+  return static_cast<std::uint32_t>(std::floor(static_cast<double>(probability) * 0x1p32));
+}
+
+void adapter_expand(const Context& ctx, const Tensor& expanded, const Tensor& b, const AdapterBlocks& blocks,
+                    float scale) {
+  RLCPP_CHECK(expanded.rank() == 2 && b.rank() == 2);
+  check_blocks(blocks, expanded.dim(0));
+  const std::int64_t rank = b.dim(1), targets = static_cast<std::int64_t>(blocks.targets);
+  RLCPP_CHECK(is_f32(b, {blocks.rows(), rank}));
+  RLCPP_CHECK(is_compute(ctx, expanded, {expanded.dim(0), targets * rank}));
+  if (ctx.on_gpu()) return cuda::adapter_expand(ctx, expanded, b, blocks, scale);
+  cpu::adapter_expand(ctx, expanded, b, blocks, scale);
+}
+
+void adapter_collect(const Context& ctx, const Tensor& db, const Tensor& dexpanded,
+                     const AdapterBlocks& blocks, float scale) {
+  RLCPP_CHECK(dexpanded.rank() == 2 && db.rank() == 2);
+  check_blocks(blocks, dexpanded.dim(0));
+  const std::int64_t rank = db.dim(1), targets = static_cast<std::int64_t>(blocks.targets);
+  RLCPP_CHECK(is_f32(db, {blocks.rows(), rank}) && is_f32(dexpanded, {dexpanded.dim(0), targets * rank}));
+  if (ctx.on_gpu()) return cuda::adapter_collect(ctx, db, dexpanded, blocks, scale);
+  cpu::adapter_collect(ctx, db, dexpanded, blocks, scale);
+}
+
+void dropout_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Dropout& dropout) {
+  check_dropout(ctx, y, x, dropout);
+  if (y.size() == 0) return;
+  if (ctx.on_gpu()) return cuda::dropout_forward(ctx, y, x, dropout);
+  cpu::dropout_forward(ctx, y, x, dropout);
+}
+
+void dropout_backward(const Context& ctx, const Tensor& dx, const Tensor& dy, const Dropout& dropout) {
+  check_dropout(ctx, dx, dy, dropout);
+  if (dx.size() == 0) return;
+  if (ctx.on_gpu()) return cuda::dropout_backward(ctx, dx, dy, dropout);
+  cpu::dropout_backward(ctx, dx, dy, dropout);
+}
+
+}  // namespace rlcpp::ops

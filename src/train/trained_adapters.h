@@ -1,0 +1,33 @@
+// Training adapters instead of the model: their gradients and moments, and nothing of the frozen base.
+#pragma once
+
+#include <vector>
+
+#include "model/adapters.h"
+#include "train/trained.h"
+
+namespace rlcpp::train {
+
+struct AdapterTrainingRegions {
+  std::vector<RegionId> gradients;  // in the order of model::adapter_list
+  std::vector<RegionId> expanded;   // of each B: what the backward adds to
+  std::vector<RegionId> first, second;
+};
+AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, MemoryPlan& plan,
+                                             DType moments);
+
+struct AdapterTraining {
+  std::vector<TrainedParameter> trained;
+  std::vector<model::LayerAdapters> gradients;  // for the decoder's backward: of A, and of B expanded
+  std::vector<Tensor> accumulated;              // the same as a list, to be zeroed
+};
+// Its parameters have no working copies: model::publish_adapters() makes what the decoder reads.
+AdapterTraining make_adapter_training(const model::ModelConfig& config, const Arena& arena,
+                                      const AdapterTrainingRegions& regions,
+                                      const std::vector<model::LayerAdapters>& masters);
+
+// After the last backward of a step: the gradient of each B from its expanded form.
+void collect_adapter_gradients(const ops::Context& ctx, const model::ModelConfig& config,
+                               const AdapterTraining& training);
+
+}  // namespace rlcpp::train
