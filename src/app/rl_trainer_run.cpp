@@ -181,13 +181,13 @@ void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
 }
 
 // Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
-// sampled with, if both sides compute exactly and nothing was rounded on the way.
+// sampled with, if both sides compute exactly and nothing was rounded on the way (merging adapters does).
 void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
                                     const train::StepResult& result) const {
   const bool promised = ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
                         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
                         batch.oldest_version == published_.step && batch.newest_version == published_.step &&
-                        batch.policy == published_.fingerprint;
+                        batch.policy == published_.fingerprint && !model_.config.adapters.any();
   if (!promised || result.skipped || !result.first_mismatch.has_value()) return;
   const train::Mismatch& first = *result.first_mismatch;
   throw runtime_failure(
