@@ -54,6 +54,7 @@ void describe_options(Command& command) {
 Command sft_command();
 Command rl_command();
 Command trainer_command();
+Command orchestrator_command();
 Command tokenize_command();
 Command logprobs_command();
 Command bench_command();

@@ -124,15 +124,6 @@ void copy_shortcut(const std::optional<T>& shortcut, const char* name, U& target
   target = *shortcut;
 }
 
-template <class Env>
-void place_environments(std::vector<Env>& envs, const std::string& list, const config::Origins& origins) {
-  for (std::size_t i = 0; i < envs.size(); ++i) {
-    const std::string prefix = fmt::format("{}.{}.", list, i);
-    for (auto at = origins.lower_bound(prefix); at != origins.end() && at->first.starts_with(prefix); ++at)
-      envs[i].places[at->first.substr(prefix.size())] = at->second;
-  }
-}
-
 }  // namespace
 
 void RlConfig::apply_shortcuts(const config::Origins& origins) {
@@ -143,11 +134,7 @@ void RlConfig::apply_shortcuts(const config::Origins& origins) {
                 "inference.model.max_model_len", origins);
   copy_shortcut(max_async_level, "max_async_level", orchestrator.max_async_level,
                 "orchestrator.max_async_level", origins);
-  place_environments(orchestrator.env, "orchestrator.env", origins);
-  if (orchestrator.val.has_value())
-    place_environments(orchestrator.val->env, "orchestrator.val.env", origins);
-  if (orchestrator.eval.has_value())
-    place_environments(orchestrator.eval->env, "orchestrator.eval.env", origins);
+  orchestrator.place_environments(origins, "orchestrator.");
 }
 
 config::Loaded RlConfig::shortcuts_as_origins(config::Loaded loaded) {

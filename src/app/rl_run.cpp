@@ -8,6 +8,7 @@
 
 #include "app/memory_advice.h"
 #include "app/rl_report.h"
+#include "app/rl_sampling.h"
 #include "app/rl_text.h"
 #include "app/run_checkpoints.h"
 #include "app/run_clock.h"
@@ -16,14 +17,11 @@
 #include "app/run_disk.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
-#include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "client/engine_client.h"
-#include "monitor/progress.h"
 #include "monitor/step_line.h"
 #include "orchestrator/orchestrator.h"
-#include "orchestrator/rollout_log.h"
 
 namespace rlcpp::app {
 namespace {
@@ -43,19 +41,16 @@ class RlRun {
  private:
   void prepare();
   void plan_memory();
-  rollout::EngineConfig engine_config(std::size_t limit) const;
-  double rollout_bytes() const;
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
   void one_step();
-  void measure(monitor::Metrics& metrics, bool last);
+  void measure(monitor::Metrics& metrics, bool last) {
+    sampling_->measure({progress_.step, progress_.step - 1, here_ == 0, last}, metrics);
+  }
   void report_step(const RlStep& step, const orchestrator::TrainingBatch& batch, monitor::Metrics metrics);
-  void save_rollouts(const std::string& name, const std::vector<orchestrator::Group>& groups,
-                     const orchestrator::Environments& environments, std::int64_t step) const;
   void save();
   RlOutcome finish();
-  orchestrator::ProgressFunction progress_line(const std::string& what);
 
   RlConfig config_;
   const Invocation& invocation_;
@@ -84,27 +79,17 @@ class RlRun {
   std::unique_ptr<rollout::Engine> engine_;
   std::unique_ptr<client::EngineClient> client_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
-  std::unique_ptr<monitor::Progress> progress_bar_;
+  std::unique_ptr<Sampling> sampling_;
 
   train::Progress progress_;
   monitor::Eta eta_;
   double begin_ = monotonic_seconds(), last_end_ = 0, save_seconds_ = 0;
   std::int64_t here_ = 0;  // steps of this process
   double first_reward_ = 0;
-  std::optional<double> reward_, val_reward_;  // newest
+  std::optional<double> reward_;  // newest
   int signal_ = 0;
   std::optional<Error> stop_;  // too many steps in a row were not finite
 };
-
-// The engine's exact sampling runs on the CPU alone as yet, and rl is exact.
-DeviceChoice choose_rollout_device(const std::string& request) {
-  if (request == "auto") return {{DeviceKind::kCpu, 0}, "rl runs on the CPU in this version"};
-  DeviceChoice choice = choose_device(request);
-  if (choice.device.kind == DeviceKind::kCpu) return choice;
-  throw bad_input(fmt::format("rl does not run on {} in this version", choice.why),
-                  "its rollout engine is exact on the CPU only",
-                  "use --device cpu; sft and trainer run on a GPU");
-}
 
 void RlRun::prepare() {
   config_.validate();
@@ -123,47 +108,10 @@ void RlRun::prepare() {
   parts.eval_groups_in_flight = config_.inference.max_sequences;
   orchestrator_ =
       std::make_unique<orchestrator::Orchestrator>(config_.seeded_orchestrator(), std::move(parts));
-  device_ = choose_rollout_device(config_.run.device);
+  device_ = choose_rollout_device(config_.run.device, "rl");
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
   plan_memory();
-}
-
-// Without num_pages the cache takes what it can use, but no more than nine tenths of what the rest leaves.
-rollout::EngineConfig RlRun::engine_config(std::size_t limit) const {
-  const InferenceSection& section = config_.inference;
-  rollout::EngineConfig out;
-  out.max_sequences = section.max_sequences;
-  out.max_batch_tokens = section.max_batch_tokens;
-  out.page_size = section.page_size;
-  out.max_model_len = config_.max_model_len_of();
-  if (section.num_pages.has_value()) {
-    out.num_pages = *section.num_pages;
-    return out;
-  }
-  const std::int64_t pages_each = (out.max_model_len + out.page_size - 1) / out.page_size;
-  const model::ModelConfig& m = model_.config;
-  const std::size_t page_bytes =
-      static_cast<std::size_t>(m.num_layers * 2 * m.num_kv_heads * m.head_dim * out.page_size) *
-      sizeof(float);
-  out.num_pages = pages_each * out.max_sequences;
-  if (limit == 0) return out;
-  const std::size_t used = plan_.total_bytes();
-  const std::size_t room = limit > used ? (limit - used) / 10 * 9 : 0;
-  out.num_pages = std::clamp(static_cast<std::int64_t>(room / page_bytes), pages_each, out.num_pages);
-  return out;
-}
-
-// The most that the rollouts of a step take outside the plan, from the engine to the trainer. A token: id,
-// log-probability, version and text as a rollout, four streams as a sample, six in a row, and its numbers in
-// the line that is saved.
-double RlRun::rollout_bytes() const {
-  const orchestrator::OrchestratorSection& section = config_.orchestrator;
-  const double token = (4 + 4 + 8 + 4) + (4 + 1 + 4 + 4) + (5 * 4 + 1) +
-                       (section.save_rollouts.has_value() && section.save_rollouts->tokens ? 32 : 0);
-  const double rollouts = static_cast<double>(section.batch_size) * section.oversampling_factor;
-  return rollouts * (static_cast<double>(section.seq_len) * token +
-                     static_cast<double>(sizeof(orchestrator::Rollout) + sizeof(data::Sample)));
 }
 
 void RlRun::plan_memory() {
@@ -176,9 +124,10 @@ void RlRun::plan_memory() {
       plan_model(ctx_, model_.config, plan_, config_.max_model_len_of(), trainer.model.optim_cpu_offload);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
   // The engine's cache leaves room for the rollouts.
-  const double rollouts = rollout_bytes();
+  const double rollouts = rollout_bytes(config_.orchestrator);
   const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
-  engine_config_ = engine_config(limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
+  engine_config_ = engine_config(config_, model_.config, plan_.total_bytes(),
+                                 limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
   engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
   AdviceKeys keys{
       .model = "--trainer.model.",
@@ -236,6 +185,7 @@ void RlRun::start_or_resume() {
                                               [tokens](std::int32_t id) { return tokens->token_bytes(id); });
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
+  sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
   if (resume.has_value()) {
     const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "orchestrator", "rl");
     progress_ = restored.progress;
@@ -244,61 +194,6 @@ void RlRun::start_or_resume() {
   }
   client_->set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
-}
-
-// A live line on a terminal, now and then a line elsewhere; gone when the work is done.
-orchestrator::ProgressFunction RlRun::progress_line(const std::string& what) {
-  monitor::ProgressOptions options;
-  options.quiet = log_.options().level > LogLevel::kInfo;
-  options.line = [this](std::string_view line) { log_.info(line); };
-  if (log_.options().format == LogFormat::kJson) options.terminal = false;
-  return [this, what, options](std::int64_t done, std::int64_t of) {
-    if (progress_bar_ == nullptr)
-      progress_bar_ = std::make_unique<monitor::Progress>(what, of, "rollouts", options);
-    progress_bar_->update(done);
-  };
-}
-
-void RlRun::save_rollouts(const std::string& name, const std::vector<orchestrator::Group>& groups,
-                          const orchestrator::Environments& environments, std::int64_t step) const {
-  if (!config_.orchestrator.save_rollouts.has_value()) return;
-  const orchestrator::SaveRolloutsSection& section = *config_.orchestrator.save_rollouts;
-  orchestrator::RolloutLogOptions options;
-  options.step = step;
-  options.groups = section.groups.value_or(-1);
-  options.tokens = section.tokens;
-  durable::make_directories(durable::system_files(), *directory_ / "rollouts");
-  directory_->write("rollouts/" + name, orchestrator::rollout_lines(groups, environments, options));
-}
-
-// Validation and evaluation of the policy as it is now, where they are due.
-void RlRun::measure(monitor::Metrics& metrics, bool last) {
-  const std::int64_t step = progress_.step;
-  const bool start = here_ == 0;
-  const auto due = [&](std::int64_t interval, bool at_start, bool at_end) {
-    return (start && at_start) || (!start && step % interval == 0) || (last && at_end && !start);
-  };
-  const orchestrator::OrchestratorSection& section = config_.orchestrator;
-  if (section.val.has_value() &&
-      due(section.val->interval, section.val->at_start && step == 0, section.val->at_end)) {
-    const auto result = orchestrator_->validate(progress_line("validating"));
-    progress_bar_.reset();
-    metrics.merge(result.metrics);
-    val_reward_ = result.reward;
-    save_rollouts(fmt::format("val_step_{}.jsonl", step), result.groups,
-                  *orchestrator_->validation_environments(), step);
-    log_.success(fmt::format("{}  validation reward {:.4f}  {} prompts  {:.2f} s",
-                             step_counter(step, max_steps_), result.reward, result.groups.size(),
-                             result.seconds));
-  }
-  if (!section.eval.has_value()) return;
-  const bool at_start = step == 0 ? section.eval->eval_base_model : !section.eval->skip_eval_on_resume;
-  if (due(section.eval->interval, at_start, true)) {
-    const monitor::Metrics result = orchestrator_->evaluate_all(progress_line("evaluating"));
-    progress_bar_.reset();
-    metrics.merge(result);
-    log_.success(fmt::format("{}  {}", step_counter(step, max_steps_), evaluation_line(result)));
-  }
 }
 
 void RlRun::save() {
@@ -354,9 +249,9 @@ void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& b
 
 void RlRun::one_step() {
   const double begin = monotonic_seconds();
-  const orchestrator::TrainingBatch batch =
-      orchestrator_->next_batch(progress_line(fmt::format("sampling step {}", progress_.step + 1)));
-  progress_bar_.reset();
+  const orchestrator::TrainingBatch batch = orchestrator_->next_batch(
+      sampling_->progress_line(fmt::format("sampling step {}", progress_.step + 1)));
+  sampling_->end_progress();
   const double generated = monotonic_seconds();
   if (batch.micro_batches.empty()) {
     throw runtime_failure(fmt::format("no rollout of step {} can be trained", batch.step),
@@ -391,11 +286,7 @@ void RlRun::one_step() {
     for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
       step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
   }
-  const auto& saved = config_.orchestrator.save_rollouts;
-  if (saved.has_value() && step.step % saved->interval == 0) {
-    save_rollouts(fmt::format("step_{}.jsonl", step.step), batch.groups, orchestrator_->environments(),
-                  step.step);
-  }
+  sampling_->save_rollouts(step.step, batch.groups);
   monitor::Metrics metrics = batch.metrics;
   metrics.merge(step.result.metrics);
   metrics.set("time/broadcast_weights", broadcast_seconds);
@@ -436,7 +327,7 @@ RlOutcome RlRun::finish() {
   out.exit = exit_of(signal_);
   out.first_reward = first_reward_;
   out.last_reward = reward_.value_or(0);
-  out.val_reward = val_reward_;
+  out.val_reward = sampling_->val_reward();
   out.run_dir = directory_->path();
   out.weights_dir = checkpoints_->weights_dir();
   metrics_->flush();

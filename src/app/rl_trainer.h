@@ -1,4 +1,5 @@
-// The trainer of RL alone, on fake rollouts: what `rlcpp trainer` and `rlcpp rl --bench` do.
+// The trainer of RL as a process of its own: what `rlcpp trainer` and `rlcpp rl --bench` do. Its rollouts
+// come from an `rlcpp orchestrator` beside it (rl_trainer_run.cpp), or are made up (rl_trainer_fake.cpp).
 #pragma once
 
 #include <cstdint>
@@ -11,6 +12,7 @@
 #include "app/rl_config.h"
 #include "app/run_model.h"
 #include "app/run_training.h"
+#include "app/transport_config.h"
 #include "train/trainer.h"
 
 namespace rlcpp::app {
@@ -30,11 +32,20 @@ struct TrainerDataSection {
 struct TrainerConfig : TrainingConfig {
   train::LossConfig loss;
   TrainerDataSection data;
+  TokenizerSection tokenizer;
+  std::int64_t max_async_level = 1;
+  RolloutReaderSection rollout_transport;
+  WeightWriterSection weight_broadcast;
+  std::optional<CkptSection> ckpt = CkptSection{};
 
   void describe(config::Schema& s);
   // With `bench`: fake data, no files, four steps unless max_steps says otherwise.
   void apply_bench();
+  // Throws bad_input for a key that `origins` shows as given and that made-up rollouts have no use for.
+  void refuse_idle(const config::Origins& origins) const;
   void validate() const;  // throws bad_input
+  // What decides the result, as JSON.
+  std::string decisive_json() const;
   std::int64_t seq_len() const { return model.seq_len.value_or(2048); }
 };
 
@@ -71,8 +82,9 @@ struct TrainerOutcome {
   double seconds = 0;
 };
 
-// The sampler's log-probabilities of fake rollouts are the policy's own plus noise, so that no mask rejects
-// the batch; a step whose gradient is zero is a runtime_failure.
+// Trains on what `config.data` says. The sampler's log-probabilities of fake rollouts are the policy's own
+// plus noise, so that no mask rejects the batch; a step whose gradient is zero is a runtime_failure. Real
+// rollouts are awaited, trained in their order, and answered with the new weights; `hooks` are for fake ones.
 TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
                            const TrainerHooks& hooks = {});
 

@@ -184,7 +184,7 @@ void BenchSection::describe(config::Schema& s) {
   s.field("output_json", output_json, "Write the result to this file, in the reference's schema.");
 }
 
-void RunSection::describe(config::Schema& s) {
+void RunSection::describe(config::Schema& s, const char* seed_key) {
   s.field("output_dir", output_dir, "Directory of the run: configs, logs, metrics, checkpoints, weights.");
   s.field("clean", clean,
           "Remove what an earlier run left in output_dir; without it a used directory is refused.");
@@ -196,7 +196,11 @@ void RunSection::describe(config::Schema& s) {
   s.field("threads", threads, "CPU threads; 0: one a core. Results do not depend on it.")
       .at_least(0)
       .at_most(1024);
-  s.field("seed", seed, "Seed of random weights; with data.seed, of the order of the data.");
+  s.field(
+      seed_key, seed,
+      std::string_view(seed_key) == "seed"
+          ? "Seed of random weights; with data.seed, of the order of the data."
+          : "The seed of an `rlcpp rl` whose rollouts are to be the same; its orchestrator.seed is seed.");
   s.field("max_nonfinite_steps", max_nonfinite_steps,
           "Steps in a row whose loss or gradient is not finite (they are skipped) before the run stops.")
       .at_least(1)

@@ -102,7 +102,8 @@ struct RunSection {
   std::int64_t seed = 0;
   std::int64_t max_nonfinite_steps = 3;
   std::vector<std::string> fail;
-  void describe(config::Schema& s);  // adds its fields to the section it is called for
+  // Adds its fields to the section it is called for; `seed_key`: where that has a `seed` of its own.
+  void describe(config::Schema& s, const char* seed_key = "seed");
   void arm_fail_points() const;
   // What needs neither device nor data to be refused; throws bad_input.
   void validate() const;  // what `fail` names

@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 
 // What makes a directory a used one.
 constexpr const char* kEntries[] = {"checkpoints", "weights",  "metrics.jsonl", "tensorboard", "logs",
-                                    "nonfinite",   "rollouts", "loss.svg",      "curves.svg"};
+                                    "nonfinite",   "rollouts", "broadcasts",    "loss.svg",    "curves.svg"};
 
 // What runs write, as patterns of the whole path below output_dir; --clean removes these and nothing else.
 // What durable.h leaves of a killed or broken write has the name of what was written and a suffix.
@@ -34,7 +34,8 @@ bool written_by_runs(const std::string& entry) {
   static const std::regex pattern(
       "((checkpoints|weights)/((before-[0-9a-f]+\\.)?step_[0-9]+|latest)|nonfinite/"
       "nonfinite_step_[0-9]+\\.json|"
-      "rollouts/(val_)?step_[0-9]+\\.jsonl|logs/(trainer|rl)\\.log|tensorboard/events\\.out\\.tfevents\\..*|"
+      "rollouts/(val_)?step_[0-9]+\\.jsonl|(rollouts|broadcasts)/(before-[0-9a-f]+\\.)?step_[0-9]+|"
+      "logs/(trainer|rl|orchestrator)\\.log|tensorboard/events\\.out\\.tfevents\\..*|"
       "metrics\\.jsonl|loss\\.svg|curves\\.svg)(\\.(bad|tmp|trash)-.*)?");
   return std::regex_match(entry, pattern);
 }
@@ -160,7 +161,7 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
     if (!left.empty()) log.warn(fmt::format("--clean left what no run writes: {}", fmt::join(left, ", ")));
   }
   if (is_run(path_)) {
-    for (const char* entry : {"", "/checkpoints", "/weights", "/rollouts", "/nonfinite"}) {
+    for (const char* entry : {"", "/checkpoints", "/weights", "/rollouts", "/broadcasts", "/nonfinite"}) {
       if (fs::exists(path_ + entry, ignored)) durable::remove_leftovers(files, path_ + entry);
     }
   }

@@ -3,6 +3,7 @@
 //   metrics.jsonl            one line a step                      tensorboard/
 //   checkpoints/step_N/      to resume                            weights/step_N/   Hugging Face format
 //   nonfinite/               batches of skipped steps             loss.svg, ...     curves
+//   rollouts/, broadcasts/   transport/files.h, and rollouts as text
 #pragma once
 
 #include <cstdint>

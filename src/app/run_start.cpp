@@ -45,7 +45,7 @@ std::unique_ptr<RunDirectory> open_run(const RunStart& start, Logger& log) {
   const OpenRun how = run.clean ? OpenRun::kClean : resuming ? OpenRun::kResume : OpenRun::kFresh;
   if (start.invocation.dry_run) {
     RunDirectory::check(run.output_dir, how);
-    if (resuming)
+    if (resuming && start.by_checkpoint)
       train::resolve_resume_step(run.output_dir + "/checkpoints", *start.ckpt->resume_step, nullptr);
     return nullptr;
   }

@@ -47,7 +47,8 @@ struct RunStart {
   const RunSection& run;
   const std::optional<CkptSection>& ckpt;
   const LogSection& log_section;
-  bool files = true;  // false: --bench
+  bool files = true;          // false: --bench
+  bool by_checkpoint = true;  // false: what a run goes on from is not in checkpoints/
 };
 
 // Opens output_dir as `start` asks, with its log and configs/resolved.toml. nullptr if the run has no files;

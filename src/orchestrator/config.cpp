@@ -155,7 +155,7 @@ void SaveRolloutsSection::describe(config::Schema& s) {
   s.field("tokens", tokens, "Write prompt_ids, completion_ids and logprobs too.");
 }
 
-void OrchestratorSection::describe(config::Schema& s) {
+void OrchestratorSection::describe_keys(config::Schema& s) {
   s.field("batch_size", batch_size, "Rollouts of a step.").at_least(1).in("rollouts");
   s.field("rollouts_per_example", rollouts_per_example,
           "Completions of each prompt: the group that shares a baseline, so at least 2 with an advantage.")
@@ -166,14 +166,6 @@ void OrchestratorSection::describe(config::Schema& s) {
   s.field("oversampling_factor", oversampling_factor,
           "Groups in flight against groups still needed; more than 1 helps when groups are filtered out.")
       .at_least(1);
-  s.field("max_async_level", max_async_level,
-          "Steps that the sampling policy may lag. Training and sampling take turns: 0 and 1 mean the same, "
-          "no lag.")
-      .at_least(0)
-      .at_most(1);
-  s.field("max_off_policy_steps", max_off_policy_steps, "Has no effect: no rollout outlives its policy.")
-      .at_least(0);
-  s.field("strict_async_level", strict_async_level, "Has no effect: the policy is always the newest.");
   s.field("mask_env_responses", mask_env_responses, "Has no effect: environments have one turn.");
   s.field("trajectory_strategy", trajectory_strategy, "One training sample a rollout.")
       .one_of({"interleaved"});
@@ -186,18 +178,60 @@ void OrchestratorSection::describe(config::Schema& s) {
   s.section("advantage", advantage,
             "Advantage of a rollout: its reward less the mean of its group; None: the reward itself.");
   s.section("save_rollouts", save_rollouts, "Rollouts as JSON lines in rollouts/step_N.jsonl; None: off.");
-  const char* one_process = "belongs to processes apart, and `rlcpp rl` is one process: remove it";
-  s.refused("client", std::string("orchestrator.client ") + one_process);
-  s.refused("workers_per_env", std::string("orchestrator.workers_per_env ") + one_process);
   s.refused("max_concurrent", "orchestrator.max_concurrent does not exist: set inference.max_sequences");
-  s.refused("weight_broadcast", std::string("orchestrator.weight_broadcast ") + one_process);
-  s.refused("rollout_transport", std::string("orchestrator.rollout_transport ") + one_process);
-  s.refused("num_train_workers", std::string("orchestrator.num_train_workers ") + one_process);
   s.refused("teacher_model", "a teacher does not exist yet: remove orchestrator.teacher_model");
-  s.refused("wandb", "Weights & Biases is not supported: metrics are in metrics.jsonl and tensorboard/");
   s.refused("prime_monitor",
             "the Prime monitor is not supported: metrics are in metrics.jsonl and tensorboard/");
+}
+
+void OrchestratorSection::describe(config::Schema& s) {
+  describe_keys(s);
+  s.field("max_async_level", max_async_level,
+          "Steps that the sampling policy may lag. Training and sampling take turns: 0 and 1 mean the same, "
+          "no lag.")
+      .at_least(0)
+      .at_most(1);
+  s.field("max_off_policy_steps", max_off_policy_steps, "Has no effect: no rollout outlives its policy.")
+      .at_least(0);
+  s.field("strict_async_level", strict_async_level, "Has no effect: the policy is always the newest.");
+  const char* one_process = "belongs to processes apart, and `rlcpp rl` is one process: remove it";
+  for (const char* key :
+       {"client", "workers_per_env", "weight_broadcast", "rollout_transport", "num_train_workers"})
+    s.refused(key, fmt::format("orchestrator.{} {}", key, one_process));
+  s.refused("wandb", "Weights & Biases is not supported: metrics are in metrics.jsonl and tensorboard/");
   s.refused("heartbeat", "orchestrator.heartbeat does not exist yet: remove it");
+}
+
+void OrchestratorSection::describe_process(config::Schema& s) {
+  describe_keys(s);
+  s.field(
+       "max_async_level", max_async_level,
+       "Steps that the sampling policy may lag: the rollouts of step N wait for the weights of step N - 1 - "
+       "max_async_level. 0: training and sampling take turns, and the result is that of `rlcpp rl`.")
+      .at_least(0)
+      .at_most(64)
+      .in("steps");
+  s.field("max_off_policy_steps", max_off_policy_steps, "Has no effect: no rollout outlives its policy.")
+      .at_least(0);
+  s.field("strict_async_level", strict_async_level,
+          "Lag exactly max_async_level steps, even if newer weights are there.");
+  s.refused("client", "the engine is in this process, no server is asked: remove the section client");
+  for (const char* key : {"workers_per_env", "num_train_workers"})
+    s.refused(key,
+              fmt::format("{} belongs to processes apart, and environments run in this one: remove it", key));
+}
+
+void OrchestratorSection::place_environments(const config::Origins& origins, const std::string& prefix) {
+  const auto place = [&](auto& envs, const std::string& list) {
+    for (std::size_t i = 0; i < envs.size(); ++i) {
+      const std::string start = fmt::format("{}{}.{}.", prefix, list, i);
+      for (auto at = origins.lower_bound(start); at != origins.end() && at->first.starts_with(start); ++at)
+        envs[i].places[at->first.substr(start.size())] = at->second;
+    }
+  };
+  place(env, "env");
+  if (val.has_value()) place(val->env, "val.env");
+  if (eval.has_value()) place(eval->env, "eval.env");
 }
 
 namespace {

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/config/load.h"
 #include "base/config/schema.h"
 #include "env/environment.h"
 #include "rollout/request.h"
@@ -102,10 +103,16 @@ struct OrchestratorSection {
   std::optional<AdvantageSection> advantage = AdvantageSection{};
   std::optional<SaveRolloutsSection> save_rollouts = SaveRolloutsSection{};
 
-  void describe(config::Schema& s);
+  void describe(config::Schema& s);          // in the process of the trainer
+  void describe_process(config::Schema& s);  // in one of its own: the policy may lag
+  // Tells the environments where they are configured; `prefix`: of this section's keys, "orchestrator.".
+  void place_environments(const config::Origins& origins, const std::string& prefix);
   // Throws bad_input naming the keys and their values for what cannot work together.
   void validate() const;
   std::int64_t groups() const { return batch_size / rollouts_per_example; }
+
+ private:
+  void describe_keys(config::Schema& s);  // those that mean the same in both
 };
 
 }  // namespace rlcpp::orchestrator

@@ -53,6 +53,12 @@ std::string dump_batch(const std::string& dir, std::int64_t step, double loss, d
 }
 
 void add_metrics(const LossMetrics& v, monitor::Metrics& out) {
+  monitor::Metrics loss;
+  loss.set_distribution("loss", v.document_loss);
+  // The mean is that of the step over all its loss tokens, which the trainer sets.
+  for (const auto& [name, value] : loss.items()) {
+    if (name != "loss/mean") out.set(name, value);
+  }
   out.set_distribution("entropy", v.entropy);
   out.set_distribution("trainer_probs", v.trainer_probs);
   out.set_distribution("inference_probs", v.inference_probs);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <fstream>
 #include <limits>
@@ -186,6 +187,63 @@ TEST(PolicyLoss, DocumentsAddUpAndEmptyOnesCountNowhere) {
   EXPECT_EQ(logged.get("mismatch_kl/mean"), (one.mismatch_kl[0] + two.mismatch_kl[0]) / 2);
   EXPECT_TRUE(logged.has("entropy/median"));
   EXPECT_FALSE(logged.has("teacher_kl/mean"));
+}
+
+// loss/median, std, min and max are over documents, each the mean over its own loss tokens: of no effect are
+// the step's divisor, and which documents share a row.
+TEST(PolicyLoss, DistributionOfTheLossIsOverDocuments) {
+  Rng rng(rlcpp::test::fresh_seed());
+  for (const char* ratio_type : {"token", "sequence"}) {
+    LossConfig config;
+    config.ratio_type = ratio_type;
+    LossMetrics metrics;
+    std::vector<double> expected;
+    double tokens = 0, weighted = 0;
+    const double scale = 0.5 + 100.0 * rng.uniform_double();
+    for (int d = 0; d < 9; ++d) {
+      Document doc;
+      double sum = 0, count = 0, sum_log = 0;
+      const std::size_t length = 1 + rng.below(12);
+      for (std::size_t t = 0; t < length; ++t) {
+        doc.trainer.push_back(-3.0F * rng.uniform());
+        doc.inference.push_back(doc.trainer.back() + 0.1F * rng.normal());
+        doc.advantage.push_back(rng.normal());
+        doc.mask.push_back(t > 0 && rng.below(3) > 0 ? 1 : 0);
+      }
+      for (std::size_t t = 0; t < length; ++t) {
+        if (doc.mask[t] != 0)
+          sum_log += static_cast<double>(doc.trainer[t]) - static_cast<double>(doc.inference[t]);
+      }
+      for (std::size_t t = 0; t < length; ++t) {
+        if (doc.mask[t] == 0) continue;
+        const auto trainer = static_cast<double>(doc.trainer[t]);
+        const double ratio = config.ratio_type == "token"
+                                 ? std::exp(trainer - static_cast<double>(doc.inference[t]))
+                                 : std::exp(sum_log);
+        sum -= ratio * static_cast<double>(doc.advantage[t]) * trainer;
+        count += 1;
+      }
+      std::vector<float> coefficients(length, kPoison);
+      policy_loss(config, doc.streams(), scale, coefficients, metrics);
+      if (count == 0) continue;
+      expected.push_back(sum / count);
+      tokens += count;
+      weighted += config.ratio_type == "token" ? sum : sum / count;
+    }
+    ASSERT_EQ(metrics.document_loss.size(), expected.size());
+    for (std::size_t i = 0; i < expected.size(); ++i)
+      EXPECT_NEAR(metrics.document_loss[i], expected[i], 1e-9 * (1 + std::abs(expected[i])));
+    EXPECT_NEAR(metrics.loss, weighted / scale, 1e-9 * (1 + std::abs(weighted / scale)));
+    monitor::Metrics out;
+    out.set("loss/mean", 7);
+    add_metrics(metrics, out);
+    EXPECT_EQ(out.get("loss/mean"), 7);  // the step's own
+    EXPECT_EQ(out.get("loss/max"),
+              *std::max_element(metrics.document_loss.begin(), metrics.document_loss.end()));
+    EXPECT_EQ(out.get("loss/min"),
+              *std::min_element(metrics.document_loss.begin(), metrics.document_loss.end()));
+    EXPECT_TRUE(out.has("loss/median") && out.has("loss/std"));
+  }
 }
 
 TEST(PolicyLoss, NamesTheFirstMismatch) {

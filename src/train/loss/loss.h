@@ -52,6 +52,9 @@ struct Mismatch {
 // is no padding.)
 struct LossMetrics {
   double loss = 0;  // sum over documents, already divided by `scale`
+  // Of each document the mean over its own loss tokens, whatever `scale`. (The reference has a value for each
+  // micro-batch, which depends on how documents were packed.)
+  std::vector<double> document_loss;
   std::vector<double> entropy, trainer_probs, inference_probs, mismatch_kl, masked_mismatch_kl,
       unmasked_mismatch_kl, is_masked, is_masked_low, is_masked_high, sequence_masked_low,
       sequence_masked_high, geo_masked_low, geo_masked_high, geo_seq_ratio, teacher_kl;

@@ -92,8 +92,14 @@ void policy_loss(const LossConfig& config, const DocumentStreams& doc, double sc
   RLCPP_CHECK(doc.teacher_logprobs.empty() || doc.teacher_logprobs.size() == n);
   RLCPP_CHECK(doc.entropies.empty() || doc.entropies.size() == n);
   std::fill(coefficients.begin(), coefficients.end(), 0.0F);
-  if (std::any_of(doc.mask.begin(), doc.mask.end(), [](std::uint8_t m) { return m != 0; })) {
+  const auto tokens = std::count_if(doc.mask.begin(), doc.mask.end(), [](std::uint8_t m) { return m != 0; });
+  if (tokens > 0) {
+    const double before = std::exchange(metrics.loss, 0.0);
     find_kind(config.type).run(config, doc, scale, coefficients, metrics);
+    // Divided by sequences, a document's share is its mean already.
+    const double own = config.divides_by_sequences() ? 1.0 : static_cast<double>(tokens);
+    metrics.document_loss.push_back(metrics.loss * scale / own);
+    metrics.loss += before;
   }
   metrics.documents += 1;
 }

@@ -1,0 +1,115 @@
+#include "app/rl_sampling.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+
+#include "app/rl_report.h"
+#include "app/run_console.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "orchestrator/rollout_log.h"
+
+namespace rlcpp::app {
+
+DeviceChoice choose_rollout_device(const std::string& request, const std::string& command) {
+  if (request == "auto") return {{DeviceKind::kCpu, 0}, command + " runs on the CPU in this version"};
+  DeviceChoice choice = choose_device(request);
+  if (choice.device.kind == DeviceKind::kCpu) return choice;
+  throw bad_input(fmt::format("{} does not run on {} in this version", command, choice.why),
+                  "its rollout engine is exact on the CPU only",
+                  "use --device cpu; sft and trainer run on a GPU");
+}
+
+rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelConfig& m, std::size_t planned,
+                                    std::size_t limit) {
+  const InferenceSection& section = config.inference;
+  rollout::EngineConfig out;
+  out.max_sequences = section.max_sequences;
+  out.max_batch_tokens = section.max_batch_tokens;
+  out.page_size = section.page_size;
+  out.max_model_len = config.max_model_len_of();
+  if (section.num_pages.has_value()) {
+    out.num_pages = *section.num_pages;
+    return out;
+  }
+  const std::int64_t pages_each = (out.max_model_len + out.page_size - 1) / out.page_size;
+  const std::size_t page_bytes =
+      static_cast<std::size_t>(m.num_layers * 2 * m.num_kv_heads * m.head_dim * out.page_size) *
+      sizeof(float);
+  out.num_pages = pages_each * out.max_sequences;
+  if (limit == 0) return out;
+  const std::size_t room = limit > planned ? (limit - planned) / 10 * 9 : 0;
+  out.num_pages = std::clamp(static_cast<std::int64_t>(room / page_bytes), pages_each, out.num_pages);
+  return out;
+}
+
+// A token: id, log-probability, version and text as a rollout, four streams as a sample, six in a row, and
+// its numbers in the line that is saved.
+double rollout_bytes(const orchestrator::OrchestratorSection& section) {
+  const double token = (4 + 4 + 8 + 4) + (4 + 1 + 4 + 4) + (5 * 4 + 1) +
+                       (section.save_rollouts.has_value() && section.save_rollouts->tokens ? 32 : 0);
+  const double rollouts = static_cast<double>(section.batch_size) * section.oversampling_factor;
+  return rollouts * (static_cast<double>(section.seq_len) * token +
+                     static_cast<double>(sizeof(orchestrator::Rollout) + sizeof(data::Sample)));
+}
+
+orchestrator::ProgressFunction Sampling::progress_line(const std::string& what) {
+  monitor::ProgressOptions options;
+  options.quiet = log_.options().level > LogLevel::kInfo;
+  options.line = [this](std::string_view line) { log_.info(line); };
+  if (log_.options().format == LogFormat::kJson) options.terminal = false;
+  return [this, what, options](std::int64_t done, std::int64_t of) {
+    if (bar_ == nullptr) bar_ = std::make_unique<monitor::Progress>(what, of, "rollouts", options);
+    bar_->update(done);
+  };
+}
+
+void Sampling::write(const std::string& name, const std::vector<orchestrator::Group>& groups,
+                     const orchestrator::Environments& environments, std::int64_t step) const {
+  if (!orchestrator_.section().save_rollouts.has_value()) return;
+  const orchestrator::SaveRolloutsSection& section = *orchestrator_.section().save_rollouts;
+  orchestrator::RolloutLogOptions options;
+  options.step = step;
+  options.groups = section.groups.value_or(-1);
+  options.tokens = section.tokens;
+  durable::make_directories(durable::system_files(), directory_ / "rollouts");
+  directory_.write("rollouts/" + name, orchestrator::rollout_lines(groups, environments, options));
+}
+
+void Sampling::save_rollouts(std::int64_t step, const std::vector<orchestrator::Group>& groups) const {
+  const auto& saved = orchestrator_.section().save_rollouts;
+  if (!saved.has_value() || step % saved->interval != 0) return;
+  write(fmt::format("step_{}.jsonl", step), groups, orchestrator_.environments(), step);
+}
+
+void Sampling::measure(const When& when, monitor::Metrics& metrics) {
+  const std::int64_t step = when.step;
+  const auto due = [&](std::int64_t interval, bool at_start, bool at_end) {
+    return (when.start && at_start) || (!when.start && step / interval > when.before / interval) ||
+           (when.last && at_end && !when.start);
+  };
+  const orchestrator::OrchestratorSection& section = orchestrator_.section();
+  if (section.val.has_value() &&
+      due(section.val->interval, section.val->at_start && step == 0, section.val->at_end)) {
+    const auto result = orchestrator_.validate(progress_line("validating"));
+    end_progress();
+    metrics.merge(result.metrics);
+    val_reward_ = result.reward;
+    write(fmt::format("val_step_{}.jsonl", step), result.groups, *orchestrator_.validation_environments(),
+          step);
+    log_.success(fmt::format("{}  validation reward {:.4f}  {} prompts  {:.2f} s",
+                             step_counter(step, max_steps_), result.reward, result.groups.size(),
+                             result.seconds));
+  }
+  if (!section.eval.has_value()) return;
+  const bool at_start = step == 0 ? section.eval->eval_base_model : !section.eval->skip_eval_on_resume;
+  if (due(section.eval->interval, at_start, true)) {
+    const monitor::Metrics result = orchestrator_.evaluate_all(progress_line("evaluating"));
+    end_progress();
+    metrics.merge(result);
+    log_.success(fmt::format("{}  {}", step_counter(step, max_steps_), evaluation_line(result)));
+  }
+}
+
+}  // namespace rlcpp::app

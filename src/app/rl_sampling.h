@@ -1,0 +1,72 @@
+// What sampling is like whether the trainer is in this process (`rlcpp rl`) or not (`rlcpp orchestrator`):
+// the engine's size, the progress line, rollouts on disk, validation and evaluation.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/rl_config.h"
+#include "app/run_directory.h"
+#include "base/log.h"
+#include "model/config.h"
+#include "monitor/metrics.h"
+#include "monitor/progress.h"
+#include "orchestrator/orchestrator.h"
+#include "rollout/engine.h"
+#include "tensor/arena.h"
+
+namespace rlcpp::app {
+
+// The engine's exact sampling runs on the CPU alone as yet: throws bad_input, naming `command`, for others.
+DeviceChoice choose_rollout_device(const std::string& request, const std::string& command);
+
+// Without num_pages the cache takes what it can use, but no more than nine tenths of what `planned` leaves of
+// `limit` (0: unknown).
+rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelConfig& model,
+                                    std::size_t planned, std::size_t limit);
+
+// The most that the rollouts of a step take outside the plan, from the engine to the trainer.
+double rollout_bytes(const orchestrator::OrchestratorSection& section);
+
+class Sampling {
+ public:
+  // All outlive it.
+  Sampling(orchestrator::Orchestrator& orchestrator, const RunDirectory& directory, Logger& log,
+           std::int64_t max_steps)
+      : orchestrator_(orchestrator), directory_(directory), log_(log), max_steps_(max_steps) {}
+
+  // A live line on a terminal, now and then a line elsewhere; until end_progress().
+  orchestrator::ProgressFunction progress_line(const std::string& what);
+  void end_progress() { bar_.reset(); }
+
+  // rollouts/step_N.jsonl, if it is configured for this step.
+  void save_rollouts(std::int64_t step, const std::vector<orchestrator::Group>& groups) const;
+
+  struct When {
+    std::int64_t step = 0;    // of the policy
+    std::int64_t before = 0;  // of the one that was looked at before it: intervals end in (before, step]
+    bool start = false;       // of this process
+    bool last = false;        // policy of the run
+  };
+  // Validation and evaluation of the policy as it is now, where they are due.
+  void measure(const When& when, monitor::Metrics& metrics);
+
+  std::optional<double> val_reward() const { return val_reward_; }  // newest
+
+ private:
+  void write(const std::string& name, const std::vector<orchestrator::Group>& groups,
+             const orchestrator::Environments& environments, std::int64_t step) const;
+
+  orchestrator::Orchestrator& orchestrator_;
+  const RunDirectory& directory_;
+  Logger& log_;
+  std::int64_t max_steps_;
+  std::unique_ptr<monitor::Progress> bar_;
+  std::optional<double> val_reward_;
+};
+
+}  // namespace rlcpp::app

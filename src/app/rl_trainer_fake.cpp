@@ -1,0 +1,165 @@
+// The trainer on made-up rollouts.
+#include "app/rl_trainer_parts.h"
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+
+#include <fmt/format.h>
+
+#include "app/memory_advice.h"
+#include "app/run_bench.h"
+#include "app/run_clock.h"
+#include "app/run_console.h"
+#include "app/run_directory.h"
+#include "app/run_start.h"
+#include "base/error.h"
+#include "base/rng.h"
+#include "base/signals.h"
+#include "data/fake_rl.h"
+#include "monitor/metrics.h"
+#include "monitor/step_line.h"
+#include "ops/matmul.h"
+
+namespace rlcpp::app {
+
+TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
+                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
+  config.validate();
+  const std::int64_t max_steps = config.max_steps.value_or(-1);
+  const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
+  require_positions(model, config.seq_len(), "model.seq_len");
+  bool absent = false;  // a dry run plans for a GPU that is not here
+  const DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
+                                                 : choose_device(config.run.device);
+  ThreadPool pool(static_cast<int>(config.run.threads));
+  const ops::Context ctx =
+      absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
+  if (!absent) ops::measure_products(ctx);
+
+  train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
+                                                  config.max_steps, config.seq_len());
+  options.loss = config.loss;
+  AdviceKeys keys;
+  keys.parameters = model.config.parameters();
+  keys.seq_len = "--model.seq-len";
+  keys.seq_len_cost = "shorter rows";
+  const std::size_t limit = config.run.memory_limit_bytes(device.device);
+  require_memory({config.model, config.optim, config.seq_len()}, keys,
+                 memory_limits(device.device, absent, limit, 0), [&](const Plannable& p) {
+                   MemoryPlan plan;
+                   plan_model(ctx, model.config, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx, model.config,
+                                        trainer_options(p.model, p.optim, config.scheduler, config.run,
+                                                        config.max_steps, p.seq_len),
+                                        plan);
+                   return plan;
+                 });
+  MemoryPlan plan;
+  const ModelRegions model_regions =
+      plan_model(ctx, model.config, plan, config.seq_len(), config.model.optim_cpu_offload);
+  const auto trainer_regions = train::Trainer::plan(ctx, model.config, options, plan);
+
+  const std::optional<CkptSection> no_ckpt;
+  const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
+                           config.log, !config.bench.has_value()};
+  const std::unique_ptr<RunDirectory> directory = open_run(run_start, log);
+  const FakeRolloutsSection& fake = *config.data.fake;
+  const RunFacts facts{
+      device_text(device, ctx),
+      model.text,
+      fmt::format("fake rollouts, {} rows of {} tokens a step{}", fake.batch_size, config.seq_len(),
+                  fake.generate_samples ? ", several documents a row" : ""),
+      plan,
+      limit,
+      "samples",
+      [] { return std::string("fake rollouts have no text to show\n"); },
+      [] { return nlohmann::ordered_json::array(); },
+      absent};
+  if (!announce(run_start, facts, log)) return {};
+  if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes()});
+
+  const Arena arena(plan, device.device, config.model.pin_host());
+  const ModelMemory memory = make_model(model.config, arena, model_regions);
+  fill_weights(model, memory.full(), config.run.seed, pool);
+  train::Trainer trainer(ctx, model.config, options, arena, trainer_regions, memory.weights, memory.packed,
+                         memory.rope, memory.masters);
+  std::unique_ptr<monitor::MetricsWriter> metrics;
+  if (directory != nullptr) metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
+
+  data::FakeRlOptions data;
+  data.micro_batches = fake.batch_size;
+  data.seq_len = config.seq_len();
+  data.vocab_size = model.config.vocab_size;
+  data.generate_samples = fake.generate_samples;
+  data.seed = static_cast<std::uint64_t>(config.run.seed);
+  TrainerOutcome out;
+  const double mfu_of_rate = reference_mfu(model.config, device.device, config.seq_len(), 1);
+  monitor::Eta eta;
+  const double start = monotonic_seconds();
+  double last_end = start;
+  while ((max_steps < 0 || out.steps < max_steps) && stop_signal() == 0) {
+    // The data is made outside the step, as the orchestrator would: a forward for the sampler's
+    // log-probabilities is no work of the trainer, so it is left out of the interval too.
+    const double making = monotonic_seconds();
+    std::vector<data::MicroBatch> batches = data::fake_rl_batches(data, out.steps);
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      data::set_inference_logprobs(
+          batches[i], [&](const data::MicroBatch& batch) { return trainer.logprobs(batch); },
+          fake.logprob_noise, mix64(mix64(data.seed, static_cast<std::uint64_t>(out.steps)), i));
+    }
+    const double begin = monotonic_seconds();
+    TrainerStep step;
+    step.result = trainer.step(batches);
+    if (step.result.stop.has_value()) throw *step.result.stop;  // nothing is ever saved here
+    for (const std::string& warning : ops::take_product_warnings(ctx)) log.warn(warning);
+    const double end = monotonic_seconds();
+    if (step.result.grad_norm == 0) {
+      throw runtime_failure(fmt::format("the gradient of step {} is zero", out.steps + 1),
+                            "the loss masks rejected every fake rollout",
+                            "lower data.fake.logprob_noise, or widen the masks of the section loss");
+    }
+    step.step = ++out.steps;
+    step.step_seconds = end - begin;
+    step.interval_seconds = (end - last_end) - (begin - making);
+    last_end = end;
+    step.tokens = step.result.tokens;
+    for (const data::MicroBatch& row : batches) {
+      for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
+        step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
+    }
+    step.peak_memory_bytes = peak_memory_bytes(device.device);
+    if (out.steps == 1) out.first_loss = step.result.loss;
+    out.last_loss = step.result.loss;
+    eta.step(end - making);
+    monitor::TrainLine line;
+    line.step = step.step;
+    line.max_steps = max_steps;
+    line.loss = step.result.loss;
+    line.grad_norm = step.result.grad_norm;
+    line.lr = step.result.lr;
+    line.tokens_per_second = static_cast<double>(step.tokens) / step.interval_seconds;
+    line.mfu = line.tokens_per_second * mfu_of_rate;
+    line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
+    line.seconds = step.step_seconds;
+    line.eta = max_steps < 0 ? "-" : eta.text(max_steps - step.step);
+    log.success(monitor::step_line(line));
+    if (metrics != nullptr) {
+      monitor::Metrics values = step.result.metrics;
+      values.set("time/step", step.interval_seconds);
+      values.set("time/forward_backward", step.step_seconds);
+      values.set("perf/throughput", line.tokens_per_second);
+      if (std::isfinite(line.mfu)) values.set("perf/mfu", 100 * line.mfu);
+      values.set("perf/peak_memory", line.memory_bytes / 0x1p30);
+      metrics->write(step.step, values);
+    }
+    if (hooks.on_step) hooks.on_step(step);
+  }
+  if (metrics != nullptr) metrics->flush();
+  out.exit = exit_of(stop_signal());
+  out.memory = memory_row(plan, device.device).second;
+  out.seconds = monotonic_seconds() - start;
+  return out;
+}
+
+}  // namespace rlcpp::app

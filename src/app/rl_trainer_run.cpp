@@ -1,0 +1,362 @@
+// The trainer on the rollouts of an orchestrator in another process.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include "app/rl_trainer_parts.h"
+#include "app/run_bench.h"
+#include "app/run_checkpoints.h"
+#include "app/run_clock.h"
+#include "app/run_console.h"
+#include "app/run_curves.h"
+#include "app/run_directory.h"
+#include "app/run_disk.h"
+#include "app/run_start.h"
+#include "base/durable.h"
+#include "base/error.h"
+#include "base/signals.h"
+#include "monitor/metrics.h"
+#include "monitor/step_line.h"
+#include "ops/matmul.h"
+#include "transport/files.h"
+
+namespace rlcpp::app {
+namespace {
+
+constexpr const char* kProducer = "trainer";
+
+class TrainerRun {
+ public:
+  TrainerRun(const TrainerConfig& config, const Invocation& invocation, Logger& log)
+      : config_(config), invocation_(invocation), log_(log), max_steps_(config.max_steps.value_or(-1)) {}
+
+  TrainerOutcome run(const config::Loaded& loaded);
+
+ private:
+  void prepare();
+  void start_or_resume();
+  void publish();
+  void save();
+  bool one_step();
+  void require_fitting(const transport::RolloutBatch& batch) const;
+  void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
+  void report_step(const train::StepResult& result, const transport::RolloutBatch& batch, double begin);
+  TrainerOutcome finish();
+
+  TrainerConfig config_;
+  const Invocation& invocation_;
+  Logger& log_;
+  std::int64_t max_steps_;
+
+  RunModel model_;
+  DeviceChoice device_;
+  std::unique_ptr<ThreadPool> pool_;
+  ops::Context ctx_;
+  train::TrainerOptions options_;
+  MemoryPlan plan_;
+  ModelRegions model_regions_;
+  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+
+  std::unique_ptr<RunDirectory> directory_;
+  std::unique_ptr<Checkpoints> checkpoints_;
+  std::unique_ptr<Arena> arena_;
+  ModelMemory memory_;
+  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<monitor::MetricsWriter> metrics_;
+  std::unique_ptr<transport::FileRolloutReceiver> receiver_;
+  std::unique_ptr<transport::FileWeightSender> sender_;
+
+  train::Progress progress_;
+  transport::Publication published_;  // the newest
+  monitor::Eta eta_;
+  double begin_ = monotonic_seconds(), last_end_ = 0;
+  double wait_seconds_ = 0, load_seconds_ = 0, train_seconds_ = 0, broadcast_seconds_ = 0, save_seconds_ = 0;
+  std::int64_t here_ = 0;  // steps of this process
+  int signal_ = 0;
+  std::optional<Error> stop_;  // too many steps in a row were not finite
+};
+
+void TrainerRun::prepare() {
+  config_.validate();
+  model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
+  require_positions(model_, config_.seq_len(), "model.seq_len");
+  device_ = choose_device(config_.run.device);
+  pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
+  ctx_ = ops::make_context(device_.device, *pool_);
+  ops::measure_products(ctx_);
+  options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
+                             config_.seq_len());
+  options_.loss = config_.loss;
+  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.seq_len());
+  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  std::vector<std::string> cheaper;
+  if (!config_.model.ac.has_value())
+    cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
+  cheaper.push_back("--model.seq-len: shorter rows (the orchestrator's row_tokens)");
+  plan_.require_fits(config_.run.memory_limit_bytes(device_.device), cheaper);
+}
+
+void TrainerRun::start_or_resume() {
+  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  memory_ = make_model(model_.config, *arena_, model_regions_);
+  const std::optional<std::int64_t> resume = checkpoints_->resume_step();
+  if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
+                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
+  if (resume.has_value()) progress_ = checkpoints_->resume(*resume, *trainer_, kProducer, "trainer").progress;
+  metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
+  receiver_ = std::make_unique<transport::FileRolloutReceiver>(
+      rollouts_of(config_.rollout_transport, config_.run.output_dir));
+  sender_ = std::make_unique<transport::FileWeightSender>(
+      durable::system_files(), *directory_ / "broadcasts",
+      broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()));
+  // Whoever samples waits for these, then goes on from the step that is resumed.
+  sender_->remove_after(progress_.step);
+  publish();
+}
+
+// The weights as they are now. Then those that nobody may sample from any more go, as in the reference: step
+// N - (max_async_level + 1), unless there is a checkpoint of it, whose step may be resumed.
+void TrainerRun::publish() {
+  const double begin = monotonic_seconds();
+  const std::int64_t step = progress_.step;
+  const std::int64_t replay_from =
+      checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
+  published_ = sender_->publish(model_.config, trainer_->weights(), step, replay_from);
+  sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
+    std::error_code ignored;
+    return checkpoints_->due(old) &&
+           std::filesystem::exists(train::step_directory(directory_->checkpoints(), old), ignored);
+  });
+  broadcast_seconds_ = monotonic_seconds() - begin;
+}
+
+void TrainerRun::save() {
+  if (!checkpoints_->enabled()) return;
+  const double begin = monotonic_seconds();
+  train::CheckpointContent content;
+  content.progress = progress_;
+  content.extra = nlohmann::json{{kProducer, nlohmann::json::object()}}.dump();
+  metrics_->flush();
+  checkpoints_->save(*trainer_, std::move(content));
+  save_seconds_ = monotonic_seconds() - begin;
+}
+
+void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
+  const std::int64_t newest = batch.step - 1, oldest = newest - config_.max_async_level;
+  if (batch.newest_version > newest || batch.oldest_version < oldest) {
+    throw bad_input(
+        fmt::format("the rollouts of step {} are of weights that do not belong to it", batch.step),
+        fmt::format("they are of steps {} to {}; max_async_level = {} allows {} to {}", batch.oldest_version,
+                    batch.newest_version, config_.max_async_level, std::max<std::int64_t>(oldest, 0), newest),
+        "give trainer and orchestrator the same max_async_level, and resume both from the same step");
+  }
+  if (batch.ranks != 1) {
+    throw bad_input(fmt::format("the rollouts of step {} were packed for {} ranks", batch.step, batch.ranks),
+                    "this trainer is one", "start both for the same number of ranks");
+  }
+  if (batch.micro_batches.empty())
+    throw bad_input(fmt::format("step {} has no rollouts", batch.step), {}, "look at the orchestrator's log");
+  for (const data::MicroBatch& row : batch.micro_batches) {
+    if (!row.rl) {
+      throw bad_input(fmt::format("a row of step {} has no rollouts", batch.step),
+                      "it holds neither log-probabilities nor advantages", "look at the orchestrator's log");
+    }
+    if (row.tokens() <= config_.seq_len()) continue;
+    throw bad_input(fmt::format("a row of step {} has {} tokens", batch.step, row.tokens()),
+                    fmt::format("model.seq_len is {}", config_.seq_len()),
+                    "raise it to the orchestrator's row_tokens (or seq_len)");
+  }
+}
+
+// Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
+// sampled with, if both sides compute exactly and nothing was rounded on the way.
+void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
+                                    const train::StepResult& result) const {
+  const bool promised = ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
+                        broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
+                        batch.oldest_version == published_.step && batch.newest_version == published_.step &&
+                        batch.policy == published_.fingerprint;
+  if (!promised || result.skipped || !result.first_mismatch.has_value()) return;
+  const train::Mismatch& first = *result.first_mismatch;
+  throw runtime_failure(
+      "engine and trainer disagree on the probability of a sampled token",
+      fmt::format("step {}, document {}, token {}: sampled with log-probability {:.9g}, trained with {:.9g}",
+                  batch.step, first.document, first.token, first.inference, first.trainer),
+      "exact mode promises equal bits: run trainer and orchestrator of the same rlcpp; if they are, this is "
+      "an error of rlcpp: please report it with the model's config.json");
+}
+
+// False: a signal came while the rollouts were awaited.
+bool TrainerRun::one_step() {
+  const double begin = monotonic_seconds();
+  auto batch = receiver_->receive(progress_.step + 1, wait_options(config_.rollout_transport.timeout));
+  const double received = monotonic_seconds();
+  if (!batch.has_value()) return false;
+  require_fitting(*batch);
+  if (batch->newest_version == published_.step && batch->policy != published_.fingerprint) {
+    log_.warn(fmt::format(
+        "the rollouts of step {} were sampled from other weights of step {} than these: an earlier run's, or "
+        "those of before a change of the configuration",
+        batch->step, published_.step));
+  }
+  const double checked = monotonic_seconds();
+  const train::StepResult result = trainer_->step(batch->micro_batches);
+  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
+  wait_seconds_ = received - begin;
+  load_seconds_ = checked - received;
+  train_seconds_ = monotonic_seconds() - checked;
+  require_equal_bits(*batch, result);
+  progress_.step += 1;
+  progress_.total_tokens += batch->tokens;
+  progress_.total_samples += batch->samples;
+  ++here_;
+  stop_ = result.stop;
+  publish();
+  report_step(result, *batch, begin);
+  return true;
+}
+
+void TrainerRun::report_step(const train::StepResult& result, const transport::RolloutBatch& batch,
+                             double begin) {
+  const double end = monotonic_seconds();
+  const double interval = end - (last_end_ > 0 ? last_end_ : begin);
+  last_end_ = end;
+  const double rate = static_cast<double>(result.tokens) / interval;
+  const double mfu = rate * reference_mfu(model_.config, device_.device, config_.seq_len(), 1);
+  const auto memory = static_cast<double>(peak_memory_bytes(device_.device));
+  monitor::Metrics metrics = result.metrics;
+  metrics.set("batch/async_level", static_cast<double>(batch.step - 1 - batch.oldest_version));
+  metrics.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
+  metrics.set("progress/total_samples", static_cast<double>(progress_.total_samples));
+  metrics.set("perf/throughput", rate);
+  metrics.set("perf/throughput_per_gpu", rate);  // there is one device
+  if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
+  metrics.set("perf/peak_memory", memory / 0x1p30);
+  metrics.set("time/step", interval);
+  metrics.set("time/wait_for_batch", wait_seconds_);
+  metrics.set("time/load_data", load_seconds_);
+  metrics.set("time/forward_backward", train_seconds_);
+  metrics.set("time/broadcast_weights", broadcast_seconds_);
+  metrics.set("time/save_ckpt", save_seconds_);
+  if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
+  save_seconds_ = 0;
+  metrics_->write(progress_.step, metrics);
+  eta_.step(interval);
+  if (result.skipped) {
+    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(progress_.step, max_steps_),
+                          result.loss, result.grad_norm));
+    return;
+  }
+  monitor::TrainLine line;
+  line.step = progress_.step;
+  line.max_steps = max_steps_;
+  line.loss = result.loss;
+  line.grad_norm = result.grad_norm;
+  line.lr = result.lr;
+  line.tokens_per_second = rate;
+  line.mfu = mfu;
+  line.memory_bytes = memory;
+  line.seconds = interval;
+  line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - progress_.step);
+  log_.success(monitor::step_line(line));
+}
+
+TrainerOutcome TrainerRun::finish() {
+  metrics_->flush();
+  TrainerOutcome out;
+  out.steps = progress_.step;
+  out.exit = exit_of(signal_);
+  out.seconds = monotonic_seconds() - begin_;
+  const auto losses = read_curves(directory_->path(), kProducer, {"loss/mean"}).front();
+  RunResult result;
+  result.title = signal_ == 0
+                     ? "Trainer finished"
+                     : fmt::format("Trainer stopped by {} after step {}", signal_name(signal_), out.steps);
+  result.rows = {{"steps", here_ == out.steps ? fmt::format("{}", out.steps)
+                                              : fmt::format("{} ({} of them now)", out.steps, here_)}};
+  result.values = {{"steps", out.steps}, {"steps_here", here_}};
+  if (!losses.y.empty()) {
+    out.first_loss = losses.y.front();
+    out.last_loss = losses.y.back();
+    result.rows.push_back({"loss", fmt::format("{:.4f} -> {:.4f}", out.first_loss, out.last_loss)});
+    result.values["loss_first"] = out.first_loss;
+    result.values["loss_last"] = out.last_loss;
+  }
+  const std::int64_t skipped = trainer_->state().skipped;
+  if (skipped > 0) result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
+  result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
+  result.rows.push_back({"rollouts", fmt::format("{}", progress_.total_samples)});
+  result.rows.push_back({"time", monitor::duration(out.seconds)});
+  const std::string checkpoint = checkpoints_->last_directory(), weights = checkpoints_->weights_dir();
+  if (!checkpoint.empty()) result.rows.push_back({"checkpoint", checkpoint});
+  result.rows.push_back({"weights", !weights.empty()          ? weights
+                                    : checkpoints_->enabled() ? "not exported"
+                                                              : "not saved: ckpt is None"});
+  result.values["steps_skipped"] = skipped;
+  result.values["tokens"] = progress_.total_tokens;
+  result.values["rollouts"] = progress_.total_samples;
+  result.values["seconds"] = out.seconds;
+  result.values["checkpoint"] = checkpoint.empty() ? nlohmann::ordered_json() : checkpoint;
+  result.values["weights"] = weights.empty() ? nlohmann::ordered_json() : weights;
+  if (!losses.y.empty()) result.curves.push_back({"loss", losses.y});
+  const std::vector<std::string>& words = invocation_.command_line;
+  if (signal_ != 0) {
+    result.next = {continue_command(words, !checkpoint.empty())};
+  } else if (checkpoints_->enabled() && max_steps_ > 0) {
+    result.next = {longer_command(words, max_steps_)};
+  }
+  print_result(invocation_.json ? result_json(result) : result_text(result));
+  return out;
+}
+
+TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
+  prepare();
+  const RunStart start{kProducer,  config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
+                       config_.log};
+  // Exported weights come with the tokenizer, if there is one.
+  std::string tokenizer = config_.tokenizer.name.value_or(model_.directory);
+  if (config_.tokenizer.name.has_value()) tokenizer = tokenizer_directory(config_.tokenizer, model_);
+  directory_ = open_run(start, log_);
+  const std::string rollouts = rollouts_of(config_.rollout_transport, config_.run.output_dir);
+  const RunFacts facts{
+      device_text(device_, ctx_),
+      model_.text,
+      fmt::format("rollouts of {}, at most {} steps behind; rows of {} tokens", rollouts,
+                  config_.max_async_level, config_.seq_len()),
+      plan_,
+      config_.run.memory_limit_bytes(device_.device),
+      "samples",
+      [] { return std::string("the orchestrator shows its prompts: add --dry-run there\n"); },
+      [] { return nlohmann::ordered_json::array(); }};
+  if (!announce(start, facts, log_)) return {};
+  options_.dump_dir = directory_->nonfinite();
+  checkpoints_ =
+      std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.decisive_json(), tokenizer, log_);
+  start_or_resume();
+  begin_ = monotonic_seconds();
+  while (max_steps_ < 0 || progress_.step < max_steps_) {
+    signal_ = stop_signal();
+    if (signal_ != 0) break;
+    if (!one_step()) continue;
+    if (stop_.has_value())
+      save_and_throw(
+          *stop_, checkpoints_.get(), [this] { save(); }, log_);
+    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+  }
+  // A signal before the first step leaves nothing to save.
+  if (progress_.step > 0) save();
+  return finish();
+}
+
+}  // namespace
+
+TrainerOutcome train_on_rollouts(const TrainerConfig& config, const config::Loaded& loaded,
+                                 const Invocation& invocation, Logger& log) {
+  return TrainerRun(config, invocation, log).run(loaded);
+}
+
+}  // namespace rlcpp::app
