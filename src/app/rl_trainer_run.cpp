@@ -300,8 +300,9 @@ TrainerOutcome TrainerRun::finish() {
   result.values["tokens"] = progress_.total_tokens;
   result.values["rollouts"] = progress_.total_samples;
   result.values["seconds"] = out.seconds;
-  result.values["checkpoint"] = checkpoint.empty() ? nlohmann::ordered_json() : checkpoint;
-  result.values["weights"] = weights.empty() ? nlohmann::ordered_json() : weights;
+  result.values["checkpoint"] =
+      checkpoint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(checkpoint);
+  result.values["weights"] = weights.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(weights);
   if (!losses.y.empty()) result.curves.push_back({"loss", losses.y});
   const std::vector<std::string>& words = invocation_.command_line;
   if (signal_ != 0) {
