@@ -84,6 +84,7 @@ class OrchestratorRun {
   std::unique_ptr<transport::FileRolloutSender> sender_;
   std::unique_ptr<transport::FileWeightReceiver> receiver_;
 
+  std::string run_;                               // of the trainer; empty: not met yet
   std::optional<transport::Publication> policy_;  // that the engine has
   // The newest step's line, until the policy after it has been looked at.
   std::optional<monitor::Metrics> line_;
@@ -168,8 +169,8 @@ void OrchestratorRun::start_or_resume() {
 void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
   const std::string path = transport::step_path(*directory_ / "rollouts", state.step) + "/state.json";
   const auto stored = nlohmann::ordered_json::parse(state.text, nullptr, false);
-  if (!stored.is_object() || !stored.contains("orchestrator") || !stored.contains("metrics") ||
-      !stored.contains("configuration")) {
+  if (!stored.is_object() || !stored.contains("run") || !stored.contains("orchestrator") ||
+      !stored.contains("metrics") || !stored.contains("configuration")) {
     throw bad_input(path + " is no state of `rlcpp orchestrator`", "it has other content",
                     "resume from an earlier step, or start over with --clean");
   }
@@ -177,6 +178,7 @@ void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
     log_.warn(note);
   for (const Change& change : changes(stored["configuration"].dump(), config_.decisive_json()))
     log_.warn("the configuration has changed since: " + change.text);
+  run_ = stored["run"].get<std::string>();
   // A process that was killed between the batch and its line owes the line.
   const auto written = read_curves(directory_->path(), kOrchestratorProducer, {"reward/mean"}).front().x;
   if (std::find(written.begin(), written.end(), static_cast<double>(state.step)) == written.end()) {
@@ -196,24 +198,32 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
   wait_seconds_ = load_seconds_ = 0;
   if (from > last || (enough && !receiver_->newest(from, last).has_value())) return true;
   const double begin = monotonic_seconds();
-  transport::WaitOptions wait = wait_options(config_.weight_broadcast.timeout);
+  transport::WaitOptions wait = wait_options(config_.weight_broadcast.timeout, log_);
+  std::string other;
+  wait.stop = [&] {
+    const std::string found = receiver_->newest_run();
+    if (!run_.empty() && !found.empty() && found != run_) other = found;
+    return stop_signal() != 0 || !other.empty();
+  };
   if (enough) {
     // Not awaited: one look, and if none of them verifies the engine keeps what it has.
     wait.stop = [looks = 0]() mutable { return looks++ > 0; };
     wait.poll = std::chrono::milliseconds(0);
   }
-  const auto found = transport::await_policy(
-      *receiver_, from, last, model_.config, spare_, memory_.weights, pool_.get(), wait,
-      [&](const std::string& text) {
-        log_.warn(fmt::format("refused weights, {}: {}",
-                              policy_.has_value() ? fmt::format("those of step {} stay", policy_->step)
-                                                  : std::string("none are loaded yet"),
-                              text));
-      });
+  const auto found = transport::await_policy(*receiver_, from, last, model_.config, spare_, memory_.weights,
+                                             pool_.get(), wait);
+  if (!other.empty() || (found.has_value() && !run_.empty() && found->run != run_)) {
+    throw bad_input("the trainer has begun another run",
+                    fmt::format("{} is of run {}, and this orchestrator samples for run {}",
+                                broadcasts_of(config_.weight_broadcast, config_.run.output_dir),
+                                other.empty() ? found->run : other, run_),
+                    "start the orchestrator with --clean too");
+  }
   wait_seconds_ = monotonic_seconds() - begin;
   if (!found.has_value()) return enough && stop_signal() == 0;
   const double packing = monotonic_seconds();
   policy_ = *found;
+  run_ = policy_->run;
   model::pack_all(ctx_, memory_.packed, memory_.weights);
   client_->set_version(policy_->step);
   load_seconds_ = monotonic_seconds() - packing;
@@ -238,6 +248,7 @@ void OrchestratorRun::close_line(bool last) {
 
 void OrchestratorRun::send(orchestrator::TrainingBatch& batch) {
   transport::RolloutBatch out;
+  out.run = policy_->run;
   out.step = batch.step;
   out.oldest_version = out.newest_version = batch.version;
   out.policy = policy_->fingerprint;
@@ -245,6 +256,7 @@ void OrchestratorRun::send(orchestrator::TrainingBatch& batch) {
   out.samples = batch.summary.rollouts;
   out.micro_batches = std::move(batch.micro_batches);
   nlohmann::ordered_json state;
+  state["run"] = policy_->run;
   state["orchestrator"] = orchestrator_->state();
   state["configuration"] = nlohmann::ordered_json::parse(config_.decisive_json());
   state["metrics"] = nlohmann::ordered_json::object();
@@ -362,13 +374,14 @@ OrchestratorOutcome OrchestratorRun::run(const config::Loaded& loaded) {
   prepare();
   std::optional<CkptSection> ckpt(std::in_place);
   ckpt->resume_step = config_.ckpt.resume_step;
-  const RunStart start{
-      "orchestrator", config::describer(config_), loaded, invocation_, config_.run, ckpt, config_.log,
-      /*files=*/true, /*by_checkpoint=*/false};
+  const RunStart start{"orchestrator", config::describer(config_), loaded, invocation_, config_.run, ckpt,
+                       config_.log,
+                       /*files=*/true, /*by_checkpoint=*/false};
   directory_ = open_run(start, log_);
   const orchestrator::Environments& environments = orchestrator_->environments();
   const RunFacts facts{device_text(device_, ctx_),
-                       model_.text,
+                       model_.text.substr(0, model_.text.find(';')) + "; weights from " +
+                           broadcasts_of(config_.weight_broadcast, config_.run.output_dir),
                        data_text(*orchestrator_, rl_),
                        plan_,
                        config_.run.memory_limit_bytes(device_.device),
@@ -377,8 +390,7 @@ OrchestratorOutcome OrchestratorRun::run(const config::Loaded& loaded) {
                        [&] { return prompt_json(environments, text_, 3); }};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
   if (!announce(start, facts, log_)) return {};
-  log_.info(fmt::format("weights: from {}, at most {} steps behind",
-                        broadcasts_of(config_.weight_broadcast, config_.run.output_dir),
+  log_.info(fmt::format("every rollout is from one policy, at most {} steps behind the newest",
                         rl_.orchestrator.max_async_level));
   start_or_resume();
   begin_ = monotonic_seconds();

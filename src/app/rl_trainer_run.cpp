@@ -69,6 +69,7 @@ class TrainerRun {
   std::unique_ptr<transport::FileRolloutReceiver> receiver_;
   std::unique_ptr<transport::FileWeightSender> sender_;
 
+  std::string run_;  // names this run to the orchestrator, from its first step on
   train::Progress progress_;
   transport::Publication published_;  // the newest
   monitor::Eta eta_;
@@ -106,12 +107,17 @@ void TrainerRun::start_or_resume() {
   if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  if (resume.has_value()) progress_ = checkpoints_->resume(*resume, *trainer_, kProducer, "trainer").progress;
+  run_ = directory_->run_id();
+  if (resume.has_value()) {
+    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, kProducer, "trainer");
+    progress_ = restored.progress;
+    run_ = nlohmann::json::parse(restored.extra).value("run", run_);
+  }
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   receiver_ = std::make_unique<transport::FileRolloutReceiver>(
-      rollouts_of(config_.rollout_transport, config_.run.output_dir));
+      rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
   sender_ = std::make_unique<transport::FileWeightSender>(
-      durable::system_files(), *directory_ / "broadcasts",
+      durable::system_files(), *directory_ / "broadcasts", run_,
       broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()));
   // Whoever samples waits for these, then goes on from the step that is resumed.
   sender_->remove_after(progress_.step);
@@ -139,7 +145,7 @@ void TrainerRun::save() {
   const double begin = monotonic_seconds();
   train::CheckpointContent content;
   content.progress = progress_;
-  content.extra = nlohmann::json{{kProducer, nlohmann::json::object()}}.dump();
+  content.extra = nlohmann::json{{kProducer, {{"run", run_}}}}.dump();
   metrics_->flush();
   checkpoints_->save(*trainer_, std::move(content));
   save_seconds_ = monotonic_seconds() - begin;
@@ -193,15 +199,15 @@ void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
 // False: a signal came while the rollouts were awaited.
 bool TrainerRun::one_step() {
   const double begin = monotonic_seconds();
-  auto batch = receiver_->receive(progress_.step + 1, wait_options(config_.rollout_transport.timeout));
+  auto batch = receiver_->receive(progress_.step + 1, wait_options(config_.rollout_transport.timeout, log_));
   const double received = monotonic_seconds();
   if (!batch.has_value()) return false;
   require_fitting(*batch);
   if (batch->newest_version == published_.step && batch->policy != published_.fingerprint) {
-    log_.warn(fmt::format(
-        "the rollouts of step {} were sampled from other weights of step {} than these: an earlier run's, or "
-        "those of before a change of the configuration",
-        batch->step, published_.step));
+    log_.warn(
+        fmt::format("the rollouts of step {} were sampled from other weights of step {} than these: "
+                    "those of before a change of the configuration",
+                    batch->step, published_.step));
   }
   const double checked = monotonic_seconds();
   const train::StepResult result = trainer_->step(batch->micro_batches);

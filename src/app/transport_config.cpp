@@ -58,11 +58,12 @@ DType broadcast_dtype(const WeightBroadcastSection& section, DType compute_type)
   return section.dtype == "float32" ? DType::kF32 : DType::kBF16;
 }
 
-transport::WaitOptions wait_options(double timeout_seconds) {
+transport::WaitOptions wait_options(double timeout_seconds, Logger& log) {
   transport::WaitOptions out;
   out.hard = std::chrono::milliseconds(static_cast<std::int64_t>(timeout_seconds * 1000));
   out.soft = std::min(out.soft, out.hard / 2);
   out.stop = [] { return stop_signal() != 0; };
+  out.refused = [&log](const std::string& text) { log.warn("refused: " + text); };
   return out;
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/config/schema.h"
+#include "base/log.h"
 #include "tensor/dtype.h"
 #include "transport/transport.h"
 
@@ -53,7 +54,7 @@ std::string broadcasts_of(const WeightBroadcastSection& section, const std::stri
 // Of the published files: what the trainer's decoder reads, unless the section says otherwise.
 DType broadcast_dtype(const WeightBroadcastSection& section, DType compute_type);
 
-// Ends early when a signal asked to stop.
-transport::WaitOptions wait_options(double timeout_seconds);
+// Ends early when a signal asked to stop; what is refused is a warning.
+transport::WaitOptions wait_options(double timeout_seconds, Logger& log);
 
 }  // namespace rlcpp::app

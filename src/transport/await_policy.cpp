@@ -12,8 +12,7 @@ namespace rlcpp::transport {
 std::optional<Publication> await_policy(WeightReceiver& receiver, std::int64_t first, std::int64_t last,
                                         const model::ModelConfig& config, const model::WeightSet& spare,
                                         const model::WeightSet& live, ThreadPool* pool,
-                                        const WaitOptions& options,
-                                        const std::function<void(const std::string&)>& refused) {
+                                        const WaitOptions& options) {
   Wait wait("the trainer",
             first == last ? fmt::format("weights of step {}", first)
                           : fmt::format("weights of step {} or later", first),
@@ -28,7 +27,7 @@ std::optional<Publication> await_policy(WeightReceiver& receiver, std::int64_t f
         return receiver.load(*step, config, spare, live, pool);
       } catch (const Error& e) {
         newest_refusal = fmt::format("{} ({})", e.what(), e.because());
-        if (told.insert(newest_refusal).second && refused) refused(newest_refusal);
+        if (told.insert(newest_refusal).second && options.refused) options.refused(newest_refusal);
       }
     }
     try {

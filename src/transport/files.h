@@ -3,6 +3,7 @@
 //                                        state.json    of the sender, after this step
 //   <trainer>/broadcasts/step_N/                       a model in Hugging Face format
 //                               STABLE                 written last; N updates made, 0 is the start
+// Both name the run of the trainer that they belong to, so that what an earlier run left is not taken.
 // Each process writes below its own directory alone, whose lock it holds, and reads the other's. Names appear
 // only with their content on disk (base/durable.h), so a process killed at any point leaves nothing that
 // another could take for complete.
@@ -52,22 +53,27 @@ class FileRolloutSender final : public RolloutSender {
 
 class FileRolloutReceiver final : public RolloutReceiver {
  public:
-  FileRolloutReceiver(std::string root, std::int64_t rank = 0) : root_(std::move(root)), rank_(rank) {}
+  FileRolloutReceiver(std::string root, std::string run, std::int64_t rank = 0)
+      : root_(std::move(root)), run_(std::move(run)), rank_(rank) {}
   // Besides what the interface says: bad_input at once if later steps are there and this one is not, since
   // then nobody will send it.
   std::optional<RolloutBatch> receive(std::int64_t step, const WaitOptions& wait) override;
 
  private:
-  std::string root_;
+  std::string root_, run_;
   std::int64_t rank_;
 };
 
 class FileWeightSender final : public WeightSender {
  public:
   // root: ".../broadcasts"; dtype: kF32 or kBF16, of the files, which are split above max_shard_bytes.
-  FileWeightSender(durable::FileLayer& files, std::string root, DType dtype,
+  FileWeightSender(durable::FileLayer& files, std::string root, std::string run, DType dtype,
                    std::size_t max_shard_bytes = std::size_t{5} << 30)
-      : files_(files), root_(std::move(root)), dtype_(dtype), max_shard_bytes_(max_shard_bytes) {}
+      : files_(files),
+        root_(std::move(root)),
+        run_(std::move(run)),
+        dtype_(dtype),
+        max_shard_bytes_(max_shard_bytes) {}
   // A directory of that step is replaced.
   Publication publish(const model::ModelConfig& config, const model::WeightSet& weights, std::int64_t step,
                       std::int64_t replay_from) override;
@@ -78,7 +84,7 @@ class FileWeightSender final : public WeightSender {
 
  private:
   durable::FileLayer& files_;
-  std::string root_;
+  std::string root_, run_;
   DType dtype_;
   std::size_t max_shard_bytes_;
 };
@@ -87,6 +93,7 @@ class FileWeightReceiver final : public WeightReceiver {
  public:
   explicit FileWeightReceiver(std::string root) : root_(std::move(root)) {}
   std::optional<std::int64_t> newest(std::int64_t first, std::int64_t last) override;
+  std::string newest_run() override;
   Publication load(std::int64_t step, const model::ModelConfig& config, const model::WeightSet& spare,
                    const model::WeightSet& live, ThreadPool* pool) override;
 

@@ -105,21 +105,30 @@ std::optional<RolloutBatch> FileRolloutReceiver::receive(std::int64_t step, cons
   const std::string path = fmt::format("{}/rank_{}.bin", step_path(root_, step), rank_);
   Wait wait("the orchestrator", fmt::format("rollouts of step {} in {}", step, root_), options.soft,
             options.hard);
+  std::optional<fs::file_time_type> foreign;  // of another run, and of this time
+  std::string refusal;
   while (!options.stop || !options.stop()) {
-    if (is_there(path)) {
+    std::error_code ignored;
+    const fs::file_time_type written = fs::last_write_time(path, ignored);
+    if (is_there(path) && foreign != written) {
       RolloutBatch batch = decode(durable::read_file(path), path);
-      if (batch.step == step && batch.rank == rank_) return batch;
-      throw bad_input(path + " does not belong where it is",
-                      fmt::format("it is for step {} of rank {}", batch.step, batch.rank),
-                      "remove the step's directory, and start the orchestrator again");
+      if (batch.step != step || batch.rank != rank_) {
+        throw bad_input(path + " does not belong where it is",
+                        fmt::format("it is for step {} of rank {}", batch.step, batch.rank),
+                        "remove the step's directory, and start the orchestrator again");
+      }
+      if (batch.run == run_) return batch;
+      foreign = written;
+      if (refusal.empty() && options.refused) options.refused(path + " is of another run of the trainer");
+      refusal = path + " is of another run of the trainer: start the orchestrator with --clean";
     }
-    if (is_there(step_path(root_, step)) && !is_there(path)) {
+    if (!foreign.has_value() && is_there(step_path(root_, step)) && !is_there(path)) {
       throw bad_input(fmt::format("{} has no rank_{}.bin", step_path(root_, step), rank_),
                       "the step was packed for fewer ranks, or somebody removed the file",
                       "start trainer and orchestrator for the same number of ranks");
     }
     const std::vector<std::int64_t> steps = steps_in(root_);
-    if (!steps.empty() && steps.back() > step && !is_there(path)) {
+    if (!foreign.has_value() && !steps.empty() && steps.back() > step && !is_there(path)) {
       throw bad_input(
           fmt::format("the rollouts of step {} are gone from {}", step, root_),
           fmt::format("the newest there are of step {}", steps.back()),
@@ -127,7 +136,12 @@ std::optional<RolloutBatch> FileRolloutReceiver::receive(std::int64_t step, cons
                       "a later checkpoint",
                       step - 1, step - 1));
     }
-    wait.check();
+    try {
+      wait.check();
+    } catch (const Error& e) {
+      if (refusal.empty()) throw;
+      throw Error(e.code(), e.what(), e.because() + "; " + refusal, e.help());
+    }
     std::this_thread::sleep_for(options.poll);
   }
   return std::nullopt;

@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 
 #include <fmt/format.h>
@@ -40,7 +41,7 @@ Publication read_marker(const std::string& directory, std::int64_t step) {
     const auto marker = nlohmann::json::parse(text);
     if (const auto said = marker.at("step").get<std::int64_t>(); said != step)
       throw bad_input(path + " does not belong where it is", fmt::format("it is of step {}", said), kMend);
-    return {step,
+    return {marker.at("run").get<std::string>(), step,
             static_cast<std::uint32_t>(std::stoul(marker.at("fingerprint").get<std::string>(), nullptr, 16)),
             marker.at("replay_from").get<std::int64_t>(), directory};
   } catch (const Error&) {
@@ -54,14 +55,16 @@ Publication read_marker(const std::string& directory, std::int64_t step) {
 
 Publication FileWeightSender::publish(const model::ModelConfig& config, const model::WeightSet& weights,
                                       std::int64_t step, std::int64_t replay_from) {
-  Publication out{step, 0, replay_from, step_path(root_, step)};
+  Publication out{run_, step, 0, replay_from, step_path(root_, step)};
   durable::make_directories(files_, root_);
   durable::remove_tree(files_, out.directory);
   model::save_model(config, weights, out.directory, dtype_, "", max_shard_bytes_);
   out.fingerprint = fingerprint_of(out.directory);
   failpoint::hit("transport.publish.before_stable");
-  const nlohmann::ordered_json marker = {
-      {"step", step}, {"fingerprint", fmt::format("{:08x}", out.fingerprint)}, {"replay_from", replay_from}};
+  const nlohmann::ordered_json marker = {{"run", run_},
+                                         {"step", step},
+                                         {"fingerprint", fmt::format("{:08x}", out.fingerprint)},
+                                         {"replay_from", replay_from}};
   durable::write_file(files_, out.directory + "/" + kStable, marker.dump() + "\n");
   failpoint::hit("transport.publish.after_stable");
   return out;
@@ -88,6 +91,16 @@ std::optional<std::int64_t> FileWeightReceiver::newest(std::int64_t first, std::
     if (stable && *step >= first && *step <= last) return *step;
   }
   return std::nullopt;
+}
+
+std::string FileWeightReceiver::newest_run() {
+  const auto step = newest(0, std::numeric_limits<std::int64_t>::max());
+  if (!step.has_value()) return {};
+  try {
+    return read_marker(step_path(root_, *step), *step).run;
+  } catch (const Error&) {  // removed while it was read, or damaged, which load() says
+    return {};
+  }
 }
 
 Publication FileWeightReceiver::load(std::int64_t step, const model::ModelConfig& config,

@@ -48,7 +48,8 @@ std::vector<std::int32_t> positions_of(const data::MicroBatch& row) {
 }
 
 nlohmann::ordered_json header_of(const RolloutBatch& batch) {
-  nlohmann::ordered_json out = {{"step", batch.step},
+  nlohmann::ordered_json out = {{"run", batch.run},
+                                {"step", batch.step},
                                 {"rank", batch.rank},
                                 {"ranks", batch.ranks},
                                 {"oldest_version", batch.oldest_version},
@@ -208,6 +209,7 @@ RolloutBatch decode(std::string_view bytes, const std::string& source) {
   try {
     const auto header = nlohmann::json::parse(bytes.substr(kPrefixBytes, header_bytes));
     RolloutBatch out;
+    out.run = header.at("run").get<std::string>();
     out.step = header.at("step").get<std::int64_t>();
     out.rank = header.at("rank").get<std::int64_t>();
     out.ranks = header.at("ranks").get<std::int64_t>();

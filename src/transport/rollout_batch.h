@@ -24,6 +24,7 @@
 namespace rlcpp::transport {
 
 struct RolloutBatch {
+  std::string run;                   // of the trainer whose weights it was sampled from
   std::int64_t step = 0;             // the trainer's step that it is for, counted from 1
   std::int64_t rank = 0, ranks = 1;  // of the trainer: which share of the step this is
   // Of the policies that its tokens were sampled from: the number of updates they had seen.

@@ -22,6 +22,8 @@ struct WaitOptions {
   std::chrono::milliseconds hard{1'200'000};  // then runtime_failure
   std::chrono::milliseconds poll{20};
   std::function<bool()> stop;  // may be empty
+  // Told once why something that is there is not taken, while the wait goes on; may be empty.
+  std::function<void(const std::string&)> refused;
 };
 
 class RolloutSender {
@@ -37,12 +39,14 @@ class RolloutReceiver {
  public:
   virtual ~RolloutReceiver() = default;
   // The rank's share of `step`; nullopt if stop() came first. Throws bad_input if what is there is damaged,
-  // or of another step or rank; runtime_failure once nobody has sent it for the hard limit.
+  // or of another step or rank; runtime_failure once nobody has sent it for the hard limit. Rollouts of
+  // another run of the trainer are not taken: their sender has not heard yet, or is gone.
   virtual std::optional<RolloutBatch> receive(std::int64_t step, const WaitOptions& wait) = 0;
 };
 
 // A policy that was published.
 struct Publication {
+  std::string run;                // one name from a trainer's first step to its last, resumed or not
   std::int64_t step = 0;          // updates that it has seen: the version of its tokens
   std::uint32_t fingerprint = 0;  // of every byte of its files; equal weights have equal ones
   // The trainer may be started again and then needs the rollouts of this step and later ones once more.
@@ -63,6 +67,8 @@ class WeightReceiver {
   // The newest policy of first <= step <= last whose sender says that it is complete; nullopt: none. Does
   // not wait, and reads nothing yet.
   virtual std::optional<std::int64_t> newest(std::int64_t first, std::int64_t last) = 0;
+  // The run that the newest of all is of; empty: there is none, or it cannot be read.
+  virtual std::string newest_run() = 0;
   // Brings it into `live` (f32): all of it or nothing. Everything is verified and read into `spare`, of the
   // same layout, first; if anything fails, `live` is as before and bad_input names file and offset.
   virtual Publication load(std::int64_t step, const model::ModelConfig& config, const model::WeightSet& spare,
@@ -70,13 +76,11 @@ class WeightReceiver {
 };
 
 // Polls `receiver` for a policy in [first, last] and loads the newest that verifies. One that does not is
-// told to `refused` (once for each sentence), and the wait goes on: its sender may publish it again. nullopt
-// if stop() came first. Throws runtime_failure naming the trainer, and the last refusal, after the hard
-// limit.
+// refused, and the wait goes on: its sender may publish it again. nullopt if stop() came first. Throws
+// runtime_failure naming the trainer, and the last refusal, after the hard limit.
 std::optional<Publication> await_policy(WeightReceiver& receiver, std::int64_t first, std::int64_t last,
                                         const model::ModelConfig& config, const model::WeightSet& spare,
                                         const model::WeightSet& live, ThreadPool* pool,
-                                        const WaitOptions& wait,
-                                        const std::function<void(const std::string&)>& refused);
+                                        const WaitOptions& wait);
 
 }  // namespace rlcpp::transport

@@ -38,7 +38,7 @@ class RolloutFiles : public testing::Test {
   test::TemporaryDirectory dir_;
   std::string root_ = dir_ / "rollouts";
   FileRolloutSender sender_{durable::system_files(), root_, "run1"};
-  FileRolloutReceiver receiver_{root_};
+  FileRolloutReceiver receiver_{root_, "run"};
 };
 
 TEST_F(RolloutFiles, TwoReadersGetTheirShares) {
@@ -48,15 +48,16 @@ TEST_F(RolloutFiles, TwoReadersGetTheirShares) {
   std::vector<std::thread> readers;
   for (int rank = 0; rank < 2; ++rank) {
     readers.emplace_back(
-        [&, rank] { got[rank] = FileRolloutReceiver(root_, rank).receive(4, short_wait(5000)); });
+        [&, rank] { got[rank] = FileRolloutReceiver(root_, "run", rank).receive(4, short_wait(5000)); });
   }
   for (std::thread& reader : readers) reader.join();
   for (std::size_t rank = 0; rank < 2; ++rank) {
     ASSERT_TRUE(got[rank].has_value());
     expect_equal(*got[rank], ranks[rank]);
   }
-  EXPECT_NE(refusal([&] { FileRolloutReceiver(root_, 2).receive(4, short_wait()); }).find("rank_2.bin"),
-            std::string::npos);
+  EXPECT_NE(
+      refusal([&] { FileRolloutReceiver(root_, "run", 2).receive(4, short_wait()); }).find("rank_2.bin"),
+      std::string::npos);
 }
 
 TEST_F(RolloutFiles, AReaderWaitsForTheStepAndNobodySeesHalfOfIt) {
@@ -110,6 +111,28 @@ TEST_F(RolloutFiles, WhatIsTornForeignOrGoneIsRefusedByName) {
   const std::string gone = refusal([&] { receiver_.receive(3, short_wait()); });
   EXPECT_NE(gone.find("step 3 are gone"), std::string::npos) << gone;
   EXPECT_NE(gone.find("--ckpt.resume-step 2"), std::string::npos) << gone;
+}
+
+// They stay where they are until their sender hears of the new run; the wait says so.
+TEST_F(RolloutFiles, WhatAnotherRunLeftIsNotTaken) {
+  RolloutBatch old = random_batch(rng_, 1);
+  old.run = "before";
+  sender_.send(std::span(&old, 1), "{}");
+  std::vector<std::string> refused;
+  WaitOptions wait = short_wait(60);
+  wait.refused = [&](const std::string& text) { refused.push_back(text); };
+  const std::string text = refusal([&] { receiver_.receive(1, wait); }, ExitCode::kFailed);
+  EXPECT_NE(text.find("of another run"), std::string::npos) << text;
+  ASSERT_EQ(refused.size(), 1U);
+  EXPECT_NE(refused[0].find("step_1/rank_0.bin"), std::string::npos) << refused[0];
+  std::optional<RolloutBatch> got;
+  std::thread reader([&] { got = receiver_.receive(1, short_wait(20000)); });
+  std::this_thread::sleep_for(std::chrono::milliseconds(30));
+  sender_.set_aside_after(0);
+  const RolloutBatch sent = send(1);
+  reader.join();
+  ASSERT_TRUE(got.has_value());
+  expect_equal(*got, sent);
 }
 
 TEST_F(RolloutFiles, AKilledSenderLeavesNothingOrAll) {

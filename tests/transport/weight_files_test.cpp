@@ -18,7 +18,7 @@ class WeightFiles : public testing::Test {
   void TearDown() override { failpoint::disarm_all(); }
   Publication publish(std::int64_t step, std::uint64_t seed, DType type = DType::kF32) {
     policy_.fill(seed);
-    return FileWeightSender(durable::system_files(), root_, type)
+    return FileWeightSender(durable::system_files(), root_, "run", type)
         .publish(policy_.config, policy_.own, step, step / 2);
   }
   Publication load(std::int64_t step) {
@@ -27,9 +27,10 @@ class WeightFiles : public testing::Test {
   std::vector<float> live() const { return Policy::values(policy_.live); }
   std::vector<float> own() const { return Policy::values(policy_.own); }
   std::string step(std::int64_t n) const { return root_ + "/step_" + std::to_string(n); }
-  std::optional<Publication> await(std::int64_t first, std::int64_t last, const WaitOptions& wait) {
+  std::optional<Publication> await(std::int64_t first, std::int64_t last, WaitOptions wait) {
+    wait.refused = [&](const std::string& text) { refused_.push_back(text); };
     return await_policy(receiver_, first, last, policy_.config, policy_.spare, policy_.live, &policy_.pool,
-                        wait, [&](const std::string& text) { refused_.push_back(text); });
+                        wait);
   }
 
   test::TemporaryDirectory dir_;
@@ -42,6 +43,7 @@ class WeightFiles : public testing::Test {
 
 TEST_F(WeightFiles, LoadedAreTheBitsThatWerePublished) {
   EXPECT_FALSE(receiver_.newest(0, 100).has_value());
+  EXPECT_EQ(receiver_.newest_run(), "");
   const Publication made = publish(3, seed_);
   EXPECT_EQ(receiver_.newest(0, 100), 3);
   EXPECT_FALSE(receiver_.newest(4, 100).has_value());
@@ -49,6 +51,8 @@ TEST_F(WeightFiles, LoadedAreTheBitsThatWerePublished) {
   const Publication got = load(3);
   EXPECT_EQ(got.fingerprint, made.fingerprint);
   EXPECT_EQ(got.replay_from, 1);
+  EXPECT_EQ(got.run, "run");
+  EXPECT_EQ(receiver_.newest_run(), "run");
   EXPECT_EQ(live(), own());
   // bf16 rounds, and says so in the fingerprint; publishing again gives the same one.
   const Publication small = publish(4, seed_, DType::kBF16);
@@ -110,7 +114,8 @@ TEST_F(WeightFiles, WhatWasTamperedWithIsRefusedAndTheOldPolicyStays) {
     const float nan = std::nanf("");
     copy(policy_.own.flat.back().view({policy_.own.flat.back().size()}).rows(0, 1),
          host_view(std::span(&nan, 1), DType::kF32));
-    FileWeightSender(durable::system_files(), root_, DType::kF32).publish(policy_.config, policy_.own, 2, 0);
+    FileWeightSender(durable::system_files(), root_, "run", DType::kF32)
+        .publish(policy_.config, policy_.own, 2, 0);
   });
   EXPECT_EQ(refusal([] {}), "accepted");
   EXPECT_NE(live(), old);
@@ -121,7 +126,7 @@ TEST_F(WeightFiles, AShardThatIsMissingIsRefused) {
   load(1);
   const std::vector<float> old = live();
   policy_.fill(seed_ + 1);
-  FileWeightSender sharded(durable::system_files(), root_, DType::kF32, 4096);
+  FileWeightSender sharded(durable::system_files(), root_, "run", DType::kF32, 4096);
   std::vector<std::string> shards;
   sharded.publish(policy_.config, policy_.own, 2, 0);
   for (const auto& entry : fs::directory_iterator(step(2))) {
@@ -203,7 +208,7 @@ TEST_F(WeightFiles, AWaitTakesTheNewestThatVerifiesAndNamesTheOthers) {
 
 TEST_F(WeightFiles, OldAndLaterOnesAreRemoved) {
   for (std::int64_t n = 0; n <= 7; ++n) publish(n, seed_);
-  FileWeightSender sender(durable::system_files(), root_, DType::kF32);
+  FileWeightSender sender(durable::system_files(), root_, "run", DType::kF32);
   sender.remove_after(5);
   sender.prune_before(4, [](std::int64_t n) { return n == 2; });
   EXPECT_EQ(steps_in(root_), (std::vector<std::int64_t>{2, 4, 5}));

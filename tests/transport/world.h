@@ -37,6 +37,7 @@ inline data::MicroBatch random_row(Rng& rng, bool rl, bool teacher, bool tempera
 
 inline RolloutBatch random_batch(Rng& rng, std::int64_t step, std::int64_t rank = 0, std::int64_t ranks = 1) {
   RolloutBatch out;
+  out.run = "run";
   out.step = step;
   out.rank = rank;
   out.ranks = ranks;
@@ -51,6 +52,7 @@ inline RolloutBatch random_batch(Rng& rng, std::int64_t step, std::int64_t rank 
 }
 
 inline void expect_equal(const RolloutBatch& got, const RolloutBatch& expected) {
+  EXPECT_EQ(got.run, expected.run);
   EXPECT_EQ(got.step, expected.step);
   EXPECT_EQ(got.rank, expected.rank);
   EXPECT_EQ(got.ranks, expected.ranks);
