@@ -51,6 +51,8 @@ TEST_F(Rl, ARunLeavesItsRecords) {
                             "progress/total_samples",
                             "progress/ckpt_step",
                             "loss/mean",
+                            "loss/median",
+                            "loss/std",
                             "loss/nan_count",
                             "optim/lr",
                             "optim/grad_norm",
