@@ -106,7 +106,7 @@ std::string FileWeightReceiver::newest_run() {
 Publication FileWeightReceiver::load(std::int64_t step, const model::ModelConfig& config,
                                      const model::WeightSet& spare, const model::WeightSet& live,
                                      ThreadPool* pool) {
-  const Publication out = read_marker(step_path(root_, step), step);
+  Publication out = read_marker(step_path(root_, step), step);
   if (const std::uint32_t found = fingerprint_of(out.directory); found != out.fingerprint) {
     throw bad_input(
         fmt::format("{} is not what its {} was written for", out.directory, kStable),
