@@ -12,7 +12,7 @@ void OrchestratorModelSection::describe(config::Schema& s) {
   s.field("name", name,
           "Directory of the model: its shapes and its tokenizer. The weights come from the trainer.")
       .alias("model_name_or_path");
-  s.refused("lora", "LoRA (model.lora) is not supported yet: remove the section");
+  s.refused("lora", "the trainer publishes its weights with the adapters merged: remove model.lora here");
   s.refused("trust_remote_code",
             "rlcpp never runs code of a model repository: remove model.trust_remote_code");
 }

@@ -29,6 +29,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
     result.rows = {{"steps", fmt::format("{}", outcome.steps)},
                    {"loss", fmt::format("{:.4f} -> {:.4f}", outcome.first_loss, outcome.last_loss)},
                    {"time", monitor::duration(outcome.seconds)},
+                   {"memory", outcome.memory},
                    {"weights", "not saved: fake rollouts"}};
     result.values = {{"steps", outcome.steps},
                      {"loss_first", outcome.first_loss},
@@ -42,7 +43,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .model_name = config.model.name,
                                   .seq_len = config.seq_len(),
                                   .micro_batches = config.data.fake->batch_size,
-                                  .ac = config.model.ac,
+                                  .ac = ac_text(config.model),
                                   .memory_limit = config.run.memory_limit.value_or("")});
   TrainerHooks hooks;
   hooks.on_start = [&](const TrainerFacts& facts) {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/memory_advice.h"
 #include "app/rl_trainer_parts.h"
 #include "app/run_bench.h"
 #include "app/run_checkpoints.h"
@@ -53,6 +54,8 @@ class TrainerRun {
 
   RunModel model_;
   DeviceChoice device_;
+  bool absent_ = false;  // a dry run plans for a GPU that is not here
+  std::size_t limit_ = 0;
   std::unique_ptr<ThreadPool> pool_;
   ops::Context ctx_;
   train::TrainerOptions options_;
@@ -84,27 +87,40 @@ void TrainerRun::prepare() {
   config_.validate();
   model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
   require_positions(model_, config_.seq_len(), "model.seq_len");
-  device_ = choose_device(config_.run.device);
+  device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
+                                : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  ctx_ = ops::make_context(device_.device, *pool_);
-  ops::measure_products(ctx_);
+  ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
+  if (!absent_) ops::measure_products(ctx_);
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
                              config_.seq_len());
   options_.loss = config_.loss;
-  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.seq_len());
+  AdviceKeys keys;
+  keys.parameters = model_.config.parameters();
+  keys.seq_len = "--model.seq-len";
+  keys.seq_len_cost = "shorter rows, which the orchestrator's row_tokens must follow";
+  limit_ = config_.run.memory_limit_bytes(device_.device);
+  require_memory({config_.model, config_.optim, config_.seq_len()}, keys,
+                 memory_limits(device_.device, absent_, limit_, 0), [&](const Plannable& p) {
+                   MemoryPlan plan;
+                   plan_model(ctx_, model_.config, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx_, model_.config,
+                                        trainer_options(p.model, p.optim, config_.scheduler, config_.run,
+                                                        config_.max_steps, p.seq_len),
+                                        plan);
+                   return plan;
+                 });
+  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.seq_len(), config_.model.optim_cpu_offload);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
-  std::vector<std::string> cheaper;
-  if (!config_.model.ac.has_value())
-    cheaper.push_back("--model.ac: activations of block inputs alone, about a third slower");
-  cheaper.push_back("--model.seq-len: shorter rows (the orchestrator's row_tokens)");
-  plan_.require_fits(config_.run.memory_limit_bytes(device_.device), cheaper);
 }
 
 void TrainerRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device);
+  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.model.pin_host());
   memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume = checkpoints_->resume_step();
-  if (!resume.has_value()) fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  // A checkpoint of adapters does not hold the base.
+  if (!resume.has_value() || model_.config.adapters.any())
+    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   run_ = directory_->run_id();
@@ -179,13 +195,13 @@ void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
 }
 
 // Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
-// sampled with, if both sides compute exactly and nothing was rounded on the way.
+// sampled with, if both sides compute exactly and nothing was rounded on the way (merging adapters does).
 void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
                                     const train::StepResult& result) const {
   const bool promised = ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
                         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
                         batch.oldest_version == published_.step && batch.newest_version == published_.step &&
-                        batch.policy == published_.fingerprint;
+                        batch.policy == published_.fingerprint && !model_.config.adapters.any();
   if (!promised || result.skipped || !result.first_mismatch.has_value()) return;
   const train::Mismatch& first = *result.first_mismatch;
   throw runtime_failure(
@@ -297,6 +313,7 @@ TrainerOutcome TrainerRun::finish() {
   result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
   result.rows.push_back({"rollouts", fmt::format("{}", progress_.total_samples)});
   result.rows.push_back({"time", monitor::duration(out.seconds)});
+  result.rows.push_back(memory_row(plan_, device_.device));
   const std::string checkpoint = checkpoints_->last_directory(), weights = checkpoints_->weights_dir();
   if (!checkpoint.empty()) result.rows.push_back({"checkpoint", checkpoint});
   result.rows.push_back({"weights", !weights.empty()          ? weights
@@ -335,10 +352,11 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
       fmt::format("rollouts of {}, at most {} steps behind; rows of {} tokens", rollouts,
                   config_.max_async_level, config_.seq_len()),
       plan_,
-      config_.run.memory_limit_bytes(device_.device),
+      limit_,
       "samples",
       [] { return std::string("the orchestrator shows its prompts: add --dry-run there\n"); },
-      [] { return nlohmann::ordered_json::array(); }};
+      [] { return nlohmann::ordered_json::array(); },
+      absent_};
   if (!announce(start, facts, log_)) return {};
   options_.dump_dir = directory_->nonfinite();
   checkpoints_ =
