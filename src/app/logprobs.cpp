@@ -11,6 +11,7 @@
 #include "app/run_model.h"
 #include "base/durable.h"
 #include "base/error.h"
+#include "monitor/console.h"
 #include "monitor/progress.h"
 #include "tokenizer/tokenizer.h"
 #include "train/scorer.h"
@@ -147,6 +148,21 @@ std::string result_line(const Text& text, std::span<const float> logprobs) {
   return line + "]}\n";
 }
 
+// What a refusal suggests: the longest of the halved rows that fits, no shorter than the longest text.
+std::vector<std::string> shorter_rows_that_fit(const ops::Context& ctx, const model::ModelConfig& model,
+                                               const MemoryPlan& of_model, std::int64_t longest,
+                                               std::int64_t least, std::size_t limit) {
+  for (std::int64_t length = longest / 2; length >= least; length /= 2) {
+    MemoryPlan plan = of_model;
+    train::Scorer::plan(ctx, model, length, plan);
+    if (plan.total_bytes() <= limit) {
+      return {fmt::format("--seq-len {}: {}, fewer tokens at once, same result", length,
+                          monitor::gib(static_cast<double>(plan.total_bytes())))};
+    }
+  }
+  return {"no --seq-len makes it fit: use a smaller model or a larger device"};
+}
+
 int run_logprobs(const Invocation& invocation) {
   LogprobsConfig config;
   config::load(config::describer(config), invocation.arguments);
@@ -174,10 +190,14 @@ int run_logprobs(const Invocation& invocation) {
       model::plan_weights(model.config, plan, MemoryUse::kWeights, "weight.", ctx.compute_type());
   const auto packed_regions = model::plan_packed(model.config, ctx, plan);
   const auto rope_regions = model::plan_rope(model.config, plan, positions);
+  const MemoryPlan of_model = plan;
   const train::Scorer::Regions regions = train::Scorer::plan(ctx, model.config, longest, plan);
-  const std::size_t limit = config.memory_limit ? parse_bytes(*config.memory_limit, "memory_limit")
-                                                : memory_available_bytes(device.device);
-  plan.require_fits(limit, {"--seq-len: fewer tokens at once"});
+  RunSection run;
+  run.memory_limit = config.memory_limit;
+  const std::size_t limit = run.memory_limit_bytes(device.device);
+  if (limit > 0 && plan.total_bytes() > limit) {
+    plan.require_fits(limit, shorter_rows_that_fit(ctx, model.config, of_model, longest, positions, limit));
+  }
   Logger log(invocation.log);
   log.info("device    " + device_text(device, ctx));
   log.info("model     " + model.text);
