@@ -25,7 +25,7 @@ if [ -z "$out" ]; then
   exit 2
 fi
 
-tests=(test_tensor test_ops test_model test_train)
+tests=(test_tensor test_ops test_dist test_model test_train)
 if [ "$build" = yes ]; then tools/build.sh "$preset" rlcpp "${tests[@]}"; fi
 mkdir -p "$out"
 files=("build/$preset/bin/rlcpp")

@@ -100,19 +100,16 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
     float dk[kDim / 2] = {}, dv[kDim / 2] = {};
     std::uint32_t weights[16], dweights[16];
     RingPlace now;
-    const auto queue_first = [&] {
+    const auto queue_step = [&] {
       barrier_wait(&shared.full[now.stage], now.phase);
       products_begin();
       queue_scores<kDim>(scores, keys, tile_descriptor(shared.step[now.stage][0][0], 16));
-    };
-    const auto queue_second = [&] {
       queue_scores<kDim>(dp, values, tile_descriptor(shared.step[now.stage][1][0], 16));
     };
     pin(dk);  // zeroed here, not between products
     pin(dv);
     barrier_wait(&shared.own_full, 0);
-    queue_first();
-    queue_second();
+    queue_step();
     for (int query = first, left = total;;) {
       const auto* statistics = reinterpret_cast<const float4*>(shared.statistics[now.stage]);
       products_wait<0>();
@@ -150,17 +147,14 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
       products_begin();
       queue_weighted(dv, weights, tile_descriptor(shared.step[now.stage][1][0], kBlockBytes<kStepRows>));
       queue_weighted(dk, dweights, tile_descriptor(shared.step[now.stage][0][0], kBlockBytes<kStepRows>));
-      // There are registers for the next scores once dv has read its weights, and for their gradients once dk
-      // has.
-      products_wait<1>();
-      std::uint64_t* const read = &shared.empty[now.stage];
+      // There are no registers for the next scores while these are read; the other warpgroup has work
+      // meanwhile.
+      products_wait<0>();
+      release(&shared.empty[now.stage]);
       now.next();
       query = query + kStepRows < end ? query + kStepRows : first;
       if (--left == 0) break;
-      queue_first();
-      products_wait<1>();
-      release(read);
-      queue_second();
+      queue_step();
     }
     products_wait<0>();
     pin(dk);
