@@ -6,7 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "app/memory_advice.h"
+#include "app/rl_memory.h"
 #include "app/rl_report.h"
 #include "app/rl_sampling.h"
 #include "app/rl_text.h"
@@ -129,31 +129,8 @@ void RlRun::plan_memory() {
   engine_config_ = engine_config(config_, model_.config, plan_.total_bytes(),
                                  limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
   engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
-  AdviceKeys keys{
-      .model = "--trainer.model.",
-      .optim = "--trainer.optim.",
-      .seq_len = "--trainer.model.seq-len",
-      .seq_len_cost = "shorter rows",
-      .shorter_is_same = true,
-      .least_seq_len = config_.orchestrator.seq_len,
-      .least_pages = (engine_config_.max_model_len + engine_config_.page_size - 1) / engine_config_.page_size,
-      .parameters = model_.config.parameters()};
-  require_memory(
-      {trainer.model, trainer.optim, config_.row_tokens(), 1, engine_config_.num_pages,
-       engine_config_.max_batch_tokens},
-      keys, memory_limits(device_.device, false, limit, rollouts), [&](const Plannable& p) {
-        MemoryPlan plan;
-        plan_model(ctx_, model_.config, plan, config_.max_model_len_of(), p.model.optim_cpu_offload);
-        train::Trainer::plan(
-            ctx_, model_.config,
-            trainer_options(p.model, p.optim, trainer.scheduler, config_.run, config_.max_steps, p.seq_len),
-            plan);
-        rollout::EngineConfig engine = engine_config_;
-        engine.num_pages = p.num_pages;
-        engine.max_batch_tokens = p.max_batch_tokens;
-        rollout::Engine::plan(ctx_, model_.config, engine, plan);
-        return plan;
-      });
+  require_rl_memory(config_, ctx_, model_.config, engine_config_,
+                    memory_limits(device_.device, false, limit, rollouts));
   require_host_room(
       fmt::format("the rollouts of a step do not fit the memory: orchestrator.batch_size is {} of at most {} "
                   "tokens",

@@ -47,7 +47,7 @@ struct Trainer::Impl {
   AdapterTraining adapters;  // of a frozen model
   State state;
   std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
-  std::uint64_t micro_batch = 0;  // of the step: dropout draws by it
+  std::uint64_t micro_batch = 0;         // of the step: dropout draws by it
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
