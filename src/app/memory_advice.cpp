@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/run_lora.h"
 #include "base/error.h"
 #include "monitor/console.h"
 
@@ -105,7 +106,12 @@ std::vector<Option> options_of(const Plannable& now, const AdviceKeys& keys, Dev
   return options;
 }
 
-// Shorter rows are another batch, so they come after everything else.
+// What trains something else comes after everything that does not.
+Option adapters_instead(const Plannable& now, const AdviceKeys& keys) {
+  if (now.model.lora.has_value()) return {};
+  return {{keys.model + "lora.rank 16", "adapters alone are trained",
+           [](Plannable& p) { p.model.lora.emplace(); }, false}};
+}
 Option shorter_rows(const Plannable& now, const AdviceKeys& keys) {
   return halvings(keys.seq_len, keys.seq_len_cost, now.seq_len, keys.least_seq_len, &Plannable::seq_len,
                   keys.shorter_is_same);
@@ -223,6 +229,13 @@ class Search {
 
 }  // namespace
 
+model::ModelConfig planned_shape(model::ModelConfig config, const Plannable& p) {
+  if (p.model.lora.has_value() && !config.adapters.any()) {
+    config.adapters = adapters_of(*p.model.lora, p.model.name);
+  }
+  return config;
+}
+
 MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double rows) {
   MemoryLimits out{device, limit};
   if (absent) return out;
@@ -241,7 +254,7 @@ std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& k
   MemoryLimits limits = all;
   if (limits.limit > 0) limits.limit = limits.limit > limits.beside ? limits.limit - limits.beside : 1;
   std::vector<Option> options = options_of(now, keys, limits.device);
-  const std::vector<Option> shorter = {shorter_rows(now, keys)};
+  const std::vector<Option> others = {adapters_instead(now, keys), shorter_rows(now, keys)};
   const auto fewest = [&](const std::vector<Option>& of) {
     for (std::size_t size = 1; size <= of.size(); ++size) {
       Search search(now, limits, plan, of);
@@ -251,9 +264,10 @@ std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& k
     return std::vector<std::string>();
   };
   std::vector<std::string> lines = fewest(options);
-  if (!shorter.front().empty()) {
-    for (std::string& line : fewest(shorter)) lines.push_back(std::move(line));
-    options.push_back(shorter.front());
+  for (const Option& other : others) {
+    if (other.empty()) continue;
+    for (std::string& line : fewest({other})) lines.push_back(std::move(line));
+    options.push_back(other);
   }
   if (!lines.empty()) return lines;
   const Search::Smallest smallest = Search(now, limits, plan, options).smallest();

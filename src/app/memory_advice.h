@@ -45,6 +45,9 @@ struct MemoryLimits {
 // The limits of a run whose batches take `rows` bytes of the host; `absent`: the device is not here.
 MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double rows);
 
+// `config` with the adapters that `p` asks for, where it has none: what a suggestion is planned with.
+model::ModelConfig planned_shape(model::ModelConfig config, const Plannable& p);
+
 // Lines such as "--model.ac.mode selective: 17.90 GiB, about 2 % slower": the single changes that make the
 // plan fit, least harm first, each in its mildest form that does; where there is none, combinations of as few
 // as possible; where nothing does, one line with the smallest plan. `plan` may throw for what cannot be.

@@ -21,15 +21,16 @@ void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const mo
       {trainer.model, trainer.optim, config.row_tokens(), 1, engine.num_pages, engine.max_batch_tokens}, keys,
       limits, [&](const Plannable& p) {
         MemoryPlan plan;
-        plan_model(ctx, model, plan, config.max_model_len_of(), p.model.optim_cpu_offload);
+        const model::ModelConfig shape = planned_shape(model, p);
+        plan_model(ctx, shape, plan, config.max_model_len_of(), p.model.optim_cpu_offload);
         train::Trainer::plan(
-            ctx, model,
+            ctx, shape,
             trainer_options(p.model, p.optim, trainer.scheduler, config.run, config.max_steps, p.seq_len),
             plan);
         rollout::EngineConfig changed = engine;
         changed.num_pages = p.num_pages;
         changed.max_batch_tokens = p.max_batch_tokens;
-        rollout::Engine::plan(ctx, model, changed, plan);
+        rollout::Engine::plan(ctx, shape, changed, plan);
         return plan;
       });
 }

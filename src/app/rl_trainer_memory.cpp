@@ -13,8 +13,9 @@ void require_trainer_memory(const TrainerConfig& config, const RunModel& model, 
   require_memory({config.model, config.optim, config.seq_len()}, keys,
                  memory_limits(ctx.device, absent, limit, 0), [&](const Plannable& p) {
                    MemoryPlan plan;
-                   plan_model(ctx, model.config, plan, p.seq_len, p.model.optim_cpu_offload);
-                   train::Trainer::plan(ctx, model.config,
+                   const model::ModelConfig shape = planned_shape(model.config, p);
+                   plan_model(ctx, shape, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx, shape,
                                         trainer_options(p.model, p.optim, config.scheduler, config.run,
                                                         config.max_steps, p.seq_len),
                                         plan);

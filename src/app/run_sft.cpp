@@ -135,8 +135,9 @@ void SftRun::plan_memory() {
   require_memory({config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size}, keys,
                  memory_limits(device_.device, absent_, limit, rows), [&](const Plannable& p) {
                    MemoryPlan plan;
-                   plan_model(ctx_, model_.config, plan, p.seq_len, p.model.optim_cpu_offload);
-                   train::Trainer::plan(ctx_, model_.config,
+                   const model::ModelConfig shape = planned_shape(model_.config, p);
+                   plan_model(ctx_, shape, plan, p.seq_len, p.model.optim_cpu_offload);
+                   train::Trainer::plan(ctx_, shape,
                                         trainer_options(p.model, p.optim, config_.scheduler, config_.run,
                                                         config_.max_steps, p.seq_len * p.micro_batch_size),
                                         plan);
