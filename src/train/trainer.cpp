@@ -47,7 +47,7 @@ struct Trainer::Impl {
   AdapterTraining adapters;  // of a frozen model
   State state;
   std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
-  std::uint64_t micro_batch = 0;  // of the step: dropout draws by it
+  std::uint64_t micro_batch = 0;         // of the step: dropout draws by it
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
@@ -306,6 +306,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     }
   } else {
     m.state.nonfinite = 0;
+    if (m.options.before_update) m.options.before_update();
     m.update(result.grad_norm, result.lr);
   }
   m.state.step += 1;
@@ -373,6 +374,13 @@ void Trainer::repack() {
 }
 std::int64_t Trainer::steps_done() const {
   return impl_->state.step;
+}
+void Trainer::synchronize() const {
+  ops::synchronize(impl_->ctx);
+  if (impl_->on_host != nullptr) impl_->on_host->synchronize();
+}
+Device Trainer::device() const {
+  return impl_->ctx.device;
 }
 const model::WeightSet& Trainer::weights() const {
   if (impl_->on_host != nullptr) impl_->on_host->synchronize();
