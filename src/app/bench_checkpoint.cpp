@@ -294,8 +294,8 @@ void Bench::measure_ceilings() {
   add({"plain file, read from disk", bytes, plain_read(path), "one thread, 8 MiB a call"});
   read_ceiling_ = rows_.back().rate();
   fs::remove(path);
-  std::vector<double> steps;
-  for (int i = 0; i < 3; ++i) steps.push_back(step());
+  std::vector<double> steps(3);
+  for (double& seconds : steps) seconds = step();
   std::sort(steps.begin(), steps.end());
   plain_step_ = steps[1];
   stop_if_asked();

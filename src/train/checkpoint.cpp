@@ -190,6 +190,7 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
   }
   // Small files first: nothing of the trainer has changed if one of them is damaged.
   std::vector<hub::TensorFileTarget> targets;
+  targets.reserve(kTensorFiles.size());
   for (const auto& [name, member] : kTensorFiles)
     targets.push_back(target_of(name, trainer.trained(), member));
   for (const std::string& name : stored.files()) {
