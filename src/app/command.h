@@ -58,6 +58,7 @@ Command orchestrator_command();
 Command tokenize_command();
 Command logprobs_command();
 Command bench_command();
+Command bench_checkpoint_command();
 Command report_command();
 Command curves_command();
 Command config_command();      // prints keys, docs/configuration.md, JSON Schema

@@ -49,7 +49,7 @@ class RlRun {
     sampling_->measure({progress_.step, progress_.step - 1, here_ == 0, last}, metrics);
   }
   void report_step(const RlStep& step, const orchestrator::TrainingBatch& batch, monitor::Metrics metrics);
-  void save();
+  void save(bool wait);
   RlOutcome finish();
 
   RlConfig config_;
@@ -72,10 +72,10 @@ class RlRun {
   std::shared_ptr<rollout::Engine::Regions> engine_regions_;
 
   std::unique_ptr<RunDirectory> directory_;  // null in a dry run
-  std::unique_ptr<Checkpoints> checkpoints_;
   std::unique_ptr<Arena> arena_;
   ModelMemory memory_;
   std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<rollout::Engine> engine_;
   std::unique_ptr<client::EngineClient> client_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
@@ -83,7 +83,7 @@ class RlRun {
 
   train::Progress progress_;
   monitor::Eta eta_;
-  double begin_ = monotonic_seconds(), last_end_ = 0, save_seconds_ = 0;
+  double begin_ = monotonic_seconds(), last_end_ = 0;
   std::int64_t here_ = 0;  // steps of this process
   double first_reward_ = 0;
   std::optional<double> reward_;  // newest
@@ -154,6 +154,7 @@ void RlRun::start_or_resume() {
   // A checkpoint of adapters does not hold the base.
   if (!resume.has_value() || model_.config.adapters.any())
     fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  options_.before_update = [this] { checkpoints_->await_read(); };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   const auto tokens = text_.tokenizer;
@@ -169,19 +170,22 @@ void RlRun::start_or_resume() {
     const auto state = nlohmann::json::parse(restored.extra);
     for (const std::string& note : orchestrator_->restore(state)) log_.warn(note);
   }
+  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0);
   client_->set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
 }
 
-void RlRun::save() {
+void RlRun::save(bool wait) {
   if (!checkpoints_->enabled()) return;
-  const double begin = monotonic_seconds();
   train::CheckpointContent content;
   content.progress = progress_;
   content.extra = nlohmann::json{{"orchestrator", orchestrator_->state()}}.dump();
   metrics_->flush();
-  checkpoints_->save(*trainer_, std::move(content));
-  save_seconds_ = monotonic_seconds() - begin;
+  if (wait) {
+    checkpoints_->save(*trainer_, std::move(content));
+  } else {
+    checkpoints_->begin(*trainer_, std::move(content));
+  }
 }
 
 void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& batch,
@@ -189,14 +193,14 @@ void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& b
   metrics.set("time/step", step.interval_seconds);
   metrics.set("time/forward_backward", step.train_seconds);
   metrics.set("time/update_weights", 0);  // trainer and engine share them
-  metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("time/save_ckpt", checkpoints_->take_stall());
+  metrics.set("time/ckpt_write", checkpoints_->take_write());
   metrics.set("time/wait_for_batch", step.generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
   metrics.set("perf/throughput", static_cast<double>(step.tokens) / step.interval_seconds);
   metrics.set("perf/throughput_per_gpu", metrics.get("perf/throughput"));  // there is one device
   if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
-  save_seconds_ = 0;
   metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
   if (step.result.skipped) {
@@ -290,11 +294,12 @@ void RlRun::train() {
     one_step();
     if (stop_.has_value())
       save_and_throw(
-          *stop_, checkpoints_.get(), [this] { save(); }, log_);
-    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+          *stop_, checkpoints_.get(), [this] { save(true); }, log_);
+    checkpoints_->poll();
+    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save(false);
   }
   // A signal before the first step leaves nothing to save.
-  if (progress_.step > 0) save();
+  if (progress_.step > 0) save(true);
 }
 
 RlOutcome RlRun::finish() {

@@ -39,7 +39,7 @@ class TrainerRun {
   void prepare();
   void start_or_resume();
   void publish();
-  void save();
+  void save(bool wait);
   bool one_step();
   void require_fitting(const transport::RolloutBatch& batch) const;
   void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
@@ -63,10 +63,10 @@ class TrainerRun {
   std::shared_ptr<train::Trainer::Regions> trainer_regions_;
 
   std::unique_ptr<RunDirectory> directory_;
-  std::unique_ptr<Checkpoints> checkpoints_;
   std::unique_ptr<Arena> arena_;
   ModelMemory memory_;
   std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<transport::FileRolloutReceiver> receiver_;
   std::unique_ptr<transport::FileWeightSender> sender_;
@@ -76,7 +76,7 @@ class TrainerRun {
   transport::Publication published_;  // the newest
   monitor::Eta eta_;
   double begin_ = monotonic_seconds(), last_end_ = 0;
-  double wait_seconds_ = 0, load_seconds_ = 0, train_seconds_ = 0, broadcast_seconds_ = 0, save_seconds_ = 0;
+  double wait_seconds_ = 0, load_seconds_ = 0, train_seconds_ = 0, broadcast_seconds_ = 0;
   std::int64_t here_ = 0;  // steps of this process
   int signal_ = 0;
   std::optional<Error> stop_;  // too many steps in a row were not finite
@@ -107,6 +107,7 @@ void TrainerRun::start_or_resume() {
   // A checkpoint of adapters does not hold the base.
   if (!resume.has_value() || model_.config.adapters.any())
     fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  options_.before_update = [this] { checkpoints_->await_read(); };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   run_ = directory_->run_id();
@@ -115,6 +116,7 @@ void TrainerRun::start_or_resume() {
     progress_ = restored.progress;
     run_ = nlohmann::json::parse(restored.extra).value("run", run_);
   }
+  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   receiver_ = std::make_unique<transport::FileRolloutReceiver>(
       rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
@@ -142,15 +144,17 @@ void TrainerRun::publish() {
   broadcast_seconds_ = monotonic_seconds() - begin;
 }
 
-void TrainerRun::save() {
+void TrainerRun::save(bool wait) {
   if (!checkpoints_->enabled()) return;
-  const double begin = monotonic_seconds();
   train::CheckpointContent content;
   content.progress = progress_;
   content.extra = nlohmann::json{{kProducer, {{"run", run_}}}}.dump();
   metrics_->flush();
-  checkpoints_->save(*trainer_, std::move(content));
-  save_seconds_ = monotonic_seconds() - begin;
+  if (wait) {
+    checkpoints_->save(*trainer_, std::move(content));
+  } else {
+    checkpoints_->begin(*trainer_, std::move(content));
+  }
 }
 
 void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
@@ -249,9 +253,9 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   metrics.set("time/load_data", load_seconds_);
   metrics.set("time/forward_backward", train_seconds_);
   metrics.set("time/broadcast_weights", broadcast_seconds_);
-  metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("time/save_ckpt", checkpoints_->take_stall());
+  metrics.set("time/ckpt_write", checkpoints_->take_write());
   if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
-  save_seconds_ = 0;
   metrics_->write(progress_.step, metrics);
   eta_.step(interval);
   if (result.skipped) {
@@ -355,11 +359,12 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
     if (!one_step()) continue;
     if (stop_.has_value())
       save_and_throw(
-          *stop_, checkpoints_.get(), [this] { save(); }, log_);
-    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+          *stop_, checkpoints_.get(), [this] { save(true); }, log_);
+    checkpoints_->poll();
+    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save(false);
   }
   // A signal before the first step leaves nothing to save.
-  if (progress_.step > 0) save();
+  if (progress_.step > 0) save(true);
   return finish();
 }
 

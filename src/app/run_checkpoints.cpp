@@ -1,6 +1,6 @@
 #include "app/run_checkpoints.h"
 
-#include <chrono>
+#include <algorithm>
 #include <filesystem>
 #include <limits>
 #include <span>
@@ -10,16 +10,29 @@
 #include <nlohmann/json.hpp>
 
 #include "app/run_changes.h"
+#include "app/run_clock.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "model/checkpoint.h"
 #include "monitor/console.h"
+#include "tensor/device.h"
 
 namespace rlcpp::app {
 namespace {
 
 // In each checkpoint: what decides the result, so that a resumed run can say what has changed.
 constexpr const char* kConfiguration = "configuration.json";
+// Enough to keep a disk busy while nothing else is to be done.
+constexpr std::size_t kSmallRing = std::size_t{256} << 20;
+
+bool is_sound(const std::string& directory) {
+  try {
+    durable::verify_directory(directory);
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
 
 }  // namespace
 
@@ -36,48 +49,173 @@ bool Checkpoints::due(std::int64_t step) const {
   return section_.has_value() && section_->interval.has_value() && step % *section_->interval == 0;
 }
 
-void Checkpoints::export_weights(train::Trainer& trainer, std::int64_t step) {
+std::optional<hub::DirectoryImage> Checkpoints::weights_image(train::Trainer& trainer, std::int64_t step) {
   const WeightsSection& weights = *section_->weights;
   const std::string dir = train::step_directory(run_.weights(), step);
-  weights_dir_ = dir;
   std::error_code ignored;
-  if (std::filesystem::exists(dir, ignored)) return;  // appears complete or not at all
-  durable::make_directories(durable::system_files(), run_.weights());
+  if (std::filesystem::exists(dir, ignored)) {  // appears complete or not at all
+    weights_dir_ = dir;
+    return std::nullopt;
+  }
   const std::size_t shard =
       weights.save_sharded ? std::size_t{5} << 30 : std::numeric_limits<std::size_t>::max();
-  model::save_model(trainer.model(), trainer.weights(), dir,
-                    weights.dtype == "float32" ? DType::kF32 : DType::kBF16, tokenizer_dir_, shard,
-                    weights.save_adapter_separately);
+  return model::model_image(trainer.model(), trainer.weights(), dir,
+                            weights.dtype == "float32" ? DType::kF32 : DType::kBF16, tokenizer_dir_, shard,
+                            weights.save_adapter_separately);
 }
 
-void Checkpoints::save(train::Trainer& trainer, train::CheckpointContent content) {
-  if (!section_.has_value()) return;
+std::vector<hub::DirectoryImage> Checkpoints::images_of(train::Trainer& trainer,
+                                                        train::CheckpointContent content) {
   const std::int64_t step = content.progress.step;
-  const auto begin = std::chrono::steady_clock::now();
-  durable::FileLayer& files = durable::system_files();
+  pending_ = Pending{};
+  std::vector<hub::DirectoryImage> images;
   if (last_saved_ != step) {
     content.config_hash = config_hash_;
     content.files.push_back({kConfiguration, configuration_});
-    train::save_checkpoint(files, run_.checkpoints(), run_.run_id(), trainer, content);
-    last_saved_ = step;
+    if (auto image = train::checkpoint_image(run_.checkpoints(), trainer, content, run_.run_id())) {
+      pending_.checkpoint = true;
+      images.push_back(std::move(*image));
+    } else {
+      last_saved_ = step;
+    }
   }
-  if (section_->weights.has_value()) export_weights(trainer, step);
+  if (section_->weights.has_value()) {
+    if (auto image = weights_image(trainer, step)) {
+      pending_.weights_dir = image->path;
+      images.push_back(std::move(*image));
+    }
+  }
+  return images;
+}
+
+void Checkpoints::prepare(train::Trainer& trainer, std::size_t host_planned) {
+  if (!section_.has_value()) return;
+  train::CheckpointContent nothing;
+  nothing.progress.step = -1;  // never the name of a directory
+  const std::size_t all = hub::ImageWriter::ring_for(images_of(trainer, nothing));
+  const std::size_t free = host_memory_available_bytes();
+  const std::size_t room = (free - std::min(free, host_planned)) / 2;
+  std::size_t ring = std::min(all, kSmallRing);
+  if (section_->staging.has_value()) {
+    ring = std::min(all, parse_bytes(*section_->staging, "ckpt.staging"));
+  } else if (section_->background && section_->interval.has_value()) {
+    ring = std::min(all, std::max(room, kSmallRing));
+  }
+  writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), trainer.device(), ring,
+                                                      train::writer_threads());
+  log_.info(fmt::format("checkpoints: {} a step, through {} of host memory{}",
+                        monitor::gib(static_cast<double>(all)),
+                        monitor::gib(static_cast<double>(writer_->ring_bytes())),
+                        !section_->background || !section_->interval.has_value() ? ""
+                        : ring < all ? ": an update waits until the disk has taken the rest (ckpt.staging)"
+                                     : ": an update waits for no disk"));
+}
+
+void Checkpoints::begin(train::Trainer& trainer, train::CheckpointContent content) {
+  if (!section_.has_value()) return;
+  const std::int64_t step = content.progress.step;
+  if (writer_->busy() == step) return;
+  const double begin = monotonic_seconds();
+  poll();
+  if (const auto earlier = writer_->busy()) {
+    log_.info(fmt::format("step {} is to be saved and waits for step {}, which is still being written", step,
+                          *earlier));
+    wait();
+  }
+  std::vector<hub::DirectoryImage> images = images_of(trainer, std::move(content));
+  if (!images.empty()) {
+    durable::make_directories(durable::system_files(), run_.checkpoints());
+    if (!pending_.weights_dir.empty()) durable::make_directories(durable::system_files(), run_.weights());
+    trainer.synchronize();
+    writer_->start(step, std::move(images), run_.run_id(), [this, step] { prune(step); });
+    pending_.stall = monotonic_seconds() - begin;
+    if (!section_->background) wait();
+  }
+  stall_ += monotonic_seconds() - begin;
+}
+
+void Checkpoints::await_read() {
+  if (writer_ == nullptr) return;
+  const double seconds = writer_->await_read();
+  stall_ += seconds;
+  pending_.stall += seconds;
+}
+
+void Checkpoints::prune(std::int64_t step) const {
+  durable::FileLayer& files = durable::system_files();
   for (const std::int64_t old : train::prune_checkpoints(files, run_.checkpoints(), section_->keep_last,
                                                          section_->keep_interval, step)) {
     durable::remove_tree(files, train::step_directory(run_.weights(), old));
     log_.debug(fmt::format("removed checkpoint and weights of step {}", old));
   }
-  const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-  seconds_ += seconds;
-  log_.info(fmt::format("saved step {} in {:.2f} s", step, seconds));
+}
+
+void Checkpoints::report(const train::WriteOutcome& outcome) {
+  const int directories = (pending_.checkpoint ? 1 : 0) + (pending_.weights_dir.empty() ? 0 : 1);
+  if (pending_.checkpoint && outcome.committed > 0) last_saved_ = outcome.step;
+  if (outcome.committed == directories && !pending_.weights_dir.empty()) weights_dir_ = pending_.weights_dir;
+  write_ += outcome.seconds;
+  if (outcome.failure) std::rethrow_exception(outcome.failure);
+  const auto bytes = static_cast<double>(outcome.bytes);
+  log_.info(fmt::format("saved step {} in {:.2f} s: {}, {:.2f} GB/s; training waited {:.2f} s", outcome.step,
+                        outcome.seconds, monitor::gib(bytes), bytes / 1e9 / std::max(outcome.seconds, 1e-9),
+                        pending_.stall));
+}
+
+void Checkpoints::poll() {
+  if (writer_ == nullptr) return;
+  if (const auto outcome = writer_->take()) report(*outcome);
+}
+
+void Checkpoints::wait() {
+  const double begin = monotonic_seconds();
+  const train::WriteOutcome outcome = writer_->wait();
+  pending_.stall += monotonic_seconds() - begin;
+  report(outcome);
+}
+
+void Checkpoints::save(train::Trainer& trainer, train::CheckpointContent content) {
+  if (!section_.has_value()) return;
+  begin(trainer, std::move(content));
+  if (const auto step = writer_->busy()) {
+    log_.debug(fmt::format("waiting until step {} is written", *step));
+    const double begin = monotonic_seconds();
+    wait();
+    stall_ += monotonic_seconds() - begin;
+  }
 }
 
 std::optional<std::int64_t> Checkpoints::resume_step() {
   if (!section_.has_value() || !section_->resume_step.has_value()) return std::nullopt;
   std::vector<std::string> skipped;
-  const std::int64_t step = train::resolve_resume_step(run_.checkpoints(), *section_->resume_step, &skipped);
+  // Checksums are compared while the state is loaded: see resume().
+  const std::int64_t step =
+      train::resolve_resume_step(run_.checkpoints(), *section_->resume_step, &skipped, false);
   for (const std::string& reason : skipped) log_.warn("passed over " + reason);
   return step;
+}
+
+train::Restored Checkpoints::load(std::int64_t* step, train::Trainer& trainer) {
+  for (;;) {
+    const std::string dir = train::step_directory(run_.checkpoints(), *step);
+    const double begin = monotonic_seconds();
+    try {
+      train::Restored restored = train::load_checkpoint(dir, trainer);
+      log_.info(fmt::format("resumed from {} in {:.2f} s", dir, monotonic_seconds() - begin));
+      return restored;
+    } catch (const Error& error) {
+      // Sound as a directory, so it is the run that differs; or this very step was asked for.
+      if (*section_->resume_step != -1 || is_sound(dir)) throw;
+      log_.warn(fmt::format("passed over {}: {}", error.what(), error.because()));
+    }
+    const std::vector<std::int64_t> steps = durable::committed_steps(run_.checkpoints(), nullptr, false);
+    const auto older = std::lower_bound(steps.begin(), steps.end(), *step);
+    if (older == steps.begin()) {
+      throw bad_input(run_.checkpoints() + " holds no checkpoint to resume from", "none of them verifies",
+                      "check output_dir and the disk, or leave ckpt.resume_step out to start anew");
+    }
+    *step = *std::prev(older);
+  }
 }
 
 void Checkpoints::report_changes(const std::string& checkpoint, const std::string& hash) {
@@ -104,8 +242,8 @@ void Checkpoints::report_changes(const std::string& checkpoint, const std::strin
 
 train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer, const std::string& producer,
                                     const std::string& command) {
+  train::Restored restored = load(&step, trainer);
   const std::string dir = train::step_directory(run_.checkpoints(), step);
-  train::Restored restored = train::load_checkpoint(dir, trainer);
   const auto extra = nlohmann::ordered_json::parse(restored.extra, nullptr, false);
   if (!extra.is_object() || !extra.contains(producer)) {
     throw bad_input(fmt::format("the checkpoint of step {} in {} was not written by `rlcpp {}`", step,
@@ -120,7 +258,6 @@ train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer, 
                           moved, run_.run_id()));
   }
   last_saved_ = step;
-  log_.info(fmt::format("resumed from {}", dir));
   return restored;
 }
 

@@ -4,16 +4,22 @@
 
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "app/run_config.h"
 #include "app/run_directory.h"
 #include "base/error.h"
 #include "train/checkpoint.h"
+#include "train/checkpoint_writer.h"
 
 namespace rlcpp::app {
 
+// The tensors of a trainer are read while they are written, so this object must be destroyed before the
+// trainer's memory is: its destructor waits for the writer.
 class Checkpoints {
  public:
   // `section` absent: nothing is ever saved. `tokenizer_dir` may be empty: exported weights then have no
@@ -25,15 +31,27 @@ class Checkpoints {
   bool enabled() const { return section_.has_value(); }
   bool due(std::int64_t step) const;  // a multiple of ckpt.interval
 
-  // Writes checkpoints/step_N and, if configured, weights/step_N, then removes what keep_last and
-  // keep_interval give up. The configuration is filled in here. Does nothing for a step that is already
-  // saved.
+  // Makes the writer and its host memory, and says how much that is. `host_planned`: host memory that others
+  // have planned but may not have touched yet. Before save(), once.
+  void prepare(train::Trainer& trainer, std::size_t host_planned);
+
+  // Begins to write checkpoints/step_N and, if configured, weights/step_N; when they are committed, what
+  // keep_last and keep_interval give up is removed. If an earlier step is still being written, waits for that
+  // first. The configuration is filled in here. Does nothing for a step that is already saved or under way.
+  // With ckpt.background off, returns when all is done.
+  void begin(train::Trainer& trainer, train::CheckpointContent content);
+  // TrainerOptions::before_update: returns when the writer has copied what the optimizer is about to change.
+  void await_read();
+  // At a step boundary: reports what is done. Throws the error of the writer.
+  void poll();
+  // begin(), then waits until all is committed. Says in the log if that is long.
   void save(train::Trainer& trainer, train::CheckpointContent content);
 
   // The step that ckpt.resume_step means; nullopt: a fresh start. Throws bad_input if there is no such
   // checkpoint.
   std::optional<std::int64_t> resume_step();
-  // Restores the trainer, sets later steps of the directory aside, names the keys in which the configuration
+  // Restores the trainer from `step`, or, with ckpt.resume_step -1, from the newest step whose checksums are
+  // right, and says so; sets later steps of the directory aside, names the keys in which the configuration
   // differs. Throws bad_input if the checkpoint has no state of `producer` ("data" of "sft", ...), which
   // becomes `extra` of the result.
   train::Restored resume(std::int64_t step, train::Trainer& trainer, const std::string& producer,
@@ -44,11 +62,21 @@ class Checkpoints {
   std::string last_directory() const;
   // Directory of the newest exported weights; empty if none.
   const std::string& weights_dir() const { return weights_dir_; }
-  double seconds() const { return seconds_; }  // spent saving, so far
+  // time/save_ckpt: seconds that training waited for checkpoints since the last call.
+  double take_stall() { return std::exchange(stall_, 0.0); }
+  // time/ckpt_write: seconds that the writes reported since the last call took, beside training.
+  double take_write() { return std::exchange(write_, 0.0); }
 
  private:
+  // Loads *step, or with ckpt.resume_step -1 the newest before it that is sound; *step becomes that.
+  train::Restored load(std::int64_t* step, train::Trainer& trainer);
   void report_changes(const std::string& checkpoint, const std::string& hash);
-  void export_weights(train::Trainer& trainer, std::int64_t step);
+  // What there is to write for a step; notes in pending_ which directories that are.
+  std::vector<hub::DirectoryImage> images_of(train::Trainer& trainer, train::CheckpointContent content);
+  std::optional<hub::DirectoryImage> weights_image(train::Trainer& trainer, std::int64_t step);
+  void prune(std::int64_t step) const;  // on the writer's thread
+  void report(const train::WriteOutcome& outcome);
+  void wait();
 
   const RunDirectory& run_;
   std::optional<CkptSection> section_;
@@ -56,7 +84,14 @@ class Checkpoints {
   Logger& log_;
   std::optional<std::int64_t> last_saved_;
   std::string weights_dir_;
-  double seconds_ = 0;
+  double stall_ = 0, write_ = 0;
+  // Of the step that is under way.
+  struct Pending {
+    bool checkpoint = false;
+    std::string weights_dir;
+    double stall = 0;
+  } pending_;
+  std::unique_ptr<train::CheckpointWriter> writer_;  // last: its thread uses the above
 };
 
 // Ends a run whose trainer gave up: its weights and moments are good ones, so `save` stores them first, and

@@ -164,6 +164,14 @@ void CkptSection::describe(config::Schema& s) {
   s.field("keep_interval", keep_interval, "Also keep checkpoints whose step is a multiple of this.")
       .at_least(1)
       .in("steps");
+  s.field(
+      "background", background,
+      "Write checkpoints while training goes on: a step only waits until its state is copied; false: until "
+      "it is on disk.");
+  s.field(
+      "staging", staging,
+      "Host memory that a state is copied to on its way to the disk, e.g. 8GiB; None: all of the state, at "
+      "most half of the free memory. With less than the state, the next update waits for the disk.");
   s.section("weights", weights,
             "Export weights/step_N in Hugging Face format with each checkpoint; None: do not.");
   for (const char* key : {"skip_progress", "skip_scheduler", "skip_dataloader", "skip_optimizer"}) {

@@ -77,6 +77,8 @@ struct WeightsSection {
 
 struct CkptSection {
   std::optional<std::int64_t> interval, resume_step, keep_last, keep_interval;
+  bool background = true;
+  std::optional<std::string> staging;  // "8GiB"
   std::optional<WeightsSection> weights = WeightsSection{};
   void describe(config::Schema& s);
 };

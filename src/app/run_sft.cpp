@@ -50,7 +50,7 @@ class SftRun {
   data::LoaderOptions loading() const;
   void report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds);
   double validate(std::int64_t step);
-  void save();
+  void save(bool wait);
   SftOutcome finish();
   std::vector<std::string> next_commands(bool interrupted) const;
   std::string samples_text() const;
@@ -73,10 +73,10 @@ class SftRun {
   std::shared_ptr<train::Trainer::Regions> trainer_regions_;
 
   std::unique_ptr<RunDirectory> directory_;  // null with --bench
-  std::unique_ptr<Checkpoints> checkpoints_;
   std::unique_ptr<Arena> arena_;
   ModelMemory memory_;
   std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
 
@@ -85,7 +85,7 @@ class SftRun {
   double padding_ = 0;
   std::string cursor_;
   monitor::Eta eta_;
-  double begin_ = monotonic_seconds(), last_end_ = 0, save_seconds_ = 0, last_line_ = monotonic_seconds();
+  double begin_ = monotonic_seconds(), last_end_ = 0, last_line_ = monotonic_seconds();
   std::int64_t here_ = 0;  // steps of this process
   std::vector<double> losses_;
   std::vector<std::pair<std::int64_t, double>> val_losses_;
@@ -180,6 +180,9 @@ void SftRun::start_or_resume() {
   // A checkpoint of adapters does not hold the base.
   if (!resume.has_value() || model_.config.adapters.any())
     fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  options_.before_update = [this] {
+    if (checkpoints_ != nullptr) checkpoints_->await_read();
+  };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
@@ -188,6 +191,10 @@ void SftRun::start_or_resume() {
     progress_ = restored.progress;
     cursor_ = restored.extra;
     loader_->restore(cursor_);
+  }
+  if (checkpoints_ != nullptr) {
+    const bool host = device_.device.kind == DeviceKind::kCpu;
+    checkpoints_->prepare(*trainer_, host ? plan_.total_bytes() : 0);
   }
   if (directory_ != nullptr) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
@@ -204,17 +211,19 @@ double SftRun::validate(std::int64_t step) {
   return loss;
 }
 
-void SftRun::save() {
+void SftRun::save(bool wait) {
   if (checkpoints_ == nullptr || !checkpoints_->enabled()) return;
-  const double begin = monotonic_seconds();
   train::CheckpointContent content;
   content.progress = progress_;
   nlohmann::ordered_json extra;
   extra["data"] = cursor_.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json::parse(cursor_);
   content.extra = extra.dump();
   if (metrics_ != nullptr) metrics_->flush();
-  checkpoints_->save(*trainer_, std::move(content));
-  save_seconds_ = monotonic_seconds() - begin;
+  if (wait) {
+    checkpoints_->save(*trainer_, std::move(content));
+  } else {
+    checkpoints_->begin(*trainer_, std::move(content));
+  }
 }
 
 void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
@@ -222,14 +231,14 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("time/step", step.interval_seconds);
   metrics.set("time/forward_backward", step.step_seconds);
   metrics.set("time/load_data", load_seconds);
-  metrics.set("time/save_ckpt", save_seconds_);
+  metrics.set("time/save_ckpt", checkpoints_ != nullptr ? checkpoints_->take_stall() : 0);
+  metrics.set("time/ckpt_write", checkpoints_ != nullptr ? checkpoints_->take_write() : 0);
   metrics.set("perf/throughput", rate);
   metrics.set("perf/throughput_per_gpu", rate);  // there is one device
   if (checkpoints_ != nullptr && checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
   const double mfu = rate * mfu_of_rate_;
   if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
   metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
-  save_seconds_ = 0;
   last_line_ = monotonic_seconds();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
@@ -317,11 +326,13 @@ void SftRun::train() {
     if (!one_step()) continue;
     if (stop_.has_value())
       save_and_throw(
-          *stop_, checkpoints_.get(), [this] { save(); }, log_);
-    if (checkpoints_ != nullptr && checkpoints_->due(progress_.step) && progress_.step != max_steps_) save();
+          *stop_, checkpoints_.get(), [this] { save(true); }, log_);
+    if (checkpoints_ == nullptr) continue;
+    checkpoints_->poll();
+    if (checkpoints_->due(progress_.step) && progress_.step != max_steps_) save(false);
   }
   // A signal before the first step leaves nothing to save.
-  if (progress_.step > 0) save();
+  if (progress_.step > 0) save(true);
 }
 
 std::vector<std::string> SftRun::next_commands(bool interrupted) const {

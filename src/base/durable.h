@@ -20,7 +20,7 @@ namespace rlcpp::durable {
 // The calls that change a disk. The default does them; tests put a recorder or a fault injector in front.
 // Each throws file_error() when the system refuses. Each passes two fail points: "durable.call" before any of
 // them, and its own
-// ("durable.open", "durable.append", "durable.write", "durable.write.half" after half the bytes,
+// ("durable.open", "durable.append", "durable.write" and "durable.write.half" after half the bytes,
 // "durable.sync", "durable.close", "durable.rename", "durable.sync_directory", "durable.make_directory",
 // "durable.remove").
 class FileLayer {
@@ -29,7 +29,9 @@ class FileLayer {
   virtual int open_new(const std::string& path) = 0;  // O_CREAT | O_EXCL | O_NOFOLLOW; returns a descriptor
   virtual int open_append(const std::string& path) = 0;
   virtual void write(int fd, std::span<const std::byte> bytes) = 0;  // whole, EINTR handled
-  virtual void sync(int fd) = 0;                                     // fdatasync
+  // The same at `offset`; several threads may write to one descriptor. The system is asked to begin storing.
+  virtual void write_at(int fd, std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+  virtual void sync(int fd) = 0;  // fdatasync
   virtual void close(int fd) = 0;
   virtual void rename(const std::string& from, const std::string& to) = 0;
   virtual void sync_directory(const std::string& path) = 0;
@@ -91,20 +93,62 @@ class AtomicDirectory {
     struct State;
     std::shared_ptr<State> state_;
   };
-  // name: relative, may contain folders ("weights/model.safetensors"), without "..".
+  // A file of known size whose chunks several threads write, in any order, each once. Failures as above.
+  class Parts {
+   public:
+    std::uint64_t chunks() const;  // of kChunkBytes, the last one short
+    // `bytes`: exactly those of the chunk. Checksums and writes on the calling thread. Returns true to the
+    // thread that wrote the last one missing: it should call finish().
+    bool write(std::uint64_t chunk, std::span<const std::byte> bytes);
+    void finish();  // all chunks are written: syncs and closes
+
+   private:
+    friend class AtomicDirectory;
+    struct State;
+    std::shared_ptr<State> state_;
+  };
+  // name: relative, may contain folders ("weights/model.safetensors"), without "..". The manifest lists files
+  // in the order of these calls, which one thread makes.
   Writer create(const std::string& name);
+  Parts create(const std::string& name, std::uint64_t size);
   void add(const std::string& name, std::string_view content);
   // facts_json: an object, e.g. {"step": 12, "config_hash": ...}.
   void commit(const std::string& facts_json);
 
  private:
   struct State;
+  struct OpenEntry;
+  template <class FileState>
+  std::shared_ptr<FileState> open(const std::string& name);
   std::shared_ptr<State> state_;
 };
 
-// Reads and verifies manifest.json, sizes and (if `checksums`) every checksum. Throws bad_input naming file
-// and offset. Returns the facts object as JSON text.
+// Reads and verifies manifest.json, sizes and (if `checksums`) every checksum, of a large directory on
+// several threads. Throws bad_input naming file and offset. Returns the facts object as JSON text.
 std::string verify_directory(const std::string& path, bool checksums = true);
+
+// A committed directory that is read and verified at once. The constructor reads the manifest and compares
+// sizes; each chunk is compared with its checksum when it is read. Throws bad_input naming file and offset.
+class VerifiedDirectory {
+ public:
+  explicit VerifiedDirectory(const std::string& path);
+  ~VerifiedDirectory();
+  VerifiedDirectory(VerifiedDirectory&&) noexcept;
+
+  const std::string& path() const;
+  const std::string& facts() const;  // JSON text
+  std::vector<std::string> files() const;
+  std::uint64_t size(const std::string& name) const;  // throws bad_input if the manifest has no such file
+  // Chunk `chunk` of kChunkBytes (the last one short) into the front of `into`, which is that long at least.
+  // Several threads may call it. Returns the number of bytes.
+  std::size_t read(const std::string& name, std::uint64_t chunk, std::span<std::byte> into) const;
+  std::string read_all(const std::string& name) const;
+  void verify() const;  // every chunk of every file, of a large directory on several threads
+
+ private:
+  struct State;
+  std::unique_ptr<State> state_;
+};
 
 // Names of committed entries "step_<N>" under `root`, by N ascending; temporary and unverifiable ones are
 // skipped and listed in `skipped` with the reason. Verifies every checksum unless told otherwise, so it reads
@@ -112,8 +156,9 @@ std::string verify_directory(const std::string& path, bool checksums = true);
 std::vector<std::int64_t> committed_steps(const std::string& root, std::vector<std::string>* skipped,
                                           bool checksums = true);
 
-// The highest N whose "step_<N>" verifies with all checksums, and why higher ones were passed over. nullopt:
-// none.
-std::optional<std::int64_t> newest_step(const std::string& root, std::vector<std::string>* skipped);
+// The highest N whose "step_<N>" verifies with all checksums (or by manifest and sizes alone), and why higher
+// ones were passed over. nullopt: none.
+std::optional<std::int64_t> newest_step(const std::string& root, std::vector<std::string>* skipped,
+                                        bool checksums = true);
 
 }  // namespace rlcpp::durable

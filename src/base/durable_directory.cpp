@@ -1,7 +1,9 @@
 // AtomicDirectory: the commit protocol. Nothing is visible under the final name before everything is on disk.
 #include <algorithm>
+#include <atomic>
 #include <cctype>
 #include <filesystem>
+#include <mutex>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <utility>
@@ -43,34 +45,68 @@ struct AtomicDirectory::State {
         temporary(std::move(temporary_path)),
         run_id(std::move(run)) {}
 
+  void fail(const std::string& name) {
+    const std::lock_guard hold(lock);
+    if (failed.empty()) failed = name;
+  }
+  void finish(std::size_t place, detail::FileEntry entry) {
+    const std::lock_guard hold(lock);
+    entries[place] = std::move(entry);
+    --open_writers;
+  }
+
   FileLayer& files;
   std::string path, temporary, run_id;
-  std::vector<detail::FileEntry> entries;
   std::set<std::string> names;
   std::set<std::string> folders;  // relative; each is synced before the rename
+  bool committed = false;
+  // Writers of several threads come here.
+  std::mutex lock;
+  std::vector<detail::FileEntry> entries;  // a place for each create()
   int open_writers = 0;
   std::string failed;  // the first file that could not be stored; final
-  bool committed = false;
 };
 
-struct AtomicDirectory::Writer::State {
-  State(std::shared_ptr<AtomicDirectory::State> owner, std::string file_name, int fd)
+// One file of a directory while it is written.
+struct AtomicDirectory::OpenEntry {
+  OpenEntry(std::shared_ptr<AtomicDirectory::State> owner, std::string name, int fd)
       : directory(std::move(owner)), file(directory->files, fd) {
-    entry.name = std::move(file_name);
+    entry.name = std::move(name);
+    const std::lock_guard hold(directory->lock);
+    place = directory->entries.size();
+    directory->entries.emplace_back();
     ++directory->open_writers;
   }
-  ~State() {
+  ~OpenEntry() {
     if (finished) return;
     fail();
+    const std::lock_guard hold(directory->lock);
     --directory->open_writers;
   }
-  State(const State&) = delete;
-  State& operator=(const State&) = delete;
+  OpenEntry(const OpenEntry&) = delete;
+  OpenEntry& operator=(const OpenEntry&) = delete;
 
   void fail() {
-    if (directory->failed.empty()) directory->failed = entry.name;
+    directory->fail(entry.name);
     failed = true;
   }
+  void sync_and_close() {
+    directory->files.sync(file.fd());
+    file.close();
+    finished = true;
+    directory->finish(place, entry);
+  }
+
+  std::shared_ptr<AtomicDirectory::State> directory;
+  detail::OpenFile file;
+  detail::FileEntry entry;
+  std::size_t place = 0;
+  std::atomic<bool> failed = false;
+  bool finished = false;
+};
+
+struct AtomicDirectory::Writer::State : AtomicDirectory::OpenEntry {
+  using OpenEntry::OpenEntry;
 
   void checksum(std::span<const std::byte> bytes) {
     while (!bytes.empty()) {
@@ -89,12 +125,15 @@ struct AtomicDirectory::Writer::State {
     buffer.clear();
   }
 
-  std::shared_ptr<AtomicDirectory::State> directory;
-  detail::OpenFile file;
-  detail::FileEntry entry;
   std::vector<std::byte> buffer;
-  bool failed = false;
-  bool finished = false;
+};
+
+struct AtomicDirectory::Parts::State : AtomicDirectory::OpenEntry {
+  using OpenEntry::OpenEntry;
+  std::size_t bytes_of(std::uint64_t chunk) const {
+    return std::min<std::uint64_t>(kChunkBytes, entry.size - chunk * kChunkBytes);
+  }
+  std::atomic<std::uint64_t> missing = 0;
 };
 
 void AtomicDirectory::Writer::write(std::span<const std::byte> bytes) {
@@ -119,15 +158,41 @@ void AtomicDirectory::Writer::finish() {
   State& s = *state_;
   try {
     s.flush();
-    s.directory->files.sync(s.file.fd());
-    s.file.close();
+    s.sync_and_close();
   } catch (...) {
     s.fail();
     throw;
   }
-  s.finished = true;
-  --s.directory->open_writers;
-  s.directory->entries.push_back(s.entry);
+}
+
+std::uint64_t AtomicDirectory::Parts::chunks() const {
+  return state_->entry.chunk_crcs.size();
+}
+
+bool AtomicDirectory::Parts::write(std::uint64_t chunk, std::span<const std::byte> bytes) {
+  RLCPP_CHECK(state_ != nullptr && !state_->finished && chunk < chunks());
+  State& s = *state_;
+  RLCPP_CHECK(bytes.size() == s.bytes_of(chunk));
+  if (s.failed) return false;  // its first error is on the way already
+  try {
+    s.entry.chunk_crcs[chunk] = crc32c(bytes);
+    s.directory->files.write_at(s.file.fd(), chunk * kChunkBytes, bytes);
+  } catch (...) {
+    s.fail();
+    throw;
+  }
+  // The last thread sees the checksums of all others: each gives its own away here.
+  return s.missing.fetch_sub(1, std::memory_order_acq_rel) == 1;
+}
+
+void AtomicDirectory::Parts::finish() {
+  RLCPP_CHECK(state_ != nullptr && !state_->finished && !state_->failed && state_->missing == 0);
+  try {
+    state_->sync_and_close();
+  } catch (...) {
+    state_->fail();
+    throw;
+  }
 }
 
 AtomicDirectory::AtomicDirectory(FileLayer& files, std::string path, std::string run_id) {
@@ -156,7 +221,8 @@ AtomicDirectory::~AtomicDirectory() {
   }
 }
 
-AtomicDirectory::Writer AtomicDirectory::create(const std::string& name) {
+template <class FileState>
+std::shared_ptr<FileState> AtomicDirectory::open(const std::string& name) {
   RLCPP_CHECK(state_ != nullptr && !state_->committed);
   RLCPP_CHECK(detail::is_inner_name(name) && state_->names.insert(name).second);
   try {
@@ -166,14 +232,26 @@ AtomicDirectory::Writer AtomicDirectory::create(const std::string& name) {
       state_->files.make_directory(state_->temporary + "/" + folder);
       state_->folders.insert(folder);
     }
-    Writer writer;
-    const int fd = state_->files.open_new(state_->temporary + "/" + name);
-    writer.state_ = std::make_shared<Writer::State>(state_, name, fd);
-    return writer;
+    return std::make_shared<FileState>(state_, name, state_->files.open_new(state_->temporary + "/" + name));
   } catch (...) {
-    if (state_->failed.empty()) state_->failed = name;
+    state_->fail(name);
     throw;
   }
+}
+
+AtomicDirectory::Writer AtomicDirectory::create(const std::string& name) {
+  Writer writer;
+  writer.state_ = open<Writer::State>(name);
+  return writer;
+}
+
+AtomicDirectory::Parts AtomicDirectory::create(const std::string& name, std::uint64_t size) {
+  Parts parts;
+  parts.state_ = open<Parts::State>(name);
+  parts.state_->entry.size = size;
+  parts.state_->entry.chunk_crcs.resize((size + kChunkBytes - 1) / kChunkBytes);
+  parts.state_->missing = parts.state_->entry.chunk_crcs.size();
+  return parts;
 }
 
 void AtomicDirectory::add(const std::string& name, std::string_view content) {
@@ -185,6 +263,7 @@ void AtomicDirectory::add(const std::string& name, std::string_view content) {
 void AtomicDirectory::commit(const std::string& facts_json) {
   RLCPP_CHECK(state_ != nullptr && !state_->committed);
   State& s = *state_;
+  const std::lock_guard hold(s.lock);  // whoever wrote has left
   if (!s.failed.empty()) {
     throw environment_error("cannot commit " + s.path, s.failed + " could not be stored before",
                             "mend the cause of the first error; the next save starts from new files");

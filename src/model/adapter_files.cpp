@@ -239,28 +239,21 @@ void load_adapter(const ModelConfig& config, const std::string& dir,
   }
 }
 
-void add_adapter_files(durable::AtomicDirectory& out, const std::string& prefix, const ModelConfig& config,
+void add_adapter_files(hub::DirectoryImage& out, const std::string& prefix, const ModelConfig& config,
                        const std::vector<LayerAdapters>& masters) {
   out.add(prefix + kConfigFile, config_json(config.adapters));
   const std::vector<ParameterInfo> list = adapter_list(config);
   const std::vector<Tensor> flat = flat_adapters(config, masters);
   RLCPP_CHECK(list.size() == flat.size());
-  std::vector<hub::StoredTensor> tensors;
-  std::vector<Tensor> values;
+  std::vector<hub::ImagePart> parts;
   for (std::size_t p = 0; p < list.size(); ++p) {
     for (const HfSlice& slice : list[p].slices) {
-      values.push_back(flat[p].rows(slice.row, slice.shape[0]));
-      tensors.push_back({slice.name, DType::kF32, slice.shape, 0, values.back().bytes()});
+      hub::ImagePart& part = parts.emplace_back();
+      part.stored = {slice.name, DType::kF32, slice.shape};
+      part.make = [values = to_floats(flat[p].rows(slice.row, slice.shape[0]))] { return values; };
     }
   }
-  auto writer = out.create(prefix + kWeightsFile);
-  const std::string header = hub::safetensors_header(tensors, {{"format", "pt"}});
-  writer.write(std::as_bytes(std::span<const char>(header)));
-  for (const Tensor& value : values) {
-    HostFloats host(value);
-    writer.write(std::as_bytes(std::span<const float>(host.values())));
-  }
-  writer.finish();
+  out.add(prefix + kWeightsFile, hub::TensorImage(std::move(parts), {{"format", "pt"}}));
 }
 
 }  // namespace rlcpp::model

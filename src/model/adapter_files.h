@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "base/durable.h"
+#include "hub/tensor_image.h"
 #include "model/adapters.h"
 
 namespace rlcpp::model {
@@ -24,8 +24,8 @@ void require_adapter(const std::string& dir, const AdapterConfig& run);
 void load_adapter(const ModelConfig& config, const std::string& dir,
                   const std::vector<LayerAdapters>& masters);
 
-// Adds both files under `prefix` ("lora_adapters/"); values are f32.
-void add_adapter_files(durable::AtomicDirectory& out, const std::string& prefix, const ModelConfig& config,
+// Adds both files under `prefix` ("lora_adapters/"); values are f32, those of now.
+void add_adapter_files(hub::DirectoryImage& out, const std::string& prefix, const ModelConfig& config,
                        const std::vector<LayerAdapters>& masters);
 
 }  // namespace rlcpp::model

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "hub/tensor_image.h"
 #include "model/weights.h"
 
 namespace rlcpp::model {
@@ -21,11 +22,18 @@ ModelConfig load_config(const std::string& dir);
 void load_weights(const ModelConfig& config, const std::string& dir, const WeightSet& weights,
                   ThreadPool* pool = nullptr);
 
-// Writes a directory that transformers' from_pretrained loads: config.json, generation_config.json,
+// A directory that transformers' from_pretrained loads: config.json, generation_config.json,
 // model.safetensors (sharded above max_shard_bytes with an index), and the tokenizer files of `tokenizer_dir`
-// (may be empty). Durable and atomic: the directory appears complete or not at all. dtype: kF32 or kBF16.
-// Adapters (`weights.adapters`, f32 masters) are merged: W + scale B A in f32, rounded once.
-// `separate_adapters` also writes them to lora_adapters/, as peft does.
+// (may be empty). dtype: kF32 or kBF16. The weights are read when the image is.
+// Adapters (`weights.adapters`, f32 masters) are merged: W + scale B A in f32, rounded once. Their values are
+// taken now, so training may go on while the image is read. `separate_adapters` also writes them to
+// lora_adapters/, as peft does.
+hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weights, const std::string& dir,
+                                DType dtype, const std::string& tokenizer_dir,
+                                std::size_t max_shard_bytes = std::size_t{5} << 30,
+                                bool separate_adapters = false);
+
+// Writes that image. Durable and atomic: the directory appears complete or not at all.
 void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
                 const std::string& tokenizer_dir, std::size_t max_shard_bytes = std::size_t{5} << 30,
                 bool separate_adapters = false);

@@ -9,7 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
-#include "hub/safetensors.h"
+#include "hub/image_writer.h"
 #include "model/adapter_files.h"
 #include "model/checkpoint.h"
 #include "tensor/copy.h"
@@ -17,107 +17,94 @@
 namespace rlcpp::model {
 namespace {
 
-constexpr std::size_t kChunk = std::size_t{1} << 20;  // elements converted at once
-
 // What transformers and vLLM look for beside the weights.
 constexpr std::array kTokenizerFiles = {
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
     "merges.txt",     "chat_template.jinja"};
 
-// One HF tensor to write, and where its values (f32, or bf16 of a frozen base) lie.
-struct Piece {
-  hub::StoredTensor stored;
-  Tensor values;
+// Adapters as they are now, on the host.
+struct HeldAdapters {
+  ModelConfig config;
+  std::vector<std::vector<float>> values;
+  std::vector<LayerAdapters> masters;  // views of `values`
 };
 
-// What is merged into the pieces.
-struct Merge {
-  const ModelConfig& config;
-  const std::vector<LayerAdapters>& adapters;
-};
+std::shared_ptr<const HeldAdapters> hold(const ModelConfig& config,
+                                         const std::vector<LayerAdapters>& adapters) {
+  auto held = std::make_shared<HeldAdapters>(HeldAdapters{config, {}, {}});
+  const std::vector<AdapterShape> shapes = adapter_shapes(config);
+  held->values.reserve(2 * shapes.size() * adapters.size());  // views of it must not move
+  const auto held_tensor = [&](const Tensor& from) {
+    std::vector<float>& floats = held->values.emplace_back(to_floats(from));
+    return Tensor(floats.data(), DType::kF32, from.shape());
+  };
+  for (const LayerAdapters& layer : adapters) {
+    LayerAdapters& to = held->masters.emplace_back();
+    for (const AdapterShape& shape : shapes) {
+      const AdapterPair& from = layer.*shape.place;
+      (to.*shape.place).a = held_tensor(from.a);
+      (to.*shape.place).b = held_tensor(from.b);
+    }
+  }
+  return held;
+}
 
-std::vector<Piece> pieces_of(const ModelConfig& config, const WeightSet& weights, DType dtype) {
+std::vector<hub::ImagePart> parts_of(const ModelConfig& config, const WeightSet& weights, DType dtype) {
   const std::vector<ParameterInfo> list = parameter_list(config);
+  const auto held = weights.adapters.empty() ? nullptr : hold(config, weights.adapters);
   RLCPP_CHECK(list.size() == weights.flat.size());
-  std::vector<Piece> pieces;
+  std::vector<hub::ImagePart> parts;
   for (std::size_t p = 0; p < list.size(); ++p) {
     for (const HfSlice& slice : list[p].slices) {
       const Tensor values = weights.flat[p].rows(slice.row, slice.shape[0]);
-      pieces.push_back(
+      parts.push_back(
           {{slice.name, dtype, slice.shape, 0, static_cast<std::size_t>(values.size()) * size_of(dtype)},
            values});
+      if (held == nullptr || !slice.name.ends_with("_proj.weight")) continue;
+      parts.back().values = Tensor();
+      parts.back().make = [held, values, name = slice.name] {
+        std::vector<float> merged = to_floats(values);
+        merge_adapter(held->config, held->masters, name, merged);
+        return merged;
+      };
     }
   }
-  return pieces;
+  return parts;
 }
 
 // A shard is filled until the next tensor would take it over the limit; a tensor is never split.
-std::vector<std::vector<Piece>> shards_of(const std::vector<Piece>& pieces, std::size_t max_bytes) {
-  std::vector<std::vector<Piece>> shards(1);
+std::vector<std::vector<hub::ImagePart>> shards_of(const std::vector<hub::ImagePart>& parts,
+                                                   std::size_t max_bytes) {
+  std::vector<std::vector<hub::ImagePart>> shards(1);
   std::size_t bytes = 0;
-  for (const Piece& piece : pieces) {
-    if (!shards.back().empty() && bytes + piece.stored.bytes > max_bytes) {
+  for (const hub::ImagePart& part : parts) {
+    if (!shards.back().empty() && bytes + part.stored.bytes > max_bytes) {
       shards.emplace_back();
       bytes = 0;
     }
-    shards.back().push_back(piece);
-    bytes += piece.stored.bytes;
+    shards.back().push_back(part);
+    bytes += part.stored.bytes;
   }
   return shards;
 }
 
-// The values of a piece on the host, f32; `memory` holds them where the tensor's own does not.
-std::span<const float> values_of(const Piece& piece, const Merge& merge, std::vector<float>& memory) {
-  const bool own = piece.values.dtype() == DType::kF32 && piece.values.device().kind == DeviceKind::kCpu;
-  if (own && merge.adapters.empty()) return piece.values.f32_span();
-  memory = to_floats(piece.values);
-  merge_adapter(merge.config, merge.adapters, piece.stored.name, memory);
-  return memory;
-}
-
-void write_values(durable::AtomicDirectory::Writer& writer, const Piece& piece, const Merge& merge) {
-  std::vector<float> memory;
-  const std::span<const float> values = values_of(piece, merge, memory);
-  if (piece.stored.dtype == DType::kF32) {
-    writer.write(std::as_bytes(values));
-    return;
-  }
-  std::vector<std::uint16_t> chunk;
-  for (std::size_t at = 0; at < values.size(); at += kChunk) {
-    const auto part = values.subspan(at, std::min(kChunk, values.size() - at));
-    chunk.resize(part.size());
-    std::transform(part.begin(), part.end(), chunk.begin(), f32_to_bf16);
-    writer.write(std::as_bytes(std::span<const std::uint16_t>(chunk)));
-  }
-}
-
-void write_shard(durable::AtomicDirectory& out, const std::string& name, const std::vector<Piece>& pieces,
-                 const Merge& merge) {
-  std::vector<hub::StoredTensor> tensors;
-  for (const Piece& piece : pieces) tensors.push_back(piece.stored);
-  auto writer = out.create(name);
+void add_weights(hub::DirectoryImage& out, const std::vector<hub::ImagePart>& parts,
+                 std::size_t max_shard_bytes) {
   // transformers refuses a file that does not say "pt" here.
-  const std::string header = hub::safetensors_header(tensors, {{"format", "pt"}});
-  writer.write(std::as_bytes(std::span<const char>(header)));
-  for (const Piece& piece : pieces) write_values(writer, piece, merge);
-  writer.finish();
-}
-
-void write_weights(durable::AtomicDirectory& out, const std::vector<Piece>& pieces,
-                   std::size_t max_shard_bytes, const Merge& merge) {
-  const auto shards = shards_of(pieces, max_shard_bytes);
+  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
+  const auto shards = shards_of(parts, max_shard_bytes);
   if (shards.size() == 1) {
-    write_shard(out, "model.safetensors", shards[0], merge);
+    out.add("model.safetensors", hub::TensorImage(shards[0], metadata));
     return;
   }
   std::size_t total = 0;
   nlohmann::ordered_json map;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    write_shard(out, name, shards[i], merge);
-    for (const Piece& piece : shards[i]) {
-      map[piece.stored.name] = name;
-      total += piece.stored.bytes;
+    out.add(name, hub::TensorImage(shards[i], metadata));
+    for (const hub::ImagePart& part : shards[i]) {
+      map[part.stored.name] = name;
+      total += part.stored.bytes;
     }
   }
   const nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
@@ -134,10 +121,13 @@ std::string generation_json(const ModelConfig& config) {
 
 }  // namespace
 
-void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
-                const std::string& tokenizer_dir, std::size_t max_shard_bytes, bool separate_adapters) {
+hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weights, const std::string& dir,
+                                DType dtype, const std::string& tokenizer_dir, std::size_t max_shard_bytes,
+                                bool separate_adapters) {
   RLCPP_CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
-  durable::AtomicDirectory out(durable::system_files(), dir, std::to_string(getpid()));
+  hub::DirectoryImage out;
+  out.path = dir;
+  out.facts = R"({"kind": "model"})";
   out.add("config.json", to_hf_json(config, dtype == DType::kF32 ? "float32" : "bfloat16"));
   out.add("generation_config.json", generation_json(config));
   if (!tokenizer_dir.empty()) {
@@ -147,11 +137,25 @@ void save_model(const ModelConfig& config, const WeightSet& weights, const std::
       if (std::filesystem::exists(path, ignored)) out.add(name, durable::read_file(path));
     }
   }
-  write_weights(out, pieces_of(config, weights, dtype), max_shard_bytes, {config, weights.adapters});
+  add_weights(out, parts_of(config, weights, dtype), max_shard_bytes);
+  out.steady = !weights.adapters.empty();  // the base is frozen
   if (separate_adapters && !weights.adapters.empty()) {
     add_adapter_files(out, "lora_adapters/", config, weights.adapters);
   }
-  out.commit(R"({"kind": "model"})");
+  return out;
+}
+
+void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
+                const std::string& tokenizer_dir, std::size_t max_shard_bytes, bool separate_adapters) {
+  std::vector<hub::DirectoryImage> images;
+  images.push_back(
+      model_image(config, weights, dir, dtype, tokenizer_dir, max_shard_bytes, separate_adapters));
+  to_floats(
+      weights.flat.front().view({weights.flat.front().size()}).rows(0, 1));  // after all work of the device
+  constexpr std::size_t kRing = 4 * hub::ImageWriter::kBlock;
+  hub::ImageWriter writer(durable::system_files(), weights.flat.front().device(), kRing, 1);
+  hub::WriteProgress progress;
+  writer.write(images, std::to_string(getpid()), progress);
 }
 
 }  // namespace rlcpp::model

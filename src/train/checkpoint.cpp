@@ -1,9 +1,10 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
+#include <array>
 #include <filesystem>
-#include <map>
 #include <set>
+#include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -11,7 +12,8 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
-#include "hub/safetensors.h"
+#include "hub/image_reader.h"
+#include "hub/image_writer.h"
 #include "tensor/copy.h"
 
 namespace rlcpp::train {
@@ -28,66 +30,31 @@ Tensor slice_of(const Tensor& stored, const model::HfSlice& slice) {
 
 using Member = Tensor TrainedParameter::*;
 
-void write_set(durable::AtomicDirectory& directory, const std::string& name,
-               const std::vector<TrainedParameter>& trained, Member member) {
-  std::vector<hub::StoredTensor> tensors;
-  std::vector<Tensor> sources;
+hub::TensorImage image_of(const std::vector<TrainedParameter>& trained, Member member) {
+  std::vector<hub::ImagePart> parts;
   for (const TrainedParameter& parameter : trained) {
     for (const model::HfSlice& slice : parameter.slices) {
       const Tensor source = slice_of(parameter.*member, slice);
-      hub::StoredTensor t;
-      t.name = slice.name;
-      t.dtype = source.dtype();
-      t.shape = slice.shape;
-      t.bytes = source.bytes();
-      tensors.push_back(std::move(t));
-      sources.push_back(source);
+      parts.push_back({{slice.name, source.dtype(), slice.shape}, source});
     }
   }
-  durable::AtomicDirectory::Writer writer = directory.create(name);
-  const std::string header = hub::safetensors_header(tensors, {{"format", "rlcpp"}});
-  writer.write(std::as_bytes(std::span(header)));
-  std::vector<std::byte> bytes;
-  for (const Tensor& source : sources) {
-    bytes.resize(source.bytes());
-    copy(Tensor(bytes.data(), source.dtype(), source.shape()), source);
-    writer.write(bytes);
-  }
-  writer.finish();
+  return {std::move(parts), {{"format", "rlcpp"}}};
 }
 
-void read_set(const std::string& path, const std::vector<TrainedParameter>& trained, Member member) {
-  const hub::SafetensorsFile file(path);
-  const auto& stored = file.tensors();
-  std::size_t expected = 0;
+hub::TensorFileTarget target_of(const char* name, const std::vector<TrainedParameter>& trained,
+                                Member member) {
+  hub::TensorFileTarget target{name, {}};
   for (const TrainedParameter& parameter : trained) {
-    for (const model::HfSlice& slice : parameter.slices) {
-      ++expected;
-      const auto it = stored.find(slice.name);
-      if (it == stored.end()) {
-        throw bad_input(fmt::format("{}: tensor {} is missing", path, slice.name),
-                        "the checkpoint was written by a run with another model",
-                        "resume with the model of that run");
-      }
-      const Tensor place = slice_of(parameter.*member, slice);
-      if (it->second.shape != slice.shape || it->second.dtype != place.dtype()) {
-        throw bad_input(
-            fmt::format("{}: tensor {} does not fit", path, slice.name),
-            fmt::format("stored [{}] {}, the run has [{}] {}", fmt::join(it->second.shape, ", "),
-                        name_of(it->second.dtype), fmt::join(slice.shape, ", "), name_of(place.dtype())),
-            "resume with the model of that run");
-      }
-      // The mapped bytes may lie at any address; a tensor's memory is only copied from.
-      auto* stored_bytes = const_cast<std::byte*>(file.bytes(it->second).data());
-      copy(place, Tensor(stored_bytes, place.dtype(), place.shape()));
-    }
+    for (const model::HfSlice& slice : parameter.slices)
+      target.places[slice.name] = slice_of(parameter.*member, slice);
   }
-  if (stored.size() != expected) {
-    throw bad_input(fmt::format("{} holds tensors that the model does not have", path),
-                    fmt::format("{} stored, {} expected", stored.size(), expected),
-                    "resume with the model of that run");
-  }
+  return target;
 }
+
+constexpr std::array<std::pair<const char*, Member>, 3> kTensorFiles = {
+    {{"trainer/weights.safetensors", &TrainedParameter::master},
+     {"trainer/exp_avg.safetensors", &TrainedParameter::first},
+     {"trainer/exp_avg_sq.safetensors", &TrainedParameter::second}}};
 
 // The frozen base of adapters by name and a sample: the first numbers of each of its tensors, as the decoder
 // reads them. Another base, or another training of the same one, has others.
@@ -140,15 +107,13 @@ std::string step_directory(const std::string& root, std::int64_t step) {
   return fmt::format("{}/step_{}", root, step);
 }
 
-void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
-                     Trainer& trainer, const CheckpointContent& content) {
-  const std::string path = step_directory(root, content.progress.step);
-  durable::make_directories(files, root);
-  if (std::filesystem::exists(path) && verifies(path)) return;
-  durable::AtomicDirectory directory(files, path, run_id);
-  write_set(directory, "trainer/weights.safetensors", trainer.trained(), &TrainedParameter::master);
-  write_set(directory, "trainer/exp_avg.safetensors", trainer.trained(), &TrainedParameter::first);
-  write_set(directory, "trainer/exp_avg_sq.safetensors", trainer.trained(), &TrainedParameter::second);
+std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Trainer& trainer,
+                                                    const CheckpointContent& content,
+                                                    const std::string& run_id) {
+  hub::DirectoryImage image;
+  image.path = step_directory(root, content.progress.step);
+  if (std::filesystem::exists(image.path) && verifies(image.path)) return std::nullopt;
+  for (const auto& [name, member] : kTensorFiles) image.add(name, image_of(trainer.trained(), member));
   const Trainer::State state = trainer.state();
   nlohmann::ordered_json json;
   json["format"] = kFormat;
@@ -162,27 +127,48 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
   if (trainer.model().adapters.any()) json["base"] = base_of(trainer);
   json["config_hash"] = content.config_hash;
   json["extra"] = nlohmann::ordered_json::parse(content.extra);
-  directory.add(kState, json.dump(1) + "\n");
-  for (const CheckpointFile& file : content.files) directory.add(file.name, file.content);
-  failpoint::hit("checkpoint.before_commit");
+  image.add(kState, json.dump(1) + "\n");
+  for (const CheckpointFile& file : content.files) image.add(file.name, file.content);
   const nlohmann::ordered_json facts = {{"kind", "checkpoint"},
                                         {"format", kFormat},
                                         {"step", content.progress.step},
                                         {"config_hash", content.config_hash},
                                         {"run_id", run_id}};
-  directory.commit(facts.dump());
-  failpoint::hit("checkpoint.after_commit");
-  // A hint for people and scripts; readers take the highest directory that verifies.
-  durable::write_file(files, root + "/latest", fmt::format("step_{}\n", content.progress.step));
+  image.facts = facts.dump();
+  image.before_commit = [](durable::FileLayer&) { failpoint::hit("checkpoint.before_commit"); };
+  image.after_commit = [root, step = content.progress.step](durable::FileLayer& files) {
+    failpoint::hit("checkpoint.after_commit");
+    // A hint for people and scripts; readers take the highest directory that verifies.
+    durable::write_file(files, root + "/latest", fmt::format("step_{}\n", step));
+  };
+  return image;
+}
+
+void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
+                     Trainer& trainer, const CheckpointContent& content) {
+  durable::make_directories(files, root);
+  auto image = checkpoint_image(root, trainer, content, run_id);
+  if (!image.has_value()) return;
+  trainer.synchronize();
+  constexpr std::size_t kRing = 16 * hub::ImageWriter::kBlock;
+  hub::ImageWriter writer(files, trainer.device(), kRing, writer_threads());
+  hub::WriteProgress progress;
+  std::vector<hub::DirectoryImage> images;
+  images.push_back(std::move(*image));
+  writer.write(images, run_id, progress);
+}
+
+int writer_threads() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 4, 1U, 4U));
 }
 
 Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
-  durable::verify_directory(directory);
+  const durable::VerifiedDirectory stored(directory);
   const std::string where = directory + "/" + kState;
   Restored restored;
   Trainer::State state;
   try {
-    const auto json = nlohmann::ordered_json::parse(durable::read_file(where));
+    const auto json = nlohmann::ordered_json::parse(stored.read_all(kState));
     if (json.at("format").get<int>() != kFormat) {
       throw bad_input(where + " has another format",
                       fmt::format("{}, this version reads {}", json.at("format").dump(), kFormat),
@@ -202,22 +188,31 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
   } catch (const nlohmann::json::exception& e) {
     throw bad_input(where + " is not the state of a checkpoint", e.what(), "resume from another step");
   }
-  read_set(directory + "/trainer/weights.safetensors", trainer.trained(), &TrainedParameter::master);
-  read_set(directory + "/trainer/exp_avg.safetensors", trainer.trained(), &TrainedParameter::first);
-  read_set(directory + "/trainer/exp_avg_sq.safetensors", trainer.trained(), &TrainedParameter::second);
+  // Small files first: nothing of the trainer has changed if one of them is damaged.
+  std::vector<hub::TensorFileTarget> targets;
+  targets.reserve(kTensorFiles.size());
+  for (const auto& [name, member] : kTensorFiles)
+    targets.push_back(target_of(name, trainer.trained(), member));
+  for (const std::string& name : stored.files()) {
+    const auto is_this = [&](const auto& file) { return name == file.first; };
+    if (std::none_of(kTensorFiles.begin(), kTensorFiles.end(), is_this)) stored.read_all(name);
+  }
+  trainer.synchronize();
+  const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
+  hub::read_tensors(stored, targets, trainer.device(), static_cast<int>(std::min(cores, 8U)));
   trainer.set_state(state);
   trainer.repack();
   return restored;
 }
 
 std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
-                                 std::vector<std::string>* skipped) {
+                                 std::vector<std::string>* skipped, bool checksums) {
   if (wanted == -1) {
-    if (const auto newest = durable::newest_step(root, skipped)) return *newest;
+    if (const auto newest = durable::newest_step(root, skipped, checksums)) return *newest;
     throw bad_input(root + " holds no checkpoint to resume from", "ckpt.resume_step is -1, the newest",
                     "check output_dir, or leave ckpt.resume_step out to start anew");
   }
-  const std::vector<std::int64_t> steps = durable::committed_steps(root, skipped);
+  const std::vector<std::int64_t> steps = durable::committed_steps(root, skipped, checksums);
   if (std::find(steps.begin(), steps.end(), wanted) == steps.end()) {
     throw bad_input(fmt::format("{} holds no checkpoint of step {}", root, wanted),
                     steps.empty() ? "there is none at all" : fmt::format("steps: {}", fmt::join(steps, ", ")),

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/durable.h"
+#include "hub/tensor_image.h"
 #include "train/trainer.h"
 
 namespace rlcpp::train {
@@ -40,11 +41,19 @@ struct CheckpointContent {
 // "<root>/step_<N>".
 std::string step_directory(const std::string& root, std::int64_t step);
 
-// Writes <root>/step_<progress.step>. An entry of that name is replaced only if it cannot be verified; a
-// verified one is left as it is, since a run writes a step once. Throws environment_error if the disk
-// refuses.
+// <root>/step_<progress.step> as it is to be written: counters and texts are taken now, the tensors of the
+// trainer when the image is read, so until then no update may be made. nullopt: a verified entry of that name
+// is there and is left as it is, since a run writes a step once; one that does not verify is replaced.
+std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Trainer& trainer,
+                                                    const CheckpointContent& content,
+                                                    const std::string& run_id);
+
+// Writes that image and returns when it is committed. Throws environment_error if the disk refuses.
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
                      Trainer& trainer, const CheckpointContent& content);
+
+// Threads of each kind that write a checkpoint: a quarter of the cores, one to four.
+int writer_threads();
 
 struct Restored {
   Progress progress;
@@ -52,14 +61,17 @@ struct Restored {
   std::string extra = "{}";
 };
 
-// Verifies every checksum, then fills weights, moments and counters of `trainer` and packs the weights.
-// Throws bad_input naming the file, the tensor and both shapes if something is missing or does not fit.
+// Fills weights, moments and counters of `trainer` and packs the weights; every checksum is verified on the
+// way, and nothing is read twice. Throws bad_input naming the file, the tensor and both shapes if something
+// is missing or does not fit: then nothing has changed; or naming file and offset if bytes are damaged: then
+// the trainer holds parts of both states, and another checkpoint must be loaded before it is used.
 Restored load_checkpoint(const std::string& directory, Trainer& trainer);
 
-// The step to resume from: `wanted` >= 0 names it, -1 means the newest that verifies. Throws bad_input
-// listing the steps that exist. `skipped` receives one sentence for each entry passed over.
+// The step to resume from: `wanted` >= 0 names it, -1 means the newest that verifies (without `checksums`: by
+// manifest and sizes). Throws bad_input listing the steps that exist. `skipped` receives one sentence for
+// each entry passed over.
 std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
-                                 std::vector<std::string>* skipped);
+                                 std::vector<std::string>* skipped, bool checksums = true);
 
 // Removes steps other than the newest `keep_last` and the multiples of `keep_interval`; both absent: nothing
 // is removed. Never removes the newest verified one, nor `just_written`. Returns the steps removed.

@@ -306,6 +306,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
     }
   } else {
     m.state.nonfinite = 0;
+    if (m.options.before_update) m.options.before_update();
     m.update(result.grad_norm, result.lr);
   }
   m.state.step += 1;
@@ -373,6 +374,13 @@ void Trainer::repack() {
 }
 std::int64_t Trainer::steps_done() const {
   return impl_->state.step;
+}
+void Trainer::synchronize() const {
+  ops::synchronize(impl_->ctx);
+  if (impl_->on_host != nullptr) impl_->on_host->synchronize();
+}
+Device Trainer::device() const {
+  return impl_->ctx.device;
 }
 const model::WeightSet& Trainer::weights() const {
   if (impl_->on_host != nullptr) impl_->on_host->synchronize();

@@ -57,6 +57,9 @@ struct TrainerOptions {
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
   // Called after each micro-batch of step() with how many are done, of how many; may be empty.
   std::function<void(std::int64_t, std::int64_t)> on_micro_batch;
+  // Called before the optimizer changes anything: a checkpoint writer that still reads it waits here. May be
+  // empty.
+  std::function<void()> before_update;
 };
 
 struct StepResult {
@@ -97,6 +100,9 @@ class Trainer {
   std::vector<float> logprobs(const data::MicroBatch& batch);
 
   std::int64_t steps_done() const;
+  // Returns when the device has done all that was asked of it: masters and moments are those after the step.
+  void synchronize() const;
+  Device device() const;
   // Makes the decoder's copies and the packed forms anew after the masters were changed from outside (a
   // restore).
   void repack();

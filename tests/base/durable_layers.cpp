@@ -1,5 +1,6 @@
 #include "base/durable_layers.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -134,7 +135,10 @@ void make_state(const std::vector<DiskCall>& calls, const std::string& root_then
       case Kind::kWrite:
         // The file of a creation that never reached the disk has no name; its bytes are nowhere to be seen.
         if (const auto file = open.find(call.file); file != open.end()) {
-          file->second->data.insert(file->second->data.end(), call.bytes.begin(), call.bytes.end());
+          std::vector<std::byte>& data = file->second->data;
+          const std::size_t at = call.offset < 0 ? data.size() : static_cast<std::size_t>(call.offset);
+          data.resize(std::max(data.size(), at + call.bytes.size()));
+          std::copy(call.bytes.begin(), call.bytes.end(), data.begin() + static_cast<std::ptrdiff_t>(at));
         }
         break;
       case Kind::kMakeDirectory:

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
@@ -31,12 +32,16 @@ class ForwardingFiles : public durable::FileLayer {
     before_write(fd, bytes);
     below_.write(fd, bytes);
   }
+  void write_at(int fd, std::uint64_t offset, std::span<const std::byte> bytes) override {
+    before_write(fd, bytes);
+    below_.write_at(fd, offset, bytes);
+  }
   void sync(int fd) override {
-    before("sync", paths_[fd]);
+    before("sync", path_of(fd));
     below_.sync(fd);
   }
   void close(int fd) override {
-    const std::string path = paths_[fd];
+    const std::string path = path_of(fd);
     below_.close(fd);  // first: a close that reports an error has still freed the descriptor
     before("close", path);
   }
@@ -59,15 +64,21 @@ class ForwardingFiles : public durable::FileLayer {
 
  protected:
   virtual void before(const std::string& call, const std::string& path, const std::string& to = {}) = 0;
-  virtual void before_write(int fd, std::span<const std::byte>) { before("write", paths_[fd]); }
+  virtual void before_write(int fd, std::span<const std::byte>) { before("write", path_of(fd)); }
   durable::FileLayer& below() { return below_; }
-  std::map<int, std::string> paths_;
+  std::string path_of(int fd) {
+    const std::lock_guard hold(lock_);
+    return paths_[fd];
+  }
 
  private:
   int remember(int fd, const std::string& path) {
+    const std::lock_guard hold(lock_);
     paths_[fd] = path;
     return fd;
   }
+  std::mutex lock_;
+  std::map<int, std::string> paths_;
   durable::FileLayer& below_;
 };
 
@@ -82,6 +93,7 @@ class FaultyFiles final : public ForwardingFiles {
 
  private:
   void before(const std::string& call, const std::string& path, const std::string&) override {
+    const std::lock_guard hold(count_lock_);
     ++calls_;
     if (calls_ != nth_ && !(sticky_ && calls_ > nth_)) return;
     if (failures_++ == 0) failed_call_ = call + " " + path;
@@ -89,7 +101,7 @@ class FaultyFiles final : public ForwardingFiles {
   }
   void before_write(int fd, std::span<const std::byte> bytes) override {
     try {
-      before("write", paths_[fd], {});
+      before("write", path_of(fd), {});
     } catch (...) {
       below().write(fd, bytes.first(bytes.size() / 2));
       throw;
@@ -97,6 +109,7 @@ class FaultyFiles final : public ForwardingFiles {
   }
   int nth_, error_;
   bool sticky_;
+  std::mutex count_lock_;
   int calls_ = 0, failures_ = 0;
   std::string failed_call_;
 };
@@ -108,6 +121,7 @@ struct DiskCall {
   std::string path, to;            // paths as they were at the time of the call
   int file = -1;                   // of kCreate, kWrite, kSync: which open
   std::vector<std::byte> bytes{};  // of kWrite
+  std::int64_t offset = -1;        // of kWrite; -1: at the end
 };
 
 // Records what reaches the disk. `mutants`: names of calls that are neither recorded nor made ("sync",
@@ -125,37 +139,52 @@ class RecordingFiles final : public durable::FileLayer {
   }
   void write(int fd, std::span<const std::byte> bytes) override {
     durable::system_files().write(fd, bytes);
-    calls_.push_back({DiskCall::Kind::kWrite, paths_[fd], {}, files_[fd], {bytes.begin(), bytes.end()}});
+    record({DiskCall::Kind::kWrite, {}, {}, -1, {bytes.begin(), bytes.end()}}, fd);
+  }
+  void write_at(int fd, std::uint64_t offset, std::span<const std::byte> bytes) override {
+    durable::system_files().write_at(fd, offset, bytes);
+    record(
+        {DiskCall::Kind::kWrite, {}, {}, -1, {bytes.begin(), bytes.end()}, static_cast<std::int64_t>(offset)},
+        fd);
   }
   void sync(int fd) override {
-    if (mutants_.contains("sync")) return;
-    calls_.push_back({DiskCall::Kind::kSync, paths_[fd], {}, files_[fd]});
+    if (!mutants_.contains("sync")) record({DiskCall::Kind::kSync, {}, {}}, fd);
   }
   void close(int fd) override { durable::system_files().close(fd); }
   void rename(const std::string& from, const std::string& to) override {
     durable::system_files().rename(from, to);
-    calls_.push_back({DiskCall::Kind::kRename, from, to});
+    record({DiskCall::Kind::kRename, from, to});
   }
   void sync_directory(const std::string& path) override {
     if (mutants_.contains("sync_directory") || mutants_.contains("sync_directory " + path)) return;
-    calls_.push_back({DiskCall::Kind::kSyncDirectory, path, {}});
+    record({DiskCall::Kind::kSyncDirectory, path, {}});
   }
   void make_directory(const std::string& path) override {
     durable::system_files().make_directory(path);
-    calls_.push_back({DiskCall::Kind::kMakeDirectory, path, {}});
+    record({DiskCall::Kind::kMakeDirectory, path, {}});
   }
   void remove(const std::string& path) override {
     durable::system_files().remove(path);
-    calls_.push_back({DiskCall::Kind::kRemove, path, {}});
+    record({DiskCall::Kind::kRemove, path, {}});
   }
 
  private:
   int opened(int fd, const std::string& path) {
+    const std::lock_guard hold(lock_);
     paths_[fd] = path;
     files_[fd] = next_file_++;
     calls_.push_back({DiskCall::Kind::kCreate, path, {}, files_[fd]});
     return fd;
   }
+  void record(DiskCall call, int fd = -1) {
+    const std::lock_guard hold(lock_);
+    if (fd >= 0) {
+      call.path = paths_[fd];
+      call.file = files_[fd];
+    }
+    calls_.push_back(std::move(call));
+  }
+  std::mutex lock_;
   std::set<std::string> mutants_;
   std::vector<DiskCall> calls_;
   std::map<int, std::string> paths_;

@@ -1,0 +1,266 @@
+#include "hub/image_writer.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#include <fmt/format.h>
+
+#include "base/error.h"
+#include "base/failpoint.h"
+#include "tensor/staging.h"
+
+namespace rlcpp::hub {
+namespace {
+
+const failpoint::Registration kPoints{"checkpoint.read_block", "checkpoint.write_block"};
+
+// Pages appear when they are first written, large ones where the system can.
+class Ring {
+ public:
+  Ring(std::size_t blocks, std::size_t block_bytes) : bytes_(blocks * block_bytes) {
+    base_ = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (base_ == MAP_FAILED) {
+      throw environment_error("there is no host memory for the checkpoint writer",
+                              fmt::format("{} MiB: {}", bytes_ >> 20, std::generic_category().message(errno)),
+                              "lower ckpt.staging");
+    }
+    madvise(base_, bytes_, MADV_HUGEPAGE);  // best effort
+  }
+  ~Ring() { munmap(base_, bytes_); }
+  Ring(const Ring&) = delete;
+  Ring& operator=(const Ring&) = delete;
+  std::size_t bytes() const { return bytes_; }
+  std::byte* at(std::size_t offset) const { return static_cast<std::byte*>(base_) + offset; }
+
+ private:
+  std::size_t bytes_;
+  void* base_;
+};
+
+// One block of one file.
+struct Block {
+  const TensorImage* image;
+  durable::AtomicDirectory::Parts* parts;
+  std::size_t directory;
+  std::uint64_t chunk;
+  std::size_t bytes;
+  bool steady;
+};
+
+}  // namespace
+
+struct ImageWriter::State {
+  State(durable::FileLayer& layer, std::size_t blocks) : files(layer), ring(blocks, kBlock) {}
+  durable::FileLayer& files;
+  Ring ring;
+  std::vector<std::unique_ptr<Stager>> stagers;  // one a reading thread
+};
+
+namespace {
+
+// One call of write(): the threads meet here.
+class Job {
+ public:
+  Job(const Ring& ring, std::vector<Block> blocks, std::size_t directories, WriteProgress& progress,
+      const std::function<void()>& on_read)
+      : ring_(ring),
+        blocks_(std::move(blocks)),
+        progress_(progress),
+        on_read_(on_read),
+        missing_(directories) {
+    for (const Block& block : blocks_) {
+      ++missing_[block.directory];
+      awaited_ += block.steady ? 0 : 1;
+    }
+    if (awaited_ == 0 && on_read_) on_read_();
+    for (std::size_t at = 0; at < ring.bytes(); at += ImageWriter::kBlock) free_.push_back(at);
+  }
+
+  void read_blocks(Stager& stager) {
+    guarded([&] {
+      while (const auto taken = take()) {
+        const auto [index, place] = *taken;
+        const Block& block = blocks_[index];
+        failpoint::hit("checkpoint.read_block");
+        block.image->read(block.chunk * ImageWriter::kBlock, {ring_.at(place), block.bytes}, stager);
+        progress_.read_bytes += block.bytes;
+        bool all = false;
+        {
+          const std::lock_guard hold(lock_);
+          full_.emplace_back(index, place);
+          ++read_;
+          if (!block.steady) all = --awaited_ == 0;
+        }
+        changed_.notify_all();
+        if (all && on_read_) on_read_();
+      }
+    });
+  }
+
+  void write_blocks() {
+    guarded([&] {
+      for (;;) {
+        std::size_t index = 0, place = 0;
+        {
+          std::unique_lock hold(lock_);
+          changed_.wait(hold, [&] { return failure_ || !full_.empty() || read_ == blocks_.size(); });
+          if (failure_ || full_.empty()) return;
+          std::tie(index, place) = full_.front();
+          full_.pop_front();
+        }
+        const Block& block = blocks_[index];
+        failpoint::hit("checkpoint.write_block");
+        const bool last = block.parts->write(block.chunk, {ring_.at(place), block.bytes});
+        progress_.written_bytes += block.bytes;
+        {
+          const std::lock_guard hold(lock_);
+          free_.push_back(place);
+        }
+        changed_.notify_all();
+        if (last) block.parts->finish();  // waits for the disk; the other threads go on
+        {
+          const std::lock_guard hold(lock_);
+          --missing_[block.directory];
+        }
+        changed_.notify_all();
+      }
+    });
+  }
+
+  // Returns when the files of `directory` are on disk; throws the first error of any thread.
+  void await(std::size_t directory) {
+    std::unique_lock hold(lock_);
+    changed_.wait(hold, [&] { return failure_ || missing_[directory] == 0; });
+    if (failure_) std::rethrow_exception(failure_);
+  }
+
+  void fail(const std::exception_ptr& failure) {
+    {
+      const std::lock_guard hold(lock_);
+      if (!failure_) failure_ = failure;
+    }
+    changed_.notify_all();
+  }
+
+ private:
+  std::optional<std::pair<std::size_t, std::size_t>> take() {
+    std::unique_lock hold(lock_);
+    changed_.wait(hold, [&] { return failure_ || next_ == blocks_.size() || !free_.empty(); });
+    if (failure_ || next_ == blocks_.size()) return std::nullopt;
+    const std::size_t place = free_.front();
+    free_.pop_front();
+    return std::pair{next_++, place};
+  }
+
+  template <class Work>
+  void guarded(Work work) {
+    try {
+      work();
+    } catch (...) {
+      fail(std::current_exception());
+    }
+  }
+
+  const Ring& ring_;
+  const std::vector<Block> blocks_;
+  WriteProgress& progress_;
+  const std::function<void()>& on_read_;
+  std::mutex lock_;
+  std::condition_variable changed_;
+  std::size_t awaited_ = 0;                               // blocks that may change and are not read
+  std::size_t next_ = 0, read_ = 0;                       // blocks given to a reader, and read
+  std::deque<std::size_t> free_;                          // places in the ring
+  std::deque<std::pair<std::size_t, std::size_t>> full_;  // block, place: in the order of reading
+  std::vector<std::size_t> missing_;                      // blocks of each directory that are not on disk
+  std::exception_ptr failure_;
+};
+
+void store(const std::string& text, durable::AtomicDirectory::Parts& place) {
+  const auto bytes = std::as_bytes(std::span(text));
+  for (std::uint64_t chunk = 0; chunk < place.chunks(); ++chunk) {
+    const std::size_t at = chunk * ImageWriter::kBlock;
+    place.write(chunk, bytes.subspan(at, std::min(ImageWriter::kBlock, bytes.size() - at)));
+  }
+  place.finish();
+}
+
+}  // namespace
+
+ImageWriter::ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int threads)
+    : state_(std::make_unique<State>(files, std::max<std::size_t>(ring_bytes / kBlock, 1))) {
+  RLCPP_CHECK(threads > 0);
+  for (int i = 0; i < threads; ++i) state_->stagers.push_back(std::make_unique<Stager>(device));
+}
+ImageWriter::~ImageWriter() = default;
+
+std::size_t ImageWriter::ring_for(const std::vector<DirectoryImage>& images) {
+  std::size_t blocks = 0;
+  for (const DirectoryImage& image : images) {
+    for (const DirectoryImage::File& file : image.files)
+      blocks += file.tensors.has_value() ? (file.tensors->bytes() + kBlock - 1) / kBlock : 0;
+  }
+  return std::max<std::size_t>(blocks, 1) * kBlock;
+}
+std::size_t ImageWriter::ring_bytes() const {
+  return state_->ring.bytes();
+}
+std::size_t ImageWriter::pinned_bytes() const {
+  return state_->stagers.size() * Stager::kPinnedBytes;
+}
+
+void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::string& run_id,
+                        WriteProgress& progress, const std::function<void()>& on_read) {
+  durable::FileLayer& files = state_->files;
+  std::deque<durable::AtomicDirectory> directories;
+  std::deque<durable::AtomicDirectory::Parts> parts;  // these two do not move their elements
+  std::vector<Block> blocks;
+  std::vector<std::pair<const std::string*, durable::AtomicDirectory::Parts*>> texts;
+  for (std::size_t d = 0; d < images.size(); ++d) {
+    durable::AtomicDirectory& directory = directories.emplace_back(files, images[d].path, run_id);
+    for (const DirectoryImage::File& file : images[d].files) {
+      if (!file.tensors.has_value()) {
+        texts.emplace_back(&file.text, &parts.emplace_back(directory.create(file.name, file.text.size())));
+        continue;
+      }
+      const std::size_t bytes = file.tensors->bytes();
+      progress.total_bytes += bytes;
+      durable::AtomicDirectory::Parts& place = parts.emplace_back(directory.create(file.name, bytes));
+      for (std::uint64_t chunk = 0; chunk < place.chunks(); ++chunk)
+        blocks.push_back(
+            {&*file.tensors, &place, d, chunk, std::min(kBlock, bytes - chunk * kBlock), images[d].steady});
+    }
+  }
+  Job job(state_->ring, std::move(blocks), images.size(), progress, on_read);
+  {
+    std::vector<std::jthread> threads;
+    try {
+      for (const auto& stager : state_->stagers) {
+        threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
+        threads.emplace_back([&job] { job.write_blocks(); });
+      }
+      // Only now: the threads do not wait until these are on disk.
+      for (const auto& [text, place] : texts) store(*text, *place);
+      for (std::size_t d = 0; d < images.size(); ++d) {
+        job.await(d);
+        if (images[d].before_commit) images[d].before_commit(files);
+        directories[d].commit(images[d].facts);
+        ++progress.committed;
+        if (images[d].after_commit) images[d].after_commit(files);
+      }
+    } catch (...) {
+      job.fail(std::current_exception());
+      throw;
+    }
+  }
+}
+
+}  // namespace rlcpp::hub

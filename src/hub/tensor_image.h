@@ -1,0 +1,70 @@
+// Files and directories that are still to be written: where each byte comes from, not the bytes. Any part of
+// an image can be made at any time by any thread, so that the same image is written in the foreground or in
+// the background, by one thread or several, with the same bytes.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/durable.h"
+#include "hub/safetensors.h"
+#include "tensor/staging.h"
+#include "tensor/tensor.h"
+
+namespace rlcpp::hub {
+
+// A tensor of a file, and where its values lie: on any device, in the type that is stored, or in another
+// floating-point type if f32 or bf16 (rounded to nearest even) is stored. `stored`: name, type and shape; the
+// rest is computed.
+struct ImagePart {
+  StoredTensor stored;
+  Tensor values;
+  // Values that lie nowhere, e.g. a base with adapters merged: called by the first thread that reads some of
+  // them, kept until all are read. Then `values` is empty.
+  std::function<std::vector<float>()> make = {};
+};
+
+// A safetensors file. The values are read when read() is called, so they must live and not change until then.
+class TensorImage {
+ public:
+  TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata);
+
+  std::size_t bytes() const { return bytes_; }
+  // Bytes [offset, offset + out.size()) of the file. `offset`: a multiple of 8.
+  void read(std::size_t offset, std::span<std::byte> out, Stager& stager) const;
+
+ private:
+  struct Made;
+  std::string header_;
+  std::vector<ImagePart> parts_;             // by offset, without gaps
+  std::vector<std::shared_ptr<Made>> made_;  // of each part; null where the values lie somewhere
+  std::size_t bytes_ = 0;
+};
+
+// A directory for durable::AtomicDirectory: texts and tensor files in the order of the manifest.
+struct DirectoryImage {
+  struct File {
+    std::string name;
+    std::string text;  // the content, if there are no tensors
+    std::optional<TensorImage> tensors;
+  };
+  std::string path;
+  std::string facts = "{}";  // JSON object
+  std::vector<File> files;
+  bool steady = false;  // nothing changes its tensors, so nobody waits until they are read
+  // Called on the thread that commits; either may be empty.
+  std::function<void(durable::FileLayer&)> before_commit, after_commit;
+
+  void add(std::string name, std::string text) { files.push_back({std::move(name), std::move(text), {}}); }
+  void add(std::string name, TensorImage tensors) {
+    files.push_back({std::move(name), {}, std::move(tensors)});
+  }
+  std::size_t tensor_bytes() const;
+};
+
+}  // namespace rlcpp::hub
