@@ -1,6 +1,7 @@
 // Directories of adapters: what peft writes is read, what rlcpp writes is read back, and what would mean
 // something else is refused by name.
 #include "model/adapter_files.h"
+#include "hub/image_writer.h"
 
 #include <filesystem>
 #include <nlohmann/json.hpp>
@@ -37,11 +38,12 @@ class AdapterFiles : public ::testing::Test {
   // Writes the adapters with rlcpp, then, if given, another adapter_config.json.
   std::string written(const std::string& name, const nlohmann::json& config = {}) const {
     const std::string dir = dir_ / name;
-    {
-      durable::AtomicDirectory out(durable::system_files(), dir, "test");
-      add_adapter_files(out, "", config_, adapters_->masters);
-      out.commit("{}");
-    }
+    std::vector<hub::DirectoryImage> images(1);
+    images[0].path = dir;
+    add_adapter_files(images[0], "", config_, adapters_->masters);
+    hub::ImageWriter writer(durable::system_files(), Device{}, hub::ImageWriter::kBlock, 1);
+    hub::WriteProgress progress;
+    writer.write(images, "test", progress);
     if (!config.is_null())
       durable::write_file(durable::system_files(), dir + "/adapter_config.json", config.dump());
     return dir;
