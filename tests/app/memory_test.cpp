@@ -107,7 +107,7 @@ TEST_F(Memory, PoliciesChangeNoBitAndResume) {
   EXPECT_EQ(world_->state("offload", 2), world_->state("plain", 2));
   // The result says what was planned and what was seen.
   const auto o = world_->run(joined(world_->sft("json", {"--max-steps", "1"}), {"--json"}));
-  const auto result = nlohmann::json::parse(o.out);
+  const auto result = nlohmann::json::parse(o.out).at("result");
   EXPECT_GT(result.at("planned_memory").get<double>(), 0);
   EXPECT_GT(result.at("peak_memory").get<double>(), result.at("planned_memory").get<double>() * 0.5);
 }
