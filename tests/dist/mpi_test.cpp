@@ -1,7 +1,7 @@
 // CPU ranks in several processes, started by mpirun; skipped where there is no MPI.
 #include <algorithm>
 #include <filesystem>
-#include <sstream>
+#include <regex>
 
 #include "processes.h"
 #include "ranks.h"
@@ -33,12 +33,13 @@ class MpiRanks : public testing::Test {
   }
 };
 
+// "rank N DIGEST" of every rank, without the carrier. mpirun mixes what ranks and it itself print, so a
+// digest need not begin a line.
 std::vector<std::string> lines_of(const std::string& text) {
+  static const std::regex digest("rank [0-9]+ [0-9a-f]{16}");
   std::vector<std::string> lines;
-  std::istringstream in(text);
-  for (std::string line; std::getline(in, line);) {
-    if (line.starts_with("rank ")) lines.push_back(line.substr(0, line.find(' ', 7)));  // without the carrier
-  }
+  for (std::sregex_iterator it(text.begin(), text.end(), digest), end; it != end; ++it)
+    lines.push_back(it->str());
   std::sort(lines.begin(), lines.end());
   return lines;
 }
