@@ -188,7 +188,7 @@ def main():
     parser.add_argument("--hidden", type=int, default=1024)
     parser.add_argument("--seq-len", type=int, default=2048)
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--lr", type=float, default=3e-4)
+    parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--bound-mean", type=float, default=0.02, help="nats per token (default 0.02)")
