@@ -29,7 +29,7 @@ tests=(test_tensor test_ops test_dist test_model test_train)
 if [ "$build" = yes ]; then tools/build.sh "$preset" rlcpp "${tests[@]}"; fi
 mkdir -p "$out"
 files=("build/$preset/bin/rlcpp")
-for name in "${tests[@]}"; do files+=("build/$preset/tests/$name"); done
+for name in "${tests[@]}" dist_rank; do files+=("build/$preset/tests/$name"); done
 for file in "${files[@]}"; do
   if [ ! -x "$file" ]; then
     echo "error: $file is not built" >&2

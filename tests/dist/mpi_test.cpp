@@ -29,7 +29,7 @@ class MpiRanks : public testing::Test {
   std::unique_ptr<Process> start(int ranks, std::vector<std::string> arguments, const std::string& log) {
     std::vector<std::string> command = {mpirun(), "--oversubscribe"};
     if (::getuid() == 0) command.emplace_back("--allow-run-as-root");
-    command.insert(command.end(), {"-n", std::to_string(ranks), RLCPP_RANK});
+    command.insert(command.end(), {"-n", std::to_string(ranks), rank_program()});
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.insert(command.end(), {"--carrier", "auto", "--plugin", RLCPP_MPI_PLUGIN});
     // On few cores the ranks must not spin against each other.
@@ -56,9 +56,9 @@ TEST_F(MpiRanks, ProcessesAndThreadsGiveTheSameBits) {
     const auto mpi = start(ranks, {"collectives", "--seed", seed, "--limit", "60000"}, folder / "mpi");
     ASSERT_EQ(mpi->wait(std::chrono::seconds(120)), 0) << mpi->text();
     EXPECT_NE(mpi->text().find("mpi ("), std::string::npos) << mpi->text();
-    Process threads(
-        {RLCPP_RANK, "collectives", "--seed", seed, "--limit", "60000", "--devices", std::to_string(ranks)},
-        {}, folder / "threads");
+    Process threads({rank_program(), "collectives", "--seed", seed, "--limit", "60000", "--devices",
+                     std::to_string(ranks)},
+                    {}, folder / "threads");
     ASSERT_EQ(threads.wait(), 0) << threads.text();
     EXPECT_EQ(lines_of(mpi->text()).size(), static_cast<std::size_t>(ranks)) << mpi->text();
     EXPECT_EQ(lines_of(mpi->text()), lines_of(threads.text()));

@@ -246,7 +246,7 @@ TEST_F(NcclRanks, ProcessesAndThreadsGiveTheSameBits) {
     ASSERT_EQ(process->wait(std::chrono::seconds(120)), 0) << process->text();
     text += process->text();
   }
-  std::vector<std::string> words = {RLCPP_RANK};
+  std::vector<std::string> words = {rank_program()};
   for (const std::string& word : command("collectives", "60000")) words.push_back(word);
   words.insert(words.end(), {"--devices", "2"});
   Process threads(words, {}, folder / "threads");

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <chrono>
+#include <filesystem>
 #include <string>
 #include <thread>
 #include <utility>
@@ -17,6 +18,13 @@
 #include "support.h"
 
 namespace rlcpp::dist {
+
+// The program of a rank: where it was built, or beside the test program that runs, on a machine that builds
+// nothing.
+inline std::string rank_program() {
+  if (std::filesystem::exists(RLCPP_RANK)) return RLCPP_RANK;
+  return (std::filesystem::read_symlink("/proc/self/exe").parent_path() / "dist_rank").string();
+}
 
 class Process {
  public:
@@ -81,7 +89,7 @@ inline std::vector<std::unique_ptr<Process>> start_ranks(int count, const test::
                                                          const std::string& address) {
   std::vector<std::unique_ptr<Process>> all;
   for (int rank = 0; rank < count; ++rank) {
-    std::vector<std::string> command = {RLCPP_RANK};
+    std::vector<std::string> command = {rank_program()};
     command.insert(command.end(), arguments.begin(), arguments.end());
     command.insert(command.end(), {"--address", address});
     const Process::Variables variables = {{"RANK", std::to_string(rank)},

@@ -159,8 +159,8 @@ TEST(Processes, ARankThatFailsBeforeItJoinsIsNamed) {
 TEST(Processes, RanksThatCountDifferentlyAreRefused) {
   const test::TemporaryDirectory folder;
   const std::string address = "file:" + (folder / "meeting");
-  const std::vector<std::string> command = {RLCPP_RANK, "none",     "--carrier", "none",      "--limit",
-                                            "2000",     "--faulty", "9",         "--address", address};
+  const std::vector<std::string> command = {rank_program(), "none",     "--carrier", "none",      "--limit",
+                                            "2000",         "--faulty", "9",         "--address", address};
   Process zero(command, {{"RANK", "0"}, {"WORLD_SIZE", "2"}}, folder / "zero");
   Process one(command, {{"RANK", "1"}, {"WORLD_SIZE", "3"}}, folder / "one");
   EXPECT_EQ(zero.wait(), 2) << zero.text();
@@ -178,8 +178,8 @@ TEST(Processes, AStrangerOnThePortDisturbsNobody) {
     port = port_of(free);
   }
   const std::string address = "127.0.0.1:" + std::to_string(port);
-  const std::vector<std::string> command = {RLCPP_RANK, "none", "--carrier", "none",  "--limit",  "20000",
-                                            "--faulty", "9",    "--address", address, "--run-id", "mine"};
+  const std::vector<std::string> command = {rank_program(), "none", "--carrier", "none",  "--limit",  "20000",
+                                            "--faulty",     "9",    "--address", address, "--run-id", "mine"};
   std::vector<std::string> foreign = command;
   foreign.back() = "another run";
   Process zero(command, {{"RANK", "0"}, {"WORLD_SIZE", "2"}}, folder / "zero");
