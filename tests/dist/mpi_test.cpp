@@ -1,6 +1,5 @@
 // CPU ranks in several processes, started by mpirun; skipped where there is no MPI.
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <regex>
 
@@ -24,7 +23,7 @@ class MpiRanks : public testing::Test {
     if (mpirun().empty()) GTEST_SKIP() << "mpirun is not installed";
     // On two cores that other tests share, about one of thirty of these runs failed, for a cause not found
     // yet.
-    if (std::getenv("RLCPP_TEST_LONG") == nullptr) GTEST_SKIP() << "long tier";
+    if (!test::long_tier()) GTEST_SKIP() << "long tier";
   }
   std::unique_ptr<Process> start(int ranks, std::vector<std::string> arguments, const std::string& log) {
     std::vector<std::string> command = {mpirun(), "--oversubscribe"};
