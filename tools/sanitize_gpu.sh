@@ -40,8 +40,11 @@ for tool in "${tools[@]}"; do
   # tool does not follow. memcheck looks at everything.
   options=(--report-api-errors no)
   if [ "$tool" = racecheck ]; then
+    # Newer ones call it --kernel-name. The text is taken whole first: grep -q on a pipe ends its writer, which pipefail
+    # would take for "no".
     name_option=--filter
-    "$sanitizer" --help 2>&1 | grep -q -e '--kernel-name' && name_option=--kernel-name
+    help=$("$sanitizer" --help 2>&1 || true)
+    [[ $help == *--kernel-name* ]] && name_option=--kernel-name
     options+=("$name_option" kns=rlcpp)
   fi
   for run in "test_model $model" "test_train $train"; do

@@ -94,18 +94,34 @@ class Activations {
   std::shared_ptr<BlockInputs> inputs;  // offload: their way to the host and back
 };
 
+// Told when the weights and gradients of a block come into use and leave it, so that blocks can share memory
+// and ranks can talk meanwhile (train/shards.h). "Before" comes before the first operation that touches them is
+// given to the device, "after" when the last one was.
+class BlockObserver {
+ public:
+  enum class Pass : std::uint8_t { kForward, kBackward };
+  virtual ~BlockObserver() = default;
+  // In the forward a block ends with the norm of the next one, whose before_weights() comes before that.
+  virtual void before_weights(std::size_t layer, Pass pass) = 0;
+  virtual void before_gradients(std::size_t layer) = 0;
+  virtual void after_gradients(std::size_t layer) = 0;
+  // Head, final norm and embedding have their gradients, and so has everything else.
+  virtual void after_backward() = 0;
+};
+
 // Runs the packed batch; returns the view [M, H] of activations.hidden. The bits do not depend on
 // `recompute`.
 Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
                const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
-               Activations& activations);
+               Activations& activations, BlockObserver* observer = nullptr);
 
 // dhidden [M, H] is consumed, and so are the activations. gradients accumulate (+=); empty tensors in
 // `gradients` are frozen parameters: their weight gradients are not computed, and nothing below the lowest
 // trained parameter is.
 void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
               const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
-              Activations& activations, const Tensor& dhidden, const WeightSet& gradients);
+              Activations& activations, const Tensor& dhidden, const WeightSet& gradients,
+              BlockObserver* observer = nullptr);
 
 // The engine's forward: T tokens of any sequences, prefill and decode together (see ops::attention_paged).
 struct PagedBatch {

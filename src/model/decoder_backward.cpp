@@ -109,7 +109,8 @@ std::size_t lowest_trained(const WeightSet& gradients) {
 
 void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
               const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
-              Activations& activations, const Tensor& dhidden, const WeightSet& gradients) {
+              Activations& activations, const Tensor& dhidden, const WeightSet& gradients,
+              BlockObserver* observer) {
   const std::int64_t tokens = batch.ids.dim(0);
   RLCPP_CHECK(tokens <= activations.max_tokens && dhidden.dim(0) == tokens);
   RLCPP_CHECK(gradients.layers.size() == weights.layers.size());
@@ -128,13 +129,19 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
     const BlockContext block = block_of(ctx, config, weights, packed, rope, layer - 1, &activations);
     const Activations::Layer a = activations.layers[layer - 1].rows(tokens);
     if (inputs != nullptr) inputs->before_read(layer - 1);
+    if (observer != nullptr) {
+      observer->before_weights(layer - 1, BlockObserver::Pass::kBackward);
+      observer->before_gradients(layer - 1);
+    }
     recompute_layer(block, a, batch, activations.recompute);
     block_backward(block, a, batch, gradients.layers[layer - 1], adapters_of(gradients, layer - 1), d,
                    lowest < layer);
+    if (observer != nullptr) observer->after_gradients(layer - 1);
     // Of layers from the lowest trained one; the embedding needs no input.
     if (inputs != nullptr) inputs->read(layer - 1, lowest > 0 ? lowest - 1 : 0, tokens);
   }
   if (lowest == 0) ops::embedding_backward(ctx, gradients.embedding, d.residual, batch.ids);
+  if (observer != nullptr) observer->after_backward();
 }
 
 }  // namespace rlcpp::model

@@ -37,7 +37,7 @@ void mlp_branch(const BlockContext& block, const Activations::Layer& a) {
 
 Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
                const WeightSet& packed, const RopeTables& rope, const PackedBatch& batch,
-               Activations& activations) {
+               Activations& activations, BlockObserver* observer) {
   const std::int64_t tokens = batch.ids.dim(0);
   RLCPP_CHECK(tokens <= activations.max_tokens);
   const std::size_t layers = weights.layers.size();
@@ -46,6 +46,10 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
 
   Activations::Layer a = activations.layers[0].rows(tokens);
   BlockInputs* const inputs = activations.inputs.get();
+  const auto before = [&](std::size_t layer) {
+    if (observer != nullptr) observer->before_weights(layer, BlockObserver::Pass::kForward);
+  };
+  before(0);
   ops::embedding_forward(ctx, a.input, weights.embedding, batch.ids);
   ops::rmsnorm_forward(ctx, a.norm1, a.rstd1, a.input, weights.layers[0].input_norm, config.rms_eps);
   if (inputs != nullptr) inputs->written(0, tokens);
@@ -60,6 +64,7 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
       if (inputs != nullptr) inputs->before_written(layer + 1);
       ops::linear_forward(ctx, next.input, a.swiglu, w.down, block.packed.down, w.down_bias);
       add_adapter(block, &LayerAdapters::down, next.input, a.swiglu, a.lora_down);
+      before(layer + 1);
       ops::add_rmsnorm_forward(ctx, next.norm1, next.rstd1, next.input, a.mid,
                                weights.layers[layer + 1].input_norm, config.rms_eps);
       if (inputs != nullptr) inputs->written(layer + 1, tokens);

@@ -18,7 +18,7 @@ std::vector<ParameterInfo> layer_parameters(const ModelConfig& c, std::int64_t l
   const auto add = [&](const char* name, std::vector<std::int64_t> shape, bool product,
                        std::vector<HfSlice> slices) {
     for (HfSlice& slice : slices) slice.name = hf + slice.name;
-    list.push_back({mine + name, std::move(shape), true, std::move(slices), product});
+    list.push_back({mine + name, std::move(shape), true, std::move(slices), product, layer});
   };
 
   add("input_norm", {h}, false, {{"input_layernorm.weight", {h}, 0}});

@@ -26,6 +26,7 @@ struct ParameterInfo {
   bool decay = true;  // weight decay applies (all parameters, as in the reference)
   std::vector<HfSlice> slices;
   bool product = false;  // used as w of linear_forward: has a packed form
+  std::int64_t layer = -1;  // -1: of no layer
 };
 
 // In a fixed order that every file and every flat buffer shares. A tied head does not appear.

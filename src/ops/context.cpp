@@ -20,6 +20,10 @@ Context planning_context(Device device, ThreadPool& pool) {
   return ctx;
 }
 
+void* stream_handle(const Context& ctx) {
+  return ctx.on_gpu() ? cuda::stream_handle(*ctx.cuda) : nullptr;
+}
+
 void synchronize(const Context& ctx) {
   if (ctx.on_gpu()) cuda::synchronize(*ctx.cuda);
 }

@@ -28,6 +28,12 @@ void scale(const Context& ctx, const Tensor& g, float factor) {
   cpu::scale(ctx, g, factor);
 }
 
+void add(const Context& ctx, const Tensor& to, const Tensor& from) {
+  RLCPP_CHECK(is_flat_f32(to) && is_flat_f32(from) && to.size() == from.size());
+  if (ctx.on_gpu()) return cuda::add(ctx, to, from);
+  cpu::add(ctx, to, from);
+}
+
 bool all_finite(const Context& ctx, const Tensor& g) {
   RLCPP_CHECK(is_flat_f32(g));
   if (ctx.on_gpu()) return cuda::all_finite(ctx, g);

@@ -17,6 +17,9 @@ inline double sum_of_squares(const Context& ctx, const Tensor& g) {
 // g *= factor.
 void scale(const Context& ctx, const Tensor& g, float factor);
 
+// to += from, both f32 and of one size.
+void add(const Context& ctx, const Tensor& to, const Tensor& from);
+
 // True if every element is finite.
 bool all_finite(const Context& ctx, const Tensor& g);
 

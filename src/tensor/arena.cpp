@@ -123,6 +123,12 @@ RegionId MemoryPlan::add(MemoryUse use, std::string name, DType type, std::span<
 
 RegionId MemoryPlan::alias(RegionId other, MemoryUse use, std::string name, DType type,
                            std::initializer_list<std::int64_t> shape, std::size_t offset) {
+  return alias(other, use, std::move(name), type, std::span<const std::int64_t>(shape.begin(), shape.size()),
+               offset);
+}
+
+RegionId MemoryPlan::alias(RegionId other, MemoryUse use, std::string name, DType type,
+                           std::span<const std::int64_t> shape, std::size_t offset) {
   const Region& host = regions_.at(static_cast<std::size_t>(other.index));
   RLCPP_CHECK(aligned(offset) == offset && on_host(use) == on_host(host.use));
   Region region{use, std::move(name), type, {shape.begin(), shape.end()}, host.offset + offset, true};

@@ -53,6 +53,8 @@ class MemoryPlan {
   // together), and ends inside it. `use` is where the plan shows it, without counting it.
   RegionId alias(RegionId other, MemoryUse use, std::string name, DType type,
                  std::initializer_list<std::int64_t> shape, std::size_t offset = 0);
+  RegionId alias(RegionId other, MemoryUse use, std::string name, DType type,
+                 std::span<const std::int64_t> shape, std::size_t offset = 0);
 
   std::size_t total_bytes() const { return total_; }      // on the arena's device
   std::size_t host_bytes() const { return host_total_; }  // of the uses that are on_host()

@@ -81,7 +81,7 @@ void StateStream::update(const TrainedParameter& p, const ops::AdamWStep& step) 
     in_.mark(index);
     in_.hold_operations(index);
     ops::AdamWStep own = step;
-    own.first_element = begin;
+    own.first_element = p.first_element + begin;
     ops::adamw(ctx_, master, first, second, part(p.gradient, begin, count), own,
                p.working.empty() ? Tensor() : part(p.working, begin, count));
     out_.follow_operations();

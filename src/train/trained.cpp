@@ -17,6 +17,7 @@ std::vector<TrainedParameter> whole_model(const model::ModelConfig& config, cons
     p.name = parameters[i].name;
     p.slices = parameters[i].slices;
     p.decay = parameters[i].decay;
+    p.index = i;
     p.master = masters.flat[i];
     if (weights.flat[i].raw() != masters.flat[i].raw()) p.working = weights.flat[i];
     p.gradient = gradients.flat[i];

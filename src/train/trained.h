@@ -15,6 +15,10 @@ struct TrainedParameter {
   std::string name;                    // "layers.0.qkv"
   std::vector<model::HfSlice> slices;  // tensors of files: rows of each of the tensors below
   bool decay = true;                   // weight decay applies
+  std::size_t index = 0;               // of the stored parameter in its list
+  // With several ranks an entry is a run of elements that begins here, flat (train/shards.h); its slices are
+  // those of the whole parameter.
+  std::int64_t first_element = 0;
   Tensor master;                       // f32, what the optimizer changes
   Tensor working;        // its copy in the type that operations read; empty where they read the master
   Tensor gradient;       // f32, of the step

@@ -3,13 +3,33 @@
 #include <fmt/format.h>
 
 namespace rlcpp::train {
+namespace {
+
+std::int64_t elements(const model::ParameterInfo& info) {
+  std::int64_t size = 1;
+  for (const std::int64_t extent : info.shape) size *= extent;
+  return size;
+}
+
+}  // namespace
 
 AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, MemoryPlan& plan,
-                                             DType moments) {
+                                             DType moments, int ranks) {
   AdapterTrainingRegions r;
-  for (const model::ParameterInfo& info : model::adapter_list(config)) {
+  const std::vector<model::ParameterInfo> list = model::adapter_list(config);
+  // Where regions of a plan may begin, and a part for each rank.
+  constexpr std::int64_t kGranule = 64;
+  const auto rounded = [](std::int64_t size, std::int64_t to) { return (size + to - 1) / to * to; };
+  std::int64_t total = 0;
+  for (const model::ParameterInfo& info : list) total += rounded(elements(info), kGranule);
+  r.all_gradients =
+      plan.add(MemoryUse::kGradients, "gradients of adapters", DType::kF32, {rounded(total, kGranule * ranks)});
+  std::int64_t at = 0;
+  for (const model::ParameterInfo& info : list) {
     const std::span<const std::int64_t> shape(info.shape);
-    r.gradients.push_back(plan.add(MemoryUse::kGradients, "gradient." + info.name, DType::kF32, shape));
+    r.gradients.push_back(plan.alias(r.all_gradients, MemoryUse::kGradients, "gradient." + info.name,
+                                     DType::kF32, shape, static_cast<std::size_t>(at) * sizeof(float)));
+    at += rounded(elements(info), kGranule);
     r.first.push_back(plan.add(MemoryUse::kOptimizer, "exp_avg." + info.name, moments, shape));
     r.second.push_back(plan.add(MemoryUse::kOptimizer, "exp_avg_sq." + info.name, moments, shape));
   }
@@ -30,11 +50,13 @@ AdapterTraining make_adapter_training(const model::ModelConfig& config, const Ar
   const std::vector<Tensor> master = model::flat_adapters(config, masters);
   RLCPP_CHECK(list.size() == master.size());
   AdapterTraining out;
+  out.all = arena[regions.all_gradients];
   for (std::size_t i = 0; i < list.size(); ++i) {
     TrainedParameter& p = out.trained.emplace_back();
     p.name = list[i].name;
     p.slices = list[i].slices;
     p.decay = list[i].decay;
+    p.index = i;
     p.master = master[i];
     p.gradient = arena[regions.gradients.at(i)];
     p.first = arena[regions.first.at(i)];
@@ -66,6 +88,17 @@ void collect_adapter_gradients(const ops::Context& ctx, const model::ModelConfig
       ++next;
     }
   }
+}
+
+void sum_adapter_gradients(const ops::Context& ctx, const AdapterTraining& training,
+                           dist::Communicator& communicator) {
+  const dist::Stream stream{ops::stream_handle(ctx)};
+  const std::int64_t part = training.all.size() / communicator.size();
+  const Tensor own = training.all.rows(part * communicator.rank(), part);
+  // In two steps: the bits of a sum that one rank makes and the others are given.
+  communicator.reduce_scatter(own, training.all, dist::Reduction::kSum, "gradients of adapters", stream)
+      .before(stream);
+  communicator.all_gather(training.all, own, "gradients of adapters", stream).before(stream);
 }
 
 }  // namespace rlcpp::train

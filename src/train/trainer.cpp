@@ -13,9 +13,12 @@
 #include "ops/optimizer.h"
 #include "ops/workspace.h"
 #include "tensor/copy.h"
+#include "train/exchange.h"
 #include "train/nonfinite.h"
 #include "train/row_buffers.h"
+#include "train/rank_share.h"
 #include "train/scratch.h"
+#include "train/shards.h"
 #include "train/state_stream.h"
 #include "train/trained_adapters.h"
 
@@ -31,6 +34,8 @@ struct Trainer::Regions {
   ScratchRegions scratch;
   RowRegions rows;
   std::optional<StreamRegions> stream;
+  ShardRegions shards;  // of one of several ranks, in place of the whole model's
+  RegionId staging;     // for what ranks tell each other
 };
 
 struct Trainer::Impl {
@@ -47,7 +52,10 @@ struct Trainer::Impl {
   AdapterTraining adapters;  // of a frozen model
   State state;
   std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
-  std::uint64_t micro_batch = 0;         // of the step: dropout draws by it
+  std::uint64_t micro_batch = 0;         // of the step, over all ranks: dropout draws by it
+  dist::Communicator* communicator = nullptr;  // null: this is the only rank
+  std::unique_ptr<Shards> shards = nullptr;    // null: this rank holds all that it trains
+  Tensor staging = {};
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
@@ -60,13 +68,16 @@ struct Trainer::Impl {
       activations.dropout.key = options.seed;
       activations.dropout.stream = mix64(static_cast<std::uint64_t>(state.step), micro_batch);
     }
-    return model::forward(ctx, model, weights, packed, rope, row.packed, activations);
+    return model::forward(ctx, model, weights, packed, rope, row.packed, activations, shards.get());
   }
   void backward(const Row& row) {
-    model::backward(ctx, model, weights, packed, rope, row.packed, activations, row.dhidden, gradients);
+    model::backward(ctx, model, weights, packed, rope, row.packed, activations, row.dhidden, gradients,
+                    shards.get());
   }
   double cross_entropy(const data::MicroBatch& batch, double scale);
   double policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics);
+  double train(const RankShare& share, double scale, LossMetrics& metrics);
+  void combine(double& loss, LossMetrics& metrics);
   double gradient_norm() const;
   void update(double norm, double lr);
   // Makes what the decoder reads from the masters that an update changed.
@@ -84,7 +95,11 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   const DType moments = small ? DType::kBF16 : DType::kF32;
   if (model.adapters.any()) {
     // Their state is small and stays on the device, whatever optimizer_on_host says.
-    r->adapters = plan_adapter_training(model, plan, moments);
+    r->adapters = plan_adapter_training(model, plan, moments, options.sharding.ranks);
+  } else if (options.sharding.any()) {
+    r->shards = plan_shards(model, options.sharding, moments, options.optimizer_on_host && ctx.on_gpu(), plan);
+    if (options.optimizer_on_host)
+      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
   } else {
     r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
     // On the CPU there is one memory, and one part of the plan.
@@ -100,21 +115,25 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
                                             ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
   r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
   r->scratch = plan_scratch(ctx, model, options, plan);
+  if (options.sharding.any()) r->staging = plan_exchange(plan, options.sharding.ranks);
   return r;
 }
 
 Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
                  const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
                  const model::WeightSet& packed, const model::RopeTables& rope,
-                 const model::WeightSet& masters)
+                 const model::WeightSet& masters, const Peers& peers)
     : impl_(new Impl{ctx,
                      model,
                      options,
-                     weights,
-                     packed,
-                     masters.flat.empty() ? weights : masters,
-                     model.adapters.any() ? model::frozen_gradients(model)
-                                          : model::make_weight_set(model, arena, regions->gradients),
+                     peers.sharded.any() ? peers.sharded.weights : weights,
+                     peers.sharded.any() ? peers.sharded.packed : packed,
+                     peers.sharded.any()    ? peers.sharded.weights
+                     : masters.flat.empty() ? weights
+                                            : masters,
+                     model.adapters.any() || peers.sharded.any()
+                         ? model::frozen_gradients(model)
+                         : model::make_weight_set(model, arena, regions->gradients),
                      rope,
                      model::Activations(ctx, model, arena, regions->activations),
                      arena[regions->scratch.logits],
@@ -124,12 +143,24 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      {},
                      State{},
                      nullptr}) {
+  if (options.sharding.any()) {
+    RLCPP_CHECK(peers.communicator != nullptr && peers.communicator->size() == options.sharding.ranks &&
+                peers.communicator->rank() == options.sharding.rank);
+    impl_->communicator = peers.communicator;
+    impl_->staging = arena[regions->staging];
+  }
   if (regions->scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions->scratch.workspace]);
   if (model.adapters.any()) {
     RLCPP_CHECK(!weights.adapters.empty() && !masters.adapters.empty());
     impl_->adapters = make_adapter_training(model, arena, regions->adapters, masters.adapters);
     impl_->trained = impl_->adapters.trained;
     impl_->gradients.adapters = impl_->adapters.gradients;
+  } else if (options.sharding.any()) {
+    RLCPP_CHECK(peers.sharded.any());
+    impl_->shards = std::make_unique<Shards>(ctx, model, arena, regions->shards, peers.sharded,
+                                             *peers.communicator);
+    impl_->trained = impl_->shards->pieces();
+    impl_->gradients = impl_->shards->gradients();
   } else {
     impl_->trained = whole_model(model, impl_->weights, impl_->masters, impl_->gradients,
                                  model::make_weight_set(model, arena, regions->first),
@@ -210,8 +241,50 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   return metrics.loss - before;
 }
 
+// Returns this rank's part of the loss.
+double Trainer::Impl::train(const RankShare& share, double scale, LossMetrics& metrics) {
+  double loss = 0;
+  const std::size_t count = share.batches.size();
+  for (std::size_t i = 0; i < count; ++i) {
+    const data::MicroBatch& batch = *share.batches[i];
+    micro_batch = share.first + i;
+    if (shards != nullptr) shards->begin_micro_batch(i + 1 == count);
+    const bool policy = batch.rl && options.loss.type != "cross_entropy";
+    loss += policy ? policy_gradient(batch, scale, metrics) : cross_entropy(batch, scale);
+    if (options.on_micro_batch) {
+      options.on_micro_batch(static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(count));
+    }
+  }
+  if (shards != nullptr) shards->finish_gradients();
+  if (model.adapters.any()) {
+    collect_adapter_gradients(ctx, model, adapters);
+    if (communicator != nullptr) sum_adapter_gradients(ctx, adapters, *communicator);
+  }
+  return loss;
+}
+
+// Loss and metrics of all ranks, in the order of their micro-batches.
+void Trainer::Impl::combine(double& loss, LossMetrics& metrics) {
+  if (communicator == nullptr) return;
+  std::vector<double> mine = numbers_of(metrics);
+  mine.push_back(loss);
+  loss = 0;
+  metrics = {};
+  for (std::vector<double>& numbers : exchange(*communicator, staging, mine, "metrics of the step")) {
+    loss += numbers.back();
+    numbers.pop_back();
+    append(metrics, numbers);
+  }
+}
+
 double Trainer::Impl::gradient_norm() const {
-  return std::sqrt(ops::sum_of_squares(ctx, trained_gradients));
+  const double mine = ops::sum_of_squares(ctx, trained_gradients);
+  if (shards == nullptr) return std::sqrt(mine);
+  double all = 0;
+  for (const std::vector<double>& part : exchange(*communicator, staging, {mine}, "gradient norm")) {
+    all += part.at(0);
+  }
+  return std::sqrt(all);
 }
 
 void Trainer::Impl::update(double norm, double lr) {
@@ -226,11 +299,11 @@ void Trainer::Impl::update(double norm, double lr) {
     // torch.nn.utils.clip_grad_norm_: the small constant keeps a zero gradient finite.
     step.gradient_scale = static_cast<float>(std::min(1.0, *options.optim.max_norm / (norm + 1e-6)));
   }
-  for (std::size_t i = 0; i < trained.size(); ++i) {
-    const TrainedParameter& p = trained[i];
+  for (const TrainedParameter& p : trained) {
     ops::AdamWStep own = step;
     if (!p.decay) own.weight_decay = 0;
-    own.rounding_seed = static_cast<std::uint64_t>(i);
+    own.rounding_seed = static_cast<std::uint64_t>(p.index);
+    own.first_element = p.first_element;
     if (on_host != nullptr) {
       on_host->update(p, own);
     } else {
@@ -243,6 +316,8 @@ void Trainer::Impl::update(double norm, double lr) {
 void Trainer::Impl::publish() {
   if (model.adapters.any()) {
     model::publish_adapters(ctx, model, weights.adapters, masters.adapters);
+  } else if (shards != nullptr) {
+    shards->publish();
   } else {
     model::pack_all(ctx, packed, weights);
   }
@@ -273,19 +348,17 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   const bool by_sequence = rl && m.options.loss.divides_by_sequences();
   const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
 
-  for (const Tensor& g : m.adapters.accumulated.empty() ? m.trained_gradients : m.adapters.accumulated) {
-    ops::zero(m.ctx, g);
+  if (m.shards != nullptr) {
+    m.shards->begin_step();
+  } else {
+    for (const Tensor& g : m.adapters.accumulated.empty() ? m.trained_gradients : m.adapters.accumulated) {
+      ops::zero(m.ctx, g);
+    }
   }
   LossMetrics loss_metrics;
-  std::int64_t done = 0;
-  m.micro_batch = 0;
-  for (const data::MicroBatch& batch : batches) {
-    const bool policy = batch.rl && m.options.loss.type != "cross_entropy";
-    result.loss += policy ? m.policy_gradient(batch, scale, loss_metrics) : m.cross_entropy(batch, scale);
-    ++m.micro_batch;
-    if (m.options.on_micro_batch) m.options.on_micro_batch(++done, static_cast<std::int64_t>(batches.size()));
-  }
-  if (m.model.adapters.any()) collect_adapter_gradients(m.ctx, m.model, m.adapters);
+  const RankShare mine = share_of(batches, m.options.sharding);
+  result.loss = m.train(mine, scale, loss_metrics);
+  m.combine(result.loss, loss_metrics);
   if (failpoint::hit("train.gradient") == "nan") {
     const Tensor& first = m.trained_gradients.front();
     const float nan = std::nanf("");
@@ -301,7 +374,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   if (result.skipped) {
     m.state.nonfinite += 1;
     m.state.skipped += 1;
-    if (!m.options.dump_dir.empty()) {
+    if (!m.options.dump_dir.empty() && m.options.sharding.rank == 0) {
       dump = dump_batch(m.options.dump_dir, m.state.step + 1, result.loss, result.grad_norm, batches);
     }
   } else {
@@ -336,8 +409,9 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
   Impl& m = *impl_;
   double sum = 0;
   std::int64_t count = 0;
-  for (const data::MicroBatch& batch : batches) {
-    const Row row = m.rows.load(batch, Targets::kTrained);
+  const RankShare mine = share_of(batches, m.options.sharding);
+  for (const data::MicroBatch* batch : mine.batches) {
+    const Row row = m.rows.load(*batch, Targets::kTrained);
     ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
     const auto logprobs = m.rows.logprobs(row);
     const auto targets = row.host_targets;
@@ -345,6 +419,15 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
       if (targets[t] < 0) continue;
       sum -= static_cast<double>(logprobs[t]);
       ++count;
+    }
+  }
+  if (m.communicator != nullptr) {
+    const std::vector<double> part = {sum, static_cast<double>(count)};
+    sum = 0;
+    count = 0;
+    for (const std::vector<double>& numbers : exchange(*m.communicator, m.staging, part, "validation loss")) {
+      sum += numbers.at(0);
+      count += static_cast<std::int64_t>(numbers.at(1));
     }
   }
   return count == 0 ? 0.0 : sum / static_cast<double>(count);
@@ -368,8 +451,8 @@ void Trainer::repack() {
       ops::cast(m.ctx, p.working, p.master);
     }
   }
-  model::pack_all(m.ctx, m.packed, m.weights);  // of the base too: it may be new
-  if (m.model.adapters.any()) m.publish();
+  if (m.shards == nullptr) model::pack_all(m.ctx, m.packed, m.weights);  // of the base too: it may be new
+  if (m.shards != nullptr || m.model.adapters.any()) m.publish();
   if (m.on_host != nullptr) m.on_host->synchronize();
 }
 std::int64_t Trainer::steps_done() const {

@@ -15,7 +15,12 @@
 #include "model/decoder.h"
 #include "monitor/metrics.h"
 #include "train/loss/loss.h"
+#include "train/sharded_weights.h"
 #include "train/trained.h"
+
+namespace rlcpp::dist {
+class Communicator;
+}
 
 namespace rlcpp::train {
 
@@ -52,6 +57,7 @@ struct TrainerOptions {
   // and so many of their elements are under way at a time.
   bool optimizer_on_host = false;
   std::int64_t optimizer_chunk = std::int64_t{4} << 20;
+  Sharding sharding;                     // which rank this is; one of one by default
   std::int64_t max_nonfinite_steps = 3;  // skipped steps in a row before the run stops
   std::uint64_t seed = 0;                // of the dropout before adapters
   std::string dump_dir;                  // where a batch with a NaN or Inf is written; empty: nowhere
@@ -72,12 +78,22 @@ struct StepResult {
   std::int64_t tokens = 0, loss_tokens = 0, documents = 0;  // of the step
 };
 
+// The other ranks of a run, for a trainer that is one of several.
+struct Peers {
+  dist::Communicator* communicator = nullptr;  // outlives the trainer
+  // The model's memory if it is cut into shards; with adapters every rank holds the whole base and all of them.
+  ShardedWeights sharded;
+};
+
 // Owns nothing large: weights, gradients and moments are views into the run's arena. `weights` are what the
 // decoder reads, in ops::Context::compute_type(); `masters` the same in f32, which the optimizer changes and
 // checkpoints hold. Where the decoder reads f32, they are one, and `masters` is empty.
 // A model with adapters (ModelConfig::adapters) is frozen but for them: `weights` has only the base in the
 // compute type and the adapters as the decoder reads them, `masters` the same base and the adapters' f32
 // masters; there are no gradients, moments or f32 masters of the base.
+// One of several ranks (TrainerOptions::sharding) is given the whole step's batches, as all of them are, does its
+// share, and returns the same result as all of them: every call below that is given batches, and repack(), is
+// collective. The weights and masters are then those of Peers::sharded, or, with adapters, as above.
 class Trainer {
  public:
   struct Regions;
@@ -88,7 +104,7 @@ class Trainer {
   Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
           const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
           const model::WeightSet& packed, const model::RopeTables& rope,
-          const model::WeightSet& masters = {});
+          const model::WeightSet& masters = {}, const Peers& peers = {});
   ~Trainer();
 
   // One optimizer step over the micro-batches; weights and their packed forms change in place.
@@ -106,7 +122,9 @@ class Trainer {
   // Makes the decoder's copies and the packed forms anew after the masters were changed from outside (a
   // restore).
   void repack();
-  const model::WeightSet& weights() const;  // the masters; with adapters the base and their masters
+  // The masters; with adapters the base and their masters. Of one of several ranks that holds shards of the
+  // masters alone: what the decoder reads, at levels 1 and 2.
+  const model::WeightSet& weights() const;
   const model::ModelConfig& model() const;
   // What the optimizer changes, with its gradients (of the last step, before clipping) and moments.
   const std::vector<TrainedParameter>& trained() const;

@@ -122,6 +122,29 @@ TEST_P(Optimizer, ScaleMultiplies) {
   }
 }
 
+TEST_P(Optimizer, AddAddsWhateverTheAlignment) {
+  Random random;
+  const ops::Context ctx = context();
+  for (const std::int64_t n : {1, 63, 70001}) {
+    for (const std::int64_t shift : {0, 1, 4}) {
+      Floats to = random.normal(n + shift);
+      const Floats from = random.normal(n);
+      Floats expected = to;
+      for (std::int64_t i = 0; i < n; ++i) {
+        expected[static_cast<std::size_t>(i + shift)] += from[static_cast<std::size_t>(i)];
+      }
+      {
+        Floats copy = from;
+        const auto sums = f32(ctx, to, {n + shift});
+        const auto terms = f32(ctx, copy, {n});
+        const Tensor view = sums;
+        ops::add(ctx, view.rows(shift, n), terms);
+      }
+      expect_same_bits(to, expected, "sum");
+    }
+  }
+}
+
 TEST_P(Optimizer, AllFiniteFindsOneBadElement) {
   Random random;
   const ops::Context ctx = context();

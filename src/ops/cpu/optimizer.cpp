@@ -51,6 +51,15 @@ void scale(const Context& ctx, const Tensor& g, float factor) {
       [&](std::int64_t begin, std::int64_t count) { kernels.scale(g.f32() + begin, count, factor); });
 }
 
+void add(const Context& ctx, const Tensor& to, const Tensor& from) {
+  parallel_blocks(ctx, to.size(), kOptimizerBlock, static_cast<double>(to.size()),
+                  [&](std::int64_t begin, std::int64_t count) {
+                    float* sums = to.f32() + begin;
+                    const float* terms = from.f32() + begin;
+                    for (std::int64_t i = 0; i < count; ++i) sums[i] += terms[i];
+                  });
+}
+
 bool all_finite(const Context& ctx, const Tensor& g) {
   const Kernels& kernels = kernels_of(ctx);
   std::atomic<bool> finite = true;

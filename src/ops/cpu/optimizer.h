@@ -7,6 +7,7 @@ namespace rlcpp::ops::cpu {
 
 double sum_of_squares(const Context& ctx, std::span<const Tensor> all);
 void scale(const Context& ctx, const Tensor& g, float factor);
+void add(const Context& ctx, const Tensor& to, const Tensor& from);
 bool all_finite(const Context& ctx, const Tensor& g);
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
            const AdamWStep& step);

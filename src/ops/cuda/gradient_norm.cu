@@ -139,6 +139,28 @@ class BlockSums {
   bool any_ = false;           // the total holds something
 };
 
+__global__ void __launch_bounds__(kFlatThreads)
+    add_kernel(float* __restrict__ to, const float* __restrict__ from, std::int64_t size) {
+  const std::int64_t begin = blockIdx.x * kSumBlock;
+  const std::int64_t count = min(kSumBlock, size - begin);
+  const bool aligned = (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 == 0;
+#pragma unroll
+  for (int i = 0; i < kFlatQuads; ++i) {
+    const int place = i * kFlatThreads + static_cast<int>(threadIdx.x);
+    const FlatQuad a = load_flat(to + begin, place, count, aligned);
+    const FlatQuad b = load_flat(from + begin, place, count, aligned);
+    if (aligned && 4 * place + 4 <= count) {
+      *reinterpret_cast<float4*>(to + begin + 4 * place) = {a.value[0] + b.value[0], a.value[1] + b.value[1],
+                                                            a.value[2] + b.value[2], a.value[3] + b.value[3]};
+      continue;
+    }
+#pragma unroll
+    for (int k = 0; k < 4; ++k) {
+      if (4 * place + k < count) to[begin + 4 * place + k] = a.value[k] + b.value[k];
+    }
+  }
+}
+
 __global__ void __launch_bounds__(kFlatThreads) scale_kernel(float* g, std::int64_t size, float factor) {
   const std::int64_t begin = blockIdx.x * kSumBlock;
   float* block = g + begin;
@@ -212,6 +234,13 @@ void scale(const Context& ctx, const Tensor& g, float factor) {
   scale_kernel<<<grid_of(ceil_div(g.size(), kSumBlock)), kFlatThreads, 0, stream_of(ctx)>>>(address<float>(g),
                                                                                             g.size(), factor);
   check_launch("scale");
+}
+
+void add(const Context& ctx, const Tensor& to, const Tensor& from) {
+  if (to.size() == 0) return;
+  add_kernel<<<grid_of(ceil_div(to.size(), kSumBlock)), kFlatThreads, 0, stream_of(ctx)>>>(
+      address<float>(to), address<const float>(from), to.size());
+  check_launch("add");
 }
 
 bool all_finite(const Context& ctx, const Tensor& g) {

@@ -46,6 +46,10 @@ void synchronize(Runtime& runtime) {
   check(cudaStreamSynchronize(runtime.stream()), "an operation on the GPU");
 }
 
+void* stream_handle(Runtime& runtime) {
+  return runtime.stream();
+}
+
 std::size_t workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs) {
   return std::max({kProductWorkspace, attention_scratch(runtime, needs), embedding_scratch(needs),
                    head_scratch(needs), norm_scratch(needs), optimizer_scratch(), rope_scratch(needs)});

@@ -14,6 +14,7 @@ class Runtime;
 std::shared_ptr<Runtime> make_runtime(Device device);
 
 void synchronize(Runtime& runtime);
+void* stream_handle(Runtime& runtime);
 
 std::size_t workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs);
 std::size_t head_workspace_bytes(Runtime& runtime, const WorkspaceNeeds& needs);

@@ -1,0 +1,186 @@
+#include "train/shards.h"
+
+#include <fmt/format.h>
+
+#include "ops/cast.h"
+#include "ops/matmul.h"
+#include "ops/optimizer.h"
+#include "tensor/copy.h"
+
+namespace rlcpp::train {
+namespace {
+
+std::string name_of_group(std::size_t group) {
+  return group == 0 ? std::string("embedding and head") : fmt::format("layer {}", group - 1);
+}
+
+}  // namespace
+
+ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, DType moments,
+                         bool moments_on_host, MemoryPlan& plan) {
+  ShardRegions r;
+  r.layout = shard_layout(config, sharding.ranks);
+  const bool slots = sharding.zero >= 2;
+  const MemoryUse resting = moments_on_host ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
+  for (std::size_t g = 0; g < r.layout.groups.size(); ++g) {
+    const ShardLayout::Group& group = r.layout.groups[g];
+    const auto add = [&](MemoryUse use, const char* what, DType type, std::int64_t size) {
+      return plan.add(use, fmt::format("{} of group {}", what, g), type, {size});
+    };
+    r.buffers.push_back(slots && g > kSlots
+                            ? r.buffers[g - kSlots]
+                            : add(MemoryUse::kGradients, "gradients", DType::kF32, group.size));
+    r.sums.push_back(slots && g > 0 ? add(MemoryUse::kGradients, "sums", DType::kF32, group.shard)
+                                    : RegionId{});
+    r.first.push_back(add(resting, "exp_avg", moments, group.shard));
+    r.second.push_back(add(resting, "exp_avg_sq", moments, group.shard));
+  }
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
+  for (std::size_t i = 0; i < parameters.size(); ++i) {
+    const ShardLayout::Place& place = r.layout.places[i];
+    r.views.regions.push_back(plan.alias(r.buffers[place.group], MemoryUse::kGradients,
+                                         "gradient." + parameters[i].name, DType::kF32,
+                                         std::span<const std::int64_t>(parameters[i].shape),
+                                         static_cast<std::size_t>(place.offset) * sizeof(float)));
+  }
+  return r;
+}
+
+Shards::Shards(const ops::Context& ctx, const model::ModelConfig& config, const Arena& arena,
+               const ShardRegions& regions, const ShardedWeights& weights, dist::Communicator& communicator)
+    : ctx_(ctx),
+      communicator_(communicator),
+      weights_(weights),
+      gradients_(model::make_weight_set(config, arena, regions.views)),
+      weight_slots_(kSlots),
+      gradient_slots_(kSlots),
+      reduced_(regions.buffers.size()) {
+  RLCPP_CHECK(communicator.size() == weights.sharding.ranks && communicator.rank() == weights.sharding.rank);
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
+  for (std::size_t g = 0; g < regions.buffers.size(); ++g) {
+    buffers_.push_back(arena[regions.buffers[g]]);
+    sums_.push_back(regions.sums[g].index < 0 ? Tensor() : arena[regions.sums[g]]);
+    const Tensor first = arena[regions.first[g]], second = arena[regions.second[g]];
+    // Level 3 has no working copy of a layer at rest: it is made when the layer is gathered.
+    const bool working = ctx.compute_type() != DType::kF32 && !weights_.in_slots(g);
+    for (const ShardLayout::Piece& piece : weights_.layout.pieces(g, weights_.sharding.rank)) {
+      TrainedParameter& p = pieces_.emplace_back();
+      p.name = parameters[piece.parameter].name;
+      p.slices = parameters[piece.parameter].slices;
+      p.decay = parameters[piece.parameter].decay;
+      p.index = piece.parameter;
+      p.first_element = piece.first;
+      p.master = weights_.masters[g].rows(piece.at, piece.count);
+      if (working) p.working = weights_.own(g).rows(piece.at, piece.count);
+      p.gradient = own_sum(g).rows(piece.at, piece.count);
+      p.first = first.rows(piece.at, piece.count);
+      p.second = second.rows(piece.at, piece.count);
+    }
+  }
+}
+
+Tensor Shards::own_sum(std::size_t group) const {
+  if (!sums_[group].empty()) return sums_[group];
+  const std::int64_t shard = weights_.layout.groups[group].shard;
+  return buffers_[group].rows(shard * weights_.sharding.rank, shard);
+}
+
+void Shards::begin_step() {
+  for (std::size_t g = 0; g < buffers_.size(); ++g) ops::zero(ctx_, sums_[g].empty() ? buffers_[g] : sums_[g]);
+  reduced_.assign(reduced_.size(), dist::Ticket());
+}
+
+void Shards::gather(std::size_t group) {
+  const std::string name = "weights of " + name_of_group(group);
+  const dist::Ticket ticket =
+      communicator_.all_gather(weights_.buffers[group], weights_.own(group), name, stream());
+  if (weights_.in_slots(group)) {
+    weight_slots_[(group - 1) % kSlots].ticket = ticket;
+  } else {
+    reduced_[group] = ticket;
+  }
+}
+
+// The gather of a layer begins when what was given to the device so far is done: the layer that had the slot
+// before is.
+void Shards::require_layer(std::size_t layer) {
+  WeightSlot& slot = weight_slots_[layer % kSlots];
+  if (slot.layer == layer) return;
+  slot.layer = layer;
+  ops::cast(ctx_, weights_.own(layer + 1), weights_.masters[layer + 1]);
+  gather(layer + 1);
+  if (!ctx_.on_gpu()) pack(layer + 1);
+}
+
+void Shards::before_weights(std::size_t layer, Pass pass) {
+  if (!slots_of_weights()) return;
+  require_layer(layer);
+  weight_slots_[layer % kSlots].ticket.before(stream());
+  const std::size_t layers = weights_.buffers.size() - 1;
+  if (pass == Pass::kForward && layer + 1 < layers) require_layer(layer + 1);
+  if (pass == Pass::kBackward && layer > 0) require_layer(layer - 1);
+}
+
+void Shards::reduce(std::size_t group) {
+  const std::int64_t shard = weights_.layout.groups[group].shard;
+  const Tensor own = buffers_[group].rows(shard * weights_.sharding.rank, shard);
+  const dist::Ticket ticket = communicator_.reduce_scatter(
+      own, buffers_[group], dist::Reduction::kSum, "gradients of " + name_of_group(group), stream());
+  if (sums_[group].empty()) {
+    reduced_[group] = ticket;
+  } else {
+    gradient_slots_[(group - 1) % kSlots] = {group, ticket};
+  }
+}
+
+// Adds what a slot's reduction gave to the sum of its layer, for operations that follow.
+void Shards::collect(std::size_t slot) {
+  GradientSlot& from = gradient_slots_[slot];
+  if (from.group == kNone) return;
+  from.ticket.before(stream());
+  const std::int64_t shard = weights_.layout.groups[from.group].shard;
+  ops::add(ctx_, sums_[from.group], buffers_[from.group].rows(shard * weights_.sharding.rank, shard));
+  from = {};
+}
+
+void Shards::before_gradients(std::size_t layer) {
+  if (!slots_of_gradients()) return;
+  collect(layer % kSlots);
+  ops::zero(ctx_, buffers_[layer + 1]);
+}
+
+void Shards::after_gradients(std::size_t layer) {
+  if (slots_of_gradients() || last_) reduce(layer + 1);
+}
+
+void Shards::after_backward() {
+  if (last_) reduce(0);
+}
+
+void Shards::finish_gradients() {
+  for (std::size_t slot = 0; slot < kSlots; ++slot) collect(slot);
+  for (const dist::Ticket& ticket : reduced_) ticket.before(stream());
+  reduced_.assign(reduced_.size(), dist::Ticket());
+}
+
+void Shards::pack(std::size_t group) {
+  for (const std::size_t i : weights_.layout.groups[group].parameters) {
+    if (!weights_.packed.flat[i].empty())
+      ops::pack_weight(ctx_, weights_.packed.flat[i], weights_.weights.flat[i]);
+  }
+}
+
+void Shards::publish() {
+  for (WeightSlot& slot : weight_slots_) slot.layer = kNone;
+  for (std::size_t g = 0; g < weights_.buffers.size(); ++g) {
+    if (weights_.in_slots(g)) continue;
+    gather(g);
+  }
+  for (const dist::Ticket& ticket : reduced_) ticket.before(stream());
+  reduced_.assign(reduced_.size(), dist::Ticket());
+  for (std::size_t g = 0; g < weights_.buffers.size(); ++g) {
+    if (!weights_.in_slots(g)) pack(g);
+  }
+}
+
+}  // namespace rlcpp::train
