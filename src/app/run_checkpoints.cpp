@@ -102,7 +102,7 @@ void Checkpoints::prepare(train::Trainer& trainer, std::size_t host_planned) {
     ring = std::min(all, std::max(room, kSmallRing));
   }
   writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), trainer.device(), ring,
-                                                      train::writer_threads());
+                                                      train::writer_threads(), train::reader_threads());
   log_.info(fmt::format("checkpoints: {} a step, through {} of host memory{}",
                         monitor::gib(static_cast<double>(all)),
                         monitor::gib(static_cast<double>(writer_->ring_bytes())),

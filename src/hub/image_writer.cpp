@@ -59,9 +59,11 @@ struct Block {
 }  // namespace
 
 struct ImageWriter::State {
-  State(durable::FileLayer& layer, std::size_t blocks) : files(layer), ring(blocks, kBlock) {}
+  State(durable::FileLayer& layer, std::size_t blocks, int writing)
+      : files(layer), ring(blocks, kBlock), writers(writing) {}
   durable::FileLayer& files;
   Ring ring;
+  int writers;                                   // threads
   std::vector<std::unique_ptr<Stager>> stagers;  // one a reading thread
 };
 
@@ -85,23 +87,34 @@ class Job {
     for (std::size_t at = 0; at < ring.bytes(); at += ImageWriter::kBlock) free_.push_back(at);
   }
 
+  // Begins the next block before it waits for the last one, so that the bus always has work of this thread.
   void read_blocks(Stager& stager) {
     guarded([&] {
-      while (const auto taken = take()) {
-        const auto [index, place] = *taken;
-        const Block& block = blocks_[index];
-        failpoint::hit("checkpoint.read_block");
-        block.image->read(block.chunk * ImageWriter::kBlock, {ring_.at(place), block.bytes}, stager);
-        progress_.read_bytes += block.bytes;
-        bool all = false;
-        {
-          const std::lock_guard hold(lock_);
-          full_.emplace_back(index, place);
-          ++read_;
-          if (!block.steady) all = --awaited_ == 0;
+      stager.drop();  // of a call that failed
+      struct Begun {
+        std::size_t index, place;
+        Stager::Ticket ticket;
+      };
+      std::optional<Begun> before;
+      for (;;) {
+        // Never waits for a place while it holds a block that would bring one.
+        const auto taken = take(/*wait=*/!before.has_value());
+        std::optional<Begun> begun;
+        if (taken) {
+          const auto [index, place] = *taken;
+          const Block& block = blocks_[index];
+          failpoint::hit("checkpoint.read_block");
+          begun = {index, place,
+                   block.image->begin_read(block.chunk * ImageWriter::kBlock, {ring_.at(place), block.bytes},
+                                           stager)};
         }
-        changed_.notify_all();
-        if (all && on_read_) on_read_();
+        if (before) {
+          stager.finish(before->ticket);
+          has_read(before->index, before->place);
+        } else if (!begun) {
+          return;
+        }
+        before = begun;
       }
     });
   }
@@ -112,7 +125,7 @@ class Job {
         std::size_t index = 0, place = 0;
         {
           std::unique_lock hold(lock_);
-          changed_.wait(hold, [&] { return failure_ || !full_.empty() || read_ == blocks_.size(); });
+          filled_.wait(hold, [&] { return failure_ || !full_.empty() || read_ == blocks_.size(); });
           if (failure_ || full_.empty()) return;
           std::tie(index, place) = full_.front();
           full_.pop_front();
@@ -125,13 +138,14 @@ class Job {
           const std::lock_guard hold(lock_);
           free_.push_back(place);
         }
-        changed_.notify_all();
+        freed_.notify_one();
         if (last) block.parts->finish();  // waits for the disk; the other threads go on
+        bool all = false;
         {
           const std::lock_guard hold(lock_);
-          --missing_[block.directory];
+          all = --missing_[block.directory] == 0;
         }
-        changed_.notify_all();
+        if (all) stored_.notify_all();
       }
     });
   }
@@ -139,7 +153,7 @@ class Job {
   // Returns when the files of `directory` are on disk; throws the first error of any thread.
   void await(std::size_t directory) {
     std::unique_lock hold(lock_);
-    changed_.wait(hold, [&] { return failure_ || missing_[directory] == 0; });
+    stored_.wait(hold, [&] { return failure_ || missing_[directory] == 0; });
     if (failure_) std::rethrow_exception(failure_);
   }
 
@@ -148,17 +162,39 @@ class Job {
       const std::lock_guard hold(lock_);
       if (!failure_) failure_ = failure;
     }
-    changed_.notify_all();
+    for (std::condition_variable* each : {&freed_, &filled_, &stored_}) each->notify_all();
   }
 
  private:
-  std::optional<std::pair<std::size_t, std::size_t>> take() {
+  // The next block and a place for it. nullopt: there is no block left or a thread has failed, or, unless it
+  // may wait, no place.
+  std::optional<std::pair<std::size_t, std::size_t>> take(bool wait) {
     std::unique_lock hold(lock_);
-    changed_.wait(hold, [&] { return failure_ || next_ == blocks_.size() || !free_.empty(); });
-    if (failure_ || next_ == blocks_.size()) return std::nullopt;
+    if (wait) freed_.wait(hold, [&] { return failure_ || next_ == blocks_.size() || !free_.empty(); });
+    if (failure_ || next_ == blocks_.size() || free_.empty()) return std::nullopt;
     const std::size_t place = free_.front();
     free_.pop_front();
-    return std::pair{next_++, place};
+    const std::size_t index = next_++;
+    if (next_ == blocks_.size()) freed_.notify_all();  // the others need not wait for a place
+    return std::pair{index, place};
+  }
+
+  void has_read(std::size_t index, std::size_t place) {
+    const Block& block = blocks_[index];
+    progress_.read_bytes += block.bytes;
+    bool none_awaited = false, last = false;
+    {
+      const std::lock_guard hold(lock_);
+      full_.emplace_back(index, place);
+      last = ++read_ == blocks_.size();
+      if (!block.steady) none_awaited = --awaited_ == 0;
+    }
+    if (last) {
+      filled_.notify_all();  // writers without a block can end
+    } else {
+      filled_.notify_one();
+    }
+    if (none_awaited && on_read_) on_read_();
   }
 
   template <class Work>
@@ -175,7 +211,9 @@ class Job {
   WriteProgress& progress_;
   const std::function<void()>& on_read_;
   std::mutex lock_;
-  std::condition_variable changed_;
+  std::condition_variable freed_;                         // for readers: a place, or no block is left
+  std::condition_variable filled_;                        // for writers: a block, or all are read
+  std::condition_variable stored_;                        // for await(): a directory; all three: a failure
   std::size_t awaited_ = 0;                               // blocks that may change and are not read
   std::size_t next_ = 0, read_ = 0;                       // blocks given to a reader, and read
   std::deque<std::size_t> free_;                          // places in the ring
@@ -195,10 +233,12 @@ void store(const std::string& text, durable::AtomicDirectory::Parts& place) {
 
 }  // namespace
 
-ImageWriter::ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int threads)
-    : state_(std::make_unique<State>(files, std::max<std::size_t>(ring_bytes / kBlock, 1))) {
-  RLCPP_CHECK(threads > 0);
-  for (int i = 0; i < threads; ++i) state_->stagers.push_back(std::make_unique<Stager>(device));
+ImageWriter::ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int writers,
+                         int readers)
+    : state_(std::make_unique<State>(files, std::max<std::size_t>(ring_bytes / kBlock, 1), writers)) {
+  RLCPP_CHECK(writers > 0 && readers >= 0);
+  for (int i = 0; i < (readers > 0 ? readers : writers); ++i)
+    state_->stagers.push_back(std::make_unique<Stager>(device));
 }
 ImageWriter::~ImageWriter() = default;
 
@@ -243,10 +283,9 @@ void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::st
   {
     std::vector<std::jthread> threads;
     try {
-      for (const auto& stager : state_->stagers) {
+      for (const auto& stager : state_->stagers)
         threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
-        threads.emplace_back([&job] { job.write_blocks(); });
-      }
+      for (int i = 0; i < state_->writers; ++i) threads.emplace_back([&job] { job.write_blocks(); });
       // Only now: the threads do not wait until these are on disk.
       for (const auto& [text, place] : texts) store(*text, *place);
       for (std::size_t d = 0; d < images.size(); ++d) {

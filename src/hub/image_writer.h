@@ -29,9 +29,10 @@ class ImageWriter {
   // One block is one checksum of the manifest. Fewer than a block are one.
   static constexpr std::size_t kBlock = durable::kChunkBytes;
 
-  // `ring_bytes` of address space, touched when first used, kept until the end. `threads`: of each kind.
-  // `device`: where the tensors of the images lie. Throws environment_error if there is no memory.
-  ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int threads);
+  // `ring_bytes` of address space, touched when first used, kept until the end. `writers`, `readers`: threads
+  // of each kind; readers 0: as many. `device`: where the tensors of the images lie. Throws environment_error
+  // if there is no memory.
+  ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int writers, int readers = 0);
   ~ImageWriter();
   ImageWriter(const ImageWriter&) = delete;
   ImageWriter& operator=(const ImageWriter&) = delete;

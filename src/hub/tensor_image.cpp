@@ -97,7 +97,7 @@ TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::strin
   }
 }
 
-void TensorImage::read(std::size_t offset, std::span<std::byte> out, Stager& stager) const {
+Stager::Ticket TensorImage::begin_read(std::size_t offset, std::span<std::byte> out, Stager& stager) const {
   RLCPP_CHECK(offset % 8 == 0 && offset + out.size() <= bytes_);
   if (offset < header_.size()) {
     const std::size_t part = std::min(header_.size() - offset, out.size());
@@ -119,14 +119,15 @@ void TensorImage::read(std::size_t offset, std::span<std::byte> out, Stager& sta
               begin / size_of(t.dtype), out.first(part), stager);
       made->read(part);
     } else if (t.dtype == at->values.dtype()) {
-      stager.to_host(out.first(part), static_cast<const std::byte*>(at->values.raw()) + begin,
-                     at->values.device());
+      stager.begin_to_host(out.first(part), static_cast<const std::byte*>(at->values.raw()) + begin,
+                           at->values.device());
     } else {
       convert(t.dtype, at->values, begin / size_of(t.dtype), out.first(part), stager);
     }
     out = out.subspan(part);
     offset += part;
   }
+  return stager.newest();
 }
 
 std::size_t DirectoryImage::tensor_bytes() const {

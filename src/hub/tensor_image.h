@@ -35,8 +35,12 @@ class TensorImage {
   TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata);
 
   std::size_t bytes() const { return bytes_; }
-  // Bytes [offset, offset + out.size()) of the file. `offset`: a multiple of 8.
-  void read(std::size_t offset, std::span<std::byte> out, Stager& stager) const;
+  // Begins to read bytes [offset, offset + out.size()) of the file; `offset`: a multiple of 8. All are there
+  // when `stager` has finished the ticket that is returned.
+  Stager::Ticket begin_read(std::size_t offset, std::span<std::byte> out, Stager& stager) const;
+  void read(std::size_t offset, std::span<std::byte> out, Stager& stager) const {
+    stager.finish(begin_read(offset, out, stager));
+  }
 
  private:
   struct Made;

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "tensor/stream_copy.h"
 
 namespace rlcpp {
 
@@ -34,21 +35,48 @@ void Stager::to_host(std::span<std::byte> to, const void* from, Device device) {
     if (!to.empty()) std::memcpy(to.data(), from, to.size());
     return;
   }
+  finish(begin(to, from, /*stream=*/false));
+}
+
+Stager::Ticket Stager::begin_to_host(std::span<std::byte> to, const void* from, Device device) {
+  if (device.kind == DeviceKind::kCpu) {
+    stream_copy(to, static_cast<const std::byte*>(from));
+    return begun_;
+  }
+  return begin(to, from, /*stream=*/true);
+}
+
+Stager::Ticket Stager::begin(std::span<std::byte> to, const void* from, bool stream) {
   RLCPP_CHECK(pinned_ != nullptr);
   const auto* source = static_cast<const std::byte*>(from);
-  const std::size_t pieces = (to.size() + kSlot - 1) / kSlot;
-  const auto piece = [&](std::size_t i) {
-    return to.subspan(i * kSlot, std::min(kSlot, to.size() - i * kSlot));
-  };
-  const auto begin = [&](std::size_t i) {
-    cuda::staging::copy_on(streams_[i % 2], pinned_ + i % 2 * kSlot, source + i * kSlot, piece(i).size());
-  };
-  for (std::size_t i = 0; i < std::min<std::size_t>(pieces, 2); ++i) begin(i);
-  for (std::size_t i = 0; i < pieces; ++i) {
-    cuda::staging::finish(streams_[i % 2]);
-    std::memcpy(piece(i).data(), pinned_ + i % 2 * kSlot, piece(i).size());
-    if (i + 2 < pieces) begin(i + 2);
+  for (std::size_t at = 0; at < to.size(); at += kSlot) {
+    if (begun_ - emptied_ == kSlots) empty_oldest();
+    const std::size_t slot = begun_ % kSlots;
+    pieces_[slot] = {to.subspan(at, std::min(kSlot, to.size() - at)), stream};
+    cuda::staging::copy_on(streams_[slot], pinned_ + slot * kSlot, source + at, pieces_[slot].to.size());
+    ++begun_;
   }
+  return begun_;
+}
+
+void Stager::empty_oldest() {
+  const std::size_t slot = emptied_ % kSlots;
+  const Piece& piece = pieces_[slot];
+  cuda::staging::finish(streams_[slot]);
+  if (piece.stream) {
+    stream_copy(piece.to, pinned_ + slot * kSlot);
+  } else {
+    std::memcpy(piece.to.data(), pinned_ + slot * kSlot, piece.to.size());
+  }
+  ++emptied_;
+}
+
+void Stager::finish(Ticket ticket) {
+  while (emptied_ < ticket) empty_oldest();
+}
+
+void Stager::drop() {
+  for (; emptied_ < begun_; ++emptied_) cuda::staging::finish(streams_[emptied_ % kSlots]);
 }
 
 void Stager::to_device(void* to, Device device, std::span<const std::byte> from) {
@@ -57,13 +85,13 @@ void Stager::to_device(void* to, Device device, std::span<const std::byte> from)
     return;
   }
   RLCPP_CHECK(pinned_ != nullptr);
+  finish(begun_);  // the slots are the same
   auto* target = static_cast<std::byte*>(to);
-  const std::size_t pieces = (from.size() + kSlot - 1) / kSlot;
-  for (std::size_t i = 0; i < pieces; ++i) {
-    const auto piece = from.subspan(i * kSlot, std::min(kSlot, from.size() - i * kSlot));
-    cuda::staging::finish(streams_[i % 2]);
-    std::memcpy(pinned_ + i % 2 * kSlot, piece.data(), piece.size());
-    cuda::staging::copy_on(streams_[i % 2], target + i * kSlot, pinned_ + i % 2 * kSlot, piece.size());
+  for (std::size_t at = 0, slot = 0; at < from.size(); at += kSlot, slot = (slot + 1) % kSlots) {
+    const auto piece = from.subspan(at, std::min(kSlot, from.size() - at));
+    cuda::staging::finish(streams_[slot]);
+    std::memcpy(pinned_ + slot * kSlot, piece.data(), piece.size());
+    cuda::staging::copy_on(streams_[slot], target + at, pinned_ + slot * kSlot, piece.size());
   }
   for (void* stream : streams_) cuda::staging::finish(stream);
 }

@@ -1,8 +1,11 @@
-// Large amounts between a device and ordinary host memory, for checkpoints. Pieces pass through two pinned
-// buffers of the object: the bus fills one while the processor empties the other. On the CPU it is a memcpy.
+// Large amounts between a device and ordinary host memory, for checkpoints. Pieces pass through pinned slots
+// of the object, each with a stream of its own: the bus fills some while the processor empties another. On
+// the CPU it is a copy of memory.
 #pragma once
 
+#include <array>
 #include <cstddef>
+#include <cstdint>
 #include <span>
 
 #include "tensor/device.h"
@@ -37,11 +40,32 @@ class Stager {
   void to_host(std::span<std::byte> to, const void* from, Device device);
   void to_device(void* to, Device device, std::span<const std::byte> from);
 
+  // The same as to_host in two halves, so that the bus works while the caller prepares the next copy: `to` is
+  // complete, for any thread that this one tells, when finish() has returned for the ticket of this call or
+  // of a later one. Written past the caches (tensor/stream_copy.h). `to` and `from` must stay until then.
+  using Ticket = std::uint64_t;
+  Ticket begin_to_host(std::span<std::byte> to, const void* from, Device device);
+  void finish(Ticket ticket);
+  // The ticket of the newest copy that was begun.
+  Ticket newest() const { return begun_; }
+  // Copies that were begun and not finished never reach their `to`.
+  void drop();
+
  private:
-  static constexpr std::size_t kSlot = kPinnedBytes / 2;
+  // Four of 1 MiB: a slot lasts 20 us on the bus and up to 200 us on a core, and what the bus has written is
+  // still in the last-level cache when it is copied on.
+  static constexpr std::size_t kSlots = 4, kSlot = kPinnedBytes / kSlots;
+  struct Piece {
+    std::span<std::byte> to;
+    bool stream = false;
+  };
+  Ticket begin(std::span<std::byte> to, const void* from, bool stream);
+  void empty_oldest();
   void release() noexcept;
   std::byte* pinned_ = nullptr;
-  void* streams_[2] = {nullptr, nullptr};
+  std::array<void*, kSlots> streams_{};
+  std::array<Piece, kSlots> pieces_{};     // what the slots hold: those of [emptied_, begun_)
+  std::uint64_t begun_ = 0, emptied_ = 0;  // pieces; piece i goes through slot i mod kSlots
 };
 
 }  // namespace rlcpp

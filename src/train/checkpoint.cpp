@@ -151,7 +151,7 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
   if (!image.has_value()) return;
   trainer.synchronize();
   constexpr std::size_t kRing = 16 * hub::ImageWriter::kBlock;
-  hub::ImageWriter writer(files, trainer.device(), kRing, writer_threads());
+  hub::ImageWriter writer(files, trainer.device(), kRing, writer_threads(), reader_threads());
   hub::WriteProgress progress;
   std::vector<hub::DirectoryImage> images;
   images.push_back(std::move(*image));
@@ -160,6 +160,10 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
 
 int writer_threads() {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 4, 1U, 4U));
+}
+
+int reader_threads() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U));
 }
 
 Restored load_checkpoint(const std::string& directory, Trainer& trainer) {

@@ -52,8 +52,10 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Tra
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
                      Trainer& trainer, const CheckpointContent& content);
 
-// Threads of each kind that write a checkpoint: a quarter of the cores, one to four.
+// Threads that store a checkpoint: a quarter of the cores, one to four. Threads that copy it from where it
+// lies: half the cores, one to eight, since a core copies more slowly than a bus and training waits for them.
 int writer_threads();
+int reader_threads();
 
 struct Restored {
   Progress progress;

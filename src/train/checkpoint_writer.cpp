@@ -24,8 +24,8 @@ double seconds_since(Clock::time_point begin) {
 }  // namespace
 
 struct CheckpointWriter::State {
-  State(durable::FileLayer& files, Device device, std::size_t ring_bytes, int threads)
-      : images(files, device, ring_bytes, threads) {}
+  State(durable::FileLayer& files, Device device, std::size_t ring_bytes, int writers, int readers)
+      : images(files, device, ring_bytes, writers, readers) {}
 
   hub::ImageWriter images;
   std::thread thread;
@@ -92,8 +92,8 @@ struct CheckpointWriter::State {
 };
 
 CheckpointWriter::CheckpointWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes,
-                                   int threads)
-    : state_(std::make_unique<State>(files, device, ring_bytes, threads)) {}
+                                   int writers, int readers)
+    : state_(std::make_unique<State>(files, device, ring_bytes, writers, readers)) {}
 
 CheckpointWriter::~CheckpointWriter() {
   if (state_->started)

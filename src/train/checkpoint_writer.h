@@ -29,7 +29,8 @@ struct WriteOutcome {
 class CheckpointWriter {
  public:
   // Arguments of hub::ImageWriter.
-  CheckpointWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int threads);
+  CheckpointWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int writers,
+                   int readers = 0);
   // Waits until what is under way is written.
   ~CheckpointWriter();
   CheckpointWriter(const CheckpointWriter&) = delete;

@@ -209,6 +209,9 @@ TEST_P(Writer, AFullDiskIsReportedAndTheOlderCheckpointStays) {
 
 TEST_P(Writer, KillsAtEveryCallLoseNothing) {
   if (GetParam().kind == DeviceKind::kCuda) GTEST_SKIP() << "a child of fork() cannot use the GPU";
+#ifdef __SANITIZE_THREAD__
+  GTEST_SKIP() << "ThreadSanitizer starts no threads in a child of fork()";
+#endif
   Rng rng(1);
   const auto it = run(1);
   it->trainer->step(random_rows(rng, 2));

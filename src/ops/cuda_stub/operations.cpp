@@ -9,6 +9,7 @@
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/norm.h"
 #include "ops/cuda/optimizer.h"
+#include "ops/cuda/random.h"
 #include "ops/cuda/rope.h"
 #include "ops/cuda/runtime.h"
 #include "ops/cuda/swiglu.h"
@@ -176,6 +177,9 @@ void dropout_forward(const Context&, const Tensor&, const Tensor&, const Dropout
   absent();
 }
 void dropout_backward(const Context&, const Tensor&, const Tensor&, const Dropout&) {
+  absent();
+}
+void fill_normal(const Tensor&, const NormalStream&, float, std::int64_t) {
   absent();
 }
 void cast(const Context&, const Tensor&, const Tensor&) {
