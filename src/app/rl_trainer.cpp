@@ -47,7 +47,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .memory_limit = config.run.memory_limit.value_or("")});
   TrainerHooks hooks;
   hooks.on_start = [&](const TrainerFacts& facts) {
-    record.start(facts.model, facts.device, facts.planned_bytes);
+    record.start(facts.model, facts.device, facts.planned_bytes, facts.ranks);
   };
   hooks.on_step = [&](const TrainerStep& step) {
     record.step({.step_seconds = step.step_seconds,

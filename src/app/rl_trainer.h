@@ -56,7 +56,8 @@ TrainerConfig trainer_of(RlConfig config, const config::Origins& origins);
 struct TrainerFacts {
   RunModel model;
   Device device;
-  std::size_t planned_bytes = 0;
+  std::size_t planned_bytes = 0;  // of a rank
+  int ranks = 1;
 };
 
 struct TrainerStep {

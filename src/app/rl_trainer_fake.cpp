@@ -29,8 +29,10 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
   require_positions(model, config.seq_len(), "model.seq_len");
   bool absent = false;  // a dry run plans for a GPU that is not here
-  const DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
-                                                 : choose_device(config.run.device);
+  DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
+                                           : choose_device(config.run.device);
+  const RankSetup ranks = find_ranks(config.dist, device.device);
+  device.device = ranks.device_of(0);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx =
       absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
@@ -40,11 +42,10 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
                                                   config.max_steps, config.seq_len());
   options.loss = config.loss;
   const std::size_t limit = config.run.memory_limit_bytes(device.device);
-  require_trainer_memory(config, model, ctx, absent, limit);
-  MemoryPlan plan;
-  const ModelRegions model_regions =
-      plan_model(ctx, model.config, plan, config.seq_len(), config.model.optim_cpu_offload);
-  const auto trainer_regions = train::Trainer::plan(ctx, model.config, options, plan);
+  const int zero = require_trainer_memory(config, model, ctx, ranks, absent, limit);
+  options.sharding = ranks.sharding(0, zero);
+  const RankPlan rank_plan = plan_rank(ctx, model.config, options, config.seq_len());
+  const MemoryPlan& plan = rank_plan.plan;
 
   const std::optional<CkptSection> no_ckpt;
   const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
@@ -61,15 +62,13 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       "samples",
       [] { return std::string("fake rollouts have no text to show\n"); },
       [] { return nlohmann::ordered_json::array(); },
-      absent};
+      absent,
+      ranks_text(ranks, zero, model.config.adapters.any())};
   if (!announce(run_start, facts, log)) return {};
-  if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes()});
+  if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes(), ranks.count()});
 
-  const Arena arena(plan, device.device, config.model.pin_host());
-  const ModelMemory memory = make_model(model.config, arena, model_regions);
-  fill_weights(model, memory.full(), config.run.seed, pool);
-  train::Trainer trainer(ctx, model.config, options, arena, trainer_regions, memory.weights, memory.packed,
-                         memory.rope, memory.masters);
+  RankTeam team(ranks, ctx,
+                RankTeam::Parts{model, options, rank_plan, zero, config.run.seed, config.model.pin_host()});
   std::unique_ptr<monitor::MetricsWriter> metrics;
   if (directory != nullptr) metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
 
@@ -80,7 +79,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   data.generate_samples = fake.generate_samples;
   data.seed = static_cast<std::uint64_t>(config.run.seed);
   TrainerOutcome out;
-  const double mfu_of_rate = reference_mfu(model.config, device.device, config.seq_len(), 1);
+  const double mfu_of_rate = reference_mfu(model.config, device.device, config.seq_len(), 1) / ranks.count();
   monitor::Eta eta;
   const double start = monotonic_seconds();
   double last_end = start;
@@ -89,16 +88,17 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     // log-probabilities is no work of the trainer, so it is left out of the interval too.
     const double making = monotonic_seconds();
     std::vector<data::MicroBatch> batches = data::fake_rl_batches(data, out.steps);
+    const std::vector<std::vector<float>> logprobs = team.logprobs(batches);
     for (std::size_t i = 0; i < batches.size(); ++i) {
       data::set_inference_logprobs(
-          batches[i], [&](const data::MicroBatch& batch) { return trainer.logprobs(batch); },
-          fake.logprob_noise, mix64(mix64(data.seed, static_cast<std::uint64_t>(out.steps)), i));
+          batches[i], [&](const data::MicroBatch&) { return logprobs[i]; }, fake.logprob_noise,
+          mix64(mix64(data.seed, static_cast<std::uint64_t>(out.steps)), i));
     }
     const double begin = monotonic_seconds();
     TrainerStep step;
-    step.result = trainer.step(batches);
+    step.result = team.step(batches);
     if (step.result.stop.has_value()) throw *step.result.stop;  // nothing is ever saved here
-    for (const std::string& warning : ops::take_product_warnings(ctx)) log.warn(warning);
+    for (const std::string& warning : team.take_product_warnings()) log.warn(warning);
     const double end = monotonic_seconds();
     if (step.result.grad_norm == 0) {
       throw runtime_failure(fmt::format("the gradient of step {} is zero", out.steps + 1),
@@ -114,7 +114,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
         step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
     }
-    step.peak_memory_bytes = peak_memory_bytes(device.device);
+    step.peak_memory_bytes = team.peak_memory();
     if (out.steps == 1) out.first_loss = step.result.loss;
     out.last_loss = step.result.loss;
     eta.step(end - making);

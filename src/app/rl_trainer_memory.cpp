@@ -4,23 +4,23 @@
 
 namespace rlcpp::app {
 
-void require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
-                            bool absent, std::size_t limit) {
+int require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
+                           const RankSetup& ranks, bool absent, std::size_t limit) {
   AdviceKeys keys;
   keys.parameters = model.config.parameters();
   keys.seq_len = "--model.seq-len";
   keys.seq_len_cost = "shorter rows";
-  require_memory({config.model, config.optim, config.seq_len()}, keys,
-                 memory_limits(ctx.device, absent, limit, 0), [&](const Plannable& p) {
-                   MemoryPlan plan;
-                   const model::ModelConfig shape = planned_shape(model.config, p);
-                   plan_model(ctx, shape, plan, p.seq_len, p.model.optim_cpu_offload);
-                   train::Trainer::plan(ctx, shape,
-                                        trainer_options(p.model, p.optim, config.scheduler, config.run,
-                                                        config.max_steps, p.seq_len),
-                                        plan);
-                   return plan;
-                 });
+  const MemoryLimits limits = memory_limits(ctx.device, absent, limit, 0);
+  const Plannable now{config.model, config.optim, config.seq_len()};
+  const auto planned = [&](const Plannable& p, int zero) {
+    train::TrainerOptions options =
+        trainer_options(p.model, p.optim, config.scheduler, config.run, config.max_steps, p.seq_len);
+    options.sharding = ranks.sharding(0, zero);
+    return plan_rank(ctx, planned_shape(model.config, p), options, p.seq_len).plan;
+  };
+  const int zero = choose_zero(ranks, [&](int level) { return limits.fits(planned(now, level)); });
+  require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero); });
+  return zero;
 }
 
 }  // namespace rlcpp::app

@@ -11,9 +11,9 @@
 namespace rlcpp::app {
 
 // Refuses a plan that does not fit the device or the host, with the changes that would. `absent`: the GPU is
-// not here; `limit`: bytes of the device that the plan may take.
-void require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
-                            bool absent, std::size_t limit);
+// not here; `limit`: bytes of the device that the plan may take. Returns the level of ZeRO (choose_zero).
+int require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
+                           const RankSetup& ranks, bool absent, std::size_t limit);
 
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,

@@ -58,14 +58,12 @@ class TrainerRun {
   std::unique_ptr<ThreadPool> pool_;
   ops::Context ctx_;
   train::TrainerOptions options_;
-  MemoryPlan plan_;
-  ModelRegions model_regions_;
-  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+  RankSetup ranks_;
+  int zero_ = 1;
+  RankPlan rank_plan_;  // of each rank
 
   std::unique_ptr<RunDirectory> directory_;
-  std::unique_ptr<Arena> arena_;
-  ModelMemory memory_;
-  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<RankTeam> team_;
   std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<transport::FileRolloutReceiver> receiver_;
@@ -88,6 +86,8 @@ void TrainerRun::prepare() {
   require_positions(model_, config_.seq_len(), "model.seq_len");
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
+  ranks_ = find_ranks(config_.dist, device_.device);
+  device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
   if (!absent_) ops::measure_products(ctx_);
@@ -95,28 +95,27 @@ void TrainerRun::prepare() {
                              config_.seq_len());
   options_.loss = config_.loss;
   memory_limit_ = config_.run.memory_limit_bytes(device_.device);
-  require_trainer_memory(config_, model_, ctx_, absent_, memory_limit_);
-  model_regions_ = plan_model(ctx_, model_.config, plan_, config_.seq_len(), config_.model.optim_cpu_offload);
-  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  zero_ = require_trainer_memory(config_, model_, ctx_, ranks_, absent_, memory_limit_);
+  options_.sharding = ranks_.sharding(0, zero_);
+  rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.seq_len());
 }
 
 void TrainerRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.model.pin_host());
-  memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume = checkpoints_->resume_step();
-  // A checkpoint of adapters does not hold the base.
-  if (!resume.has_value() || model_.config.adapters.any())
-    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   options_.before_update = [this] { checkpoints_->await_read(); };
-  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
+  // A checkpoint of adapters does not hold the base.
+  const bool fill = !resume.has_value() || model_.config.adapters.any();
+  team_ = std::make_unique<RankTeam>(
+      ranks_, ctx_,
+      RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
   run_ = directory_->run_id();
   if (resume.has_value()) {
-    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, kProducer, "trainer");
+    const train::Restored restored = checkpoints_->resume(*resume, team_->group(), kProducer, "trainer");
     progress_ = restored.progress;
     run_ = nlohmann::json::parse(restored.extra).value("run", run_);
   }
-  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0);
+  checkpoints_->prepare(team_->group(),
+                        device_.device.kind == DeviceKind::kCpu ? rank_plan_.plan.total_bytes() : 0);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   receiver_ = std::make_unique<transport::FileRolloutReceiver>(
       rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
@@ -135,7 +134,7 @@ void TrainerRun::publish() {
   const std::int64_t step = progress_.step;
   const std::int64_t replay_from =
       checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
-  published_ = sender_->publish(model_.config, trainer_->weights(), step, replay_from);
+  published_ = sender_->publish(model_.config, team_->trainer().weights(), step, replay_from);
   sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
     std::error_code ignored;
     return checkpoints_->due(old) &&
@@ -151,9 +150,9 @@ void TrainerRun::save(bool wait) {
   content.extra = nlohmann::json{{kProducer, {{"run", run_}}}}.dump();
   metrics_->flush();
   if (wait) {
-    checkpoints_->save(*trainer_, std::move(content));
+    checkpoints_->save(team_->group(), std::move(content));
   } else {
-    checkpoints_->begin(*trainer_, std::move(content));
+    checkpoints_->begin(team_->group(), std::move(content));
   }
 }
 
@@ -216,8 +215,8 @@ bool TrainerRun::one_step() {
                     batch->step, published_.step));
   }
   const double checked = monotonic_seconds();
-  const train::StepResult result = trainer_->step(batch->micro_batches);
-  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
+  const train::StepResult result = team_->step(batch->micro_batches);
+  for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   wait_seconds_ = received - begin;
   load_seconds_ = checked - received;
   train_seconds_ = monotonic_seconds() - checked;
@@ -238,14 +237,15 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   const double interval = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
   const double rate = static_cast<double>(result.tokens) / interval;
-  const double mfu = rate * reference_mfu(model_.config, device_.device, config_.seq_len(), 1);
-  const auto memory = static_cast<double>(peak_memory_bytes(device_.device));
+  const double mfu =
+      rate * reference_mfu(model_.config, device_.device, config_.seq_len(), 1) / ranks_.count();
+  const auto memory = static_cast<double>(team_->peak_memory());
   monitor::Metrics metrics = result.metrics;
   metrics.set("batch/async_level", static_cast<double>(batch.step - 1 - batch.oldest_version));
   metrics.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
   metrics.set("progress/total_samples", static_cast<double>(progress_.total_samples));
   metrics.set("perf/throughput", rate);
-  metrics.set("perf/throughput_per_gpu", rate);  // there is one device
+  metrics.set("perf/throughput_per_gpu", rate / ranks_.count());
   if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
   metrics.set("perf/peak_memory", memory / 0x1p30);
   metrics.set("time/step", interval);
@@ -298,12 +298,12 @@ TrainerOutcome TrainerRun::finish() {
     result.values["loss_first"] = out.first_loss;
     result.values["loss_last"] = out.last_loss;
   }
-  const std::int64_t skipped = trainer_->state().skipped;
+  const std::int64_t skipped = team_->trainer().state().skipped;
   if (skipped > 0) result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
   result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
   result.rows.push_back({"rollouts", fmt::format("{}", progress_.total_samples)});
   result.rows.push_back({"time", monitor::duration(out.seconds)});
-  result.rows.push_back(memory_row(plan_, device_.device));
+  result.rows.push_back(memory_row(rank_plan_.plan, device_.device));
   const std::string checkpoint = checkpoints_->last_directory(), weights = checkpoints_->weights_dir();
   if (!checkpoint.empty()) result.rows.push_back({"checkpoint", checkpoint});
   result.rows.push_back({"weights", !weights.empty()          ? weights
@@ -341,12 +341,13 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
       model_.text,
       fmt::format("rollouts of {}, at most {} steps behind; rows of {} tokens", rollouts,
                   config_.max_async_level, config_.seq_len()),
-      plan_,
+      rank_plan_.plan,
       memory_limit_,
       "samples",
       [] { return std::string("the orchestrator shows its prompts: add --dry-run there\n"); },
       [] { return nlohmann::ordered_json::array(); },
-      absent_};
+      absent_,
+      ranks_text(ranks_, zero_, model_.config.adapters.any())};
   if (!announce(start, facts, log_)) return {};
   options_.dump_dir = directory_->nonfinite();
   checkpoints_ =

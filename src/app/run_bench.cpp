@@ -52,19 +52,19 @@ double reference_mfu(const model::ModelConfig& config, Device device, std::int64
 BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
     : section_(std::move(section)), identity_(std::move(identity)) {}
 
-void BenchRun::start(const RunModel& model, Device device, std::size_t planned_bytes) {
+void BenchRun::start(const RunModel& model, Device device, std::size_t planned_bytes, int ranks) {
   device_ = device;
   bench::RecorderFacts facts;
   facts.config.model_name = identity_.model_name;
   facts.config.type = identity_.type;
-  facts.config.num_gpus = 1;
+  facts.config.num_gpus = ranks;
   if (model.config.adapters.any()) facts.config.lora_rank = model.config.adapters.rank;
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;
   facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
   facts.config.memory_limit = identity_.memory_limit;
-  facts.config.micro_batches = identity_.micro_batches;
+  facts.config.micro_batches = identity_.micro_batches / ranks;
   facts.config.commit_sha = commit_sha();
   facts.shape = shape_of(model.config);
   facts.planned_bytes = planned_bytes;

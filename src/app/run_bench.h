@@ -21,7 +21,7 @@ struct BenchIdentity {
   std::string type;  // "sft" | "rl"
   std::string model_name;
   std::int64_t seq_len = 0;
-  std::int64_t micro_batches = 0;  // rows a step
+  std::int64_t micro_batches = 0;  // rows a step, of all ranks
   std::string ac;                  // of ac_text()
   std::string memory_limit;        // empty: none
 };
@@ -34,7 +34,8 @@ class BenchRun {
  public:
   BenchRun(BenchSection section, BenchIdentity identity);
 
-  void start(const RunModel& model, Device device, std::size_t planned_bytes);
+  // planned_bytes: of a rank.
+  void start(const RunModel& model, Device device, std::size_t planned_bytes, int ranks);
   void step(const bench::StepSample& sample);
   // Prints the table (or, with `json`, the result) on stdout and writes bench.output_json. Throws
   // runtime_failure if the steps did no real work.

@@ -49,7 +49,8 @@ bool Checkpoints::due(std::int64_t step) const {
   return section_.has_value() && section_->interval.has_value() && step % *section_->interval == 0;
 }
 
-std::optional<hub::DirectoryImage> Checkpoints::weights_image(train::Trainer& trainer, std::int64_t step) {
+std::optional<hub::DirectoryImage> Checkpoints::weights_image(const train::TrainerGroup& group,
+                                                              std::int64_t step) {
   const WeightsSection& weights = *section_->weights;
   const std::string dir = train::step_directory(run_.weights(), step);
   std::error_code ignored;
@@ -59,12 +60,17 @@ std::optional<hub::DirectoryImage> Checkpoints::weights_image(train::Trainer& tr
   }
   const std::size_t shard =
       weights.save_sharded ? std::size_t{5} << 30 : std::numeric_limits<std::size_t>::max();
-  return model::model_image(trainer.model(), trainer.weights(), dir,
-                            weights.dtype == "float32" ? DType::kF32 : DType::kBF16, tokenizer_dir_, shard,
+  const DType type = weights.dtype == "float32" ? DType::kF32 : DType::kBF16;
+  const model::ModelConfig& model = group.first().model();
+  if (!model.adapters.any() && group.trainers.size() > 1) {
+    return model::model_image(model, train::pieces_of(group, &train::TrainedParameter::master), dir, type,
+                              tokenizer_dir_, shard);
+  }
+  return model::model_image(model, group.first().weights(), dir, type, tokenizer_dir_, shard,
                             weights.save_adapter_separately);
 }
 
-std::vector<hub::DirectoryImage> Checkpoints::images_of(train::Trainer& trainer,
+std::vector<hub::DirectoryImage> Checkpoints::images_of(const train::TrainerGroup& group,
                                                         train::CheckpointContent content) {
   const std::int64_t step = content.progress.step;
   pending_ = Pending{};
@@ -72,7 +78,7 @@ std::vector<hub::DirectoryImage> Checkpoints::images_of(train::Trainer& trainer,
   if (last_saved_ != step) {
     content.config_hash = config_hash_;
     content.files.push_back({kConfiguration, configuration_});
-    if (auto image = train::checkpoint_image(run_.checkpoints(), trainer, content, run_.run_id())) {
+    if (auto image = train::checkpoint_image(run_.checkpoints(), group, content, run_.run_id())) {
       pending_.checkpoint = true;
       images.push_back(std::move(*image));
     } else {
@@ -80,7 +86,7 @@ std::vector<hub::DirectoryImage> Checkpoints::images_of(train::Trainer& trainer,
     }
   }
   if (section_->weights.has_value()) {
-    if (auto image = weights_image(trainer, step)) {
+    if (auto image = weights_image(group, step)) {
       pending_.weights_dir = image->path;
       images.push_back(std::move(*image));
     }
@@ -88,11 +94,11 @@ std::vector<hub::DirectoryImage> Checkpoints::images_of(train::Trainer& trainer,
   return images;
 }
 
-void Checkpoints::prepare(train::Trainer& trainer, std::size_t host_planned) {
+void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_planned) {
   if (!section_.has_value()) return;
   train::CheckpointContent nothing;
   nothing.progress.step = -1;  // never the name of a directory
-  const std::size_t all = hub::ImageWriter::ring_for(images_of(trainer, nothing));
+  const std::size_t all = hub::ImageWriter::ring_for(images_of(group, nothing));
   const std::size_t free = host_memory_available_bytes();
   const std::size_t room = (free - std::min(free, host_planned)) / 2;
   std::size_t ring = std::min(all, kSmallRing);
@@ -101,7 +107,7 @@ void Checkpoints::prepare(train::Trainer& trainer, std::size_t host_planned) {
   } else if (section_->background && section_->interval.has_value()) {
     ring = std::min(all, std::max(room, kSmallRing));
   }
-  writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), trainer.device(), ring,
+  writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), group.first().device(), ring,
                                                       train::writer_threads(), train::reader_threads());
   log_.info(fmt::format("checkpoints: {} a step, through {} of host memory{}",
                         monitor::gib(static_cast<double>(all)),
@@ -111,7 +117,7 @@ void Checkpoints::prepare(train::Trainer& trainer, std::size_t host_planned) {
                                      : ": an update waits for no disk"));
 }
 
-void Checkpoints::begin(train::Trainer& trainer, train::CheckpointContent content) {
+void Checkpoints::begin(const train::TrainerGroup& group, train::CheckpointContent content) {
   if (!section_.has_value()) return;
   const std::int64_t step = content.progress.step;
   if (writer_->busy() == step) return;
@@ -122,11 +128,11 @@ void Checkpoints::begin(train::Trainer& trainer, train::CheckpointContent conten
                           *earlier));
     wait();
   }
-  std::vector<hub::DirectoryImage> images = images_of(trainer, std::move(content));
+  std::vector<hub::DirectoryImage> images = images_of(group, std::move(content));
   if (!images.empty()) {
     durable::make_directories(durable::system_files(), run_.checkpoints());
     if (!pending_.weights_dir.empty()) durable::make_directories(durable::system_files(), run_.weights());
-    trainer.synchronize();
+    group.on_each([](train::Trainer& trainer) { trainer.synchronize(); });
     writer_->start(step, std::move(images), run_.run_id(), [this, step] { prune(step); });
     pending_.stall = monotonic_seconds() - begin;
     if (!section_->background) wait();
@@ -136,6 +142,7 @@ void Checkpoints::begin(train::Trainer& trainer, train::CheckpointContent conten
 
 void Checkpoints::await_read() {
   if (writer_ == nullptr) return;
+  const std::lock_guard hold(awaiting_);  // every rank comes here, and the first waits
   const double seconds = writer_->await_read();
   stall_ += seconds;
   pending_.stall += seconds;
@@ -174,9 +181,9 @@ void Checkpoints::wait() {
   report(outcome);
 }
 
-void Checkpoints::save(train::Trainer& trainer, train::CheckpointContent content) {
+void Checkpoints::save(const train::TrainerGroup& group, train::CheckpointContent content) {
   if (!section_.has_value()) return;
-  begin(trainer, std::move(content));
+  begin(group, std::move(content));
   if (const auto step = writer_->busy()) {
     log_.debug(fmt::format("waiting until step {} is written", *step));
     const double begin = monotonic_seconds();
@@ -195,12 +202,12 @@ std::optional<std::int64_t> Checkpoints::resume_step() {
   return step;
 }
 
-train::Restored Checkpoints::load(std::int64_t* step, train::Trainer& trainer) {
+train::Restored Checkpoints::load(std::int64_t* step, const train::TrainerGroup& group) {
   for (;;) {
     const std::string dir = train::step_directory(run_.checkpoints(), *step);
     const double begin = monotonic_seconds();
     try {
-      train::Restored restored = train::load_checkpoint(dir, trainer);
+      train::Restored restored = train::load_checkpoint(dir, group);
       log_.info(fmt::format("resumed from {} in {:.2f} s", dir, monotonic_seconds() - begin));
       return restored;
     } catch (const Error& error) {
@@ -240,9 +247,9 @@ void Checkpoints::report_changes(const std::string& checkpoint, const std::strin
       checkpoint, fmt::join(texts, ", ")));
 }
 
-train::Restored Checkpoints::resume(std::int64_t step, train::Trainer& trainer, const std::string& producer,
-                                    const std::string& command) {
-  train::Restored restored = load(&step, trainer);
+train::Restored Checkpoints::resume(std::int64_t step, const train::TrainerGroup& group,
+                                    const std::string& producer, const std::string& command) {
+  train::Restored restored = load(&step, group);
   const std::string dir = train::step_directory(run_.checkpoints(), step);
   const auto extra = nlohmann::ordered_json::parse(restored.extra, nullptr, false);
   if (!extra.is_object() || !extra.contains(producer)) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <utility>
@@ -33,19 +34,20 @@ class Checkpoints {
 
   // Makes the writer and its host memory, and says how much that is. `host_planned`: host memory that others
   // have planned but may not have touched yet. Before save(), once.
-  void prepare(train::Trainer& trainer, std::size_t host_planned);
+  void prepare(const train::TrainerGroup& group, std::size_t host_planned);
 
   // Begins to write checkpoints/step_N and, if configured, weights/step_N; when they are committed, what
   // keep_last and keep_interval give up is removed. If an earlier step is still being written, waits for that
   // first. The configuration is filled in here. Does nothing for a step that is already saved or under way.
   // With ckpt.background off, returns when all is done.
-  void begin(train::Trainer& trainer, train::CheckpointContent content);
-  // TrainerOptions::before_update: returns when the writer has copied what the optimizer is about to change.
+  void begin(const train::TrainerGroup& group, train::CheckpointContent content);
+  // TrainerOptions::before_update, of every rank on its thread: returns when the writer has copied what the
+  // optimizer is about to change.
   void await_read();
   // At a step boundary: reports what is done. Throws the error of the writer.
   void poll();
   // begin(), then waits until all is committed. Says in the log if that is long.
-  void save(train::Trainer& trainer, train::CheckpointContent content);
+  void save(const train::TrainerGroup& group, train::CheckpointContent content);
 
   // The step that ckpt.resume_step means; nullopt: a fresh start. Throws bad_input if there is no such
   // checkpoint.
@@ -54,7 +56,7 @@ class Checkpoints {
   // right, and says so; sets later steps of the directory aside, names the keys in which the configuration
   // differs. Throws bad_input if the checkpoint has no state of `producer` ("data" of "sft", ...), which
   // becomes `extra` of the result.
-  train::Restored resume(std::int64_t step, train::Trainer& trainer, const std::string& producer,
+  train::Restored resume(std::int64_t step, const train::TrainerGroup& group, const std::string& producer,
                          const std::string& command);
 
   std::optional<std::int64_t> last_saved() const { return last_saved_; }
@@ -69,11 +71,12 @@ class Checkpoints {
 
  private:
   // Loads *step, or with ckpt.resume_step -1 the newest before it that is sound; *step becomes that.
-  train::Restored load(std::int64_t* step, train::Trainer& trainer);
+  train::Restored load(std::int64_t* step, const train::TrainerGroup& group);
   void report_changes(const std::string& checkpoint, const std::string& hash);
   // What there is to write for a step; notes in pending_ which directories that are.
-  std::vector<hub::DirectoryImage> images_of(train::Trainer& trainer, train::CheckpointContent content);
-  std::optional<hub::DirectoryImage> weights_image(train::Trainer& trainer, std::int64_t step);
+  std::vector<hub::DirectoryImage> images_of(const train::TrainerGroup& group,
+                                             train::CheckpointContent content);
+  std::optional<hub::DirectoryImage> weights_image(const train::TrainerGroup& group, std::int64_t step);
   void prune(std::int64_t step) const;  // on the writer's thread
   void report(const train::WriteOutcome& outcome);
   void wait();
@@ -85,6 +88,7 @@ class Checkpoints {
   std::optional<std::int64_t> last_saved_;
   std::string weights_dir_;
   double stall_ = 0, write_ = 0;
+  std::mutex awaiting_;
   // Of the step that is under way.
   struct Pending {
     bool checkpoint = false;

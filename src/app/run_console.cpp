@@ -37,6 +37,7 @@ std::vector<std::string> overrides(const std::function<void(config::Schema&)>& d
 void print_banner(const Banner& banner, Logger& log) {
   log.info(fmt::format("rlcpp {} {} ({})", banner.command, version(), commit_text()));
   log.info("device: " + banner.device);
+  if (!banner.ranks.empty()) log.info("ranks: " + banner.ranks);
   log.info("model: " + banner.model);
   log.info("data: " + banner.data);
   if (banner.overrides.empty()) log.info("configuration: defaults");

@@ -22,8 +22,9 @@ std::vector<std::string> overrides(const std::function<void(config::Schema&)>& d
                                    const config::Origins& origins);
 
 struct Banner {
-  std::string command;  // "sft"
-  std::string device;   // device and why
+  std::string command;     // "sft"
+  std::string device;      // device and why
+  std::string ranks = {};  // empty: one
   std::string model;
   std::string data;
   std::vector<std::string> overrides;

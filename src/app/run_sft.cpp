@@ -68,14 +68,12 @@ class SftRun {
   ops::Context ctx_;
   SftData data_;
   train::TrainerOptions options_;
-  MemoryPlan plan_;
-  ModelRegions model_regions_;
-  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+  RankSetup ranks_;
+  int zero_ = 1;
+  RankPlan rank_plan_;  // of each rank
 
   std::unique_ptr<RunDirectory> directory_;  // null with --bench
-  std::unique_ptr<Arena> arena_;
-  ModelMemory memory_;
-  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<RankTeam> team_;
   std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
@@ -100,13 +98,15 @@ void SftRun::prepare() {
   require_positions(model_, config_.data.seq_len, "data.seq_len");
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
+  ranks_ = find_ranks(config_.dist, device_.device);
+  device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   if (absent_) {
     ctx_ = ops::planning_context(device_.device, *pool_);
   } else {
     ctx_ = ops::make_context(device_.device, *pool_);
     ops::measure_products(ctx_);
-    mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1);
+    mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1) / ranks_.count();
   }
   data_ = open_sft_data(config_, model_, log_);
   // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
@@ -132,24 +132,22 @@ void SftRun::plan_memory() {
   const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
   AdviceKeys keys;
   keys.parameters = model_.config.parameters();
-  require_memory({config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size}, keys,
-                 memory_limits(device_.device, absent_, limit, rows), [&](const Plannable& p) {
-                   MemoryPlan plan;
-                   const model::ModelConfig shape = planned_shape(model_.config, p);
-                   plan_model(ctx_, shape, plan, p.seq_len, p.model.optim_cpu_offload);
-                   train::Trainer::plan(ctx_, shape,
-                                        trainer_options(p.model, p.optim, config_.scheduler, config_.run,
-                                                        config_.max_steps, p.seq_len * p.micro_batch_size),
-                                        plan);
-                   return plan;
-                 });
-  model_regions_ =
-      plan_model(ctx_, model_.config, plan_, config_.data.seq_len, config_.model.optim_cpu_offload);
-  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  const MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
+  const Plannable now{config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size};
+  const auto planned = [&](const Plannable& p, int zero) {
+    train::TrainerOptions options = trainer_options(p.model, p.optim, config_.scheduler, config_.run,
+                                                    config_.max_steps, p.seq_len * p.micro_batch_size);
+    options.sharding = ranks_.sharding(0, zero);
+    return plan_rank(ctx_, planned_shape(model_.config, p), options, p.seq_len);
+  };
+  zero_ = choose_zero(ranks_, [&](int zero) { return limits.fits(planned(now, zero).plan); });
+  require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero_).plan; });
+  options_.sharding = ranks_.sharding(0, zero_);
+  rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.data.seq_len);
   require_host_room(fmt::format("the rows of a step do not fit the memory: data.batch_size is {} rows of {} "
                                 "tokens",
                                 config_.data.batch_size, config_.data.seq_len),
-                    rows, plan_.total_bytes(), limit, device_.device,
+                    rows, rank_plan_.plan.total_bytes(), limit, device_.device,
                     "lower data.batch_size or data.seq_len");
   data_.text += fmt::format("; up to {} of host memory for the rows of a step", monitor::gib(rows));
 }
@@ -173,28 +171,26 @@ void SftRun::open_directory(const RunStart& start) {
 }
 
 void SftRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.model.pin_host());
-  memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume =
       checkpoints_ != nullptr ? checkpoints_->resume_step() : std::nullopt;
-  // A checkpoint of adapters does not hold the base.
-  if (!resume.has_value() || model_.config.adapters.any())
-    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
   options_.before_update = [this] {
     if (checkpoints_ != nullptr) checkpoints_->await_read();
   };
-  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
+  // A checkpoint of adapters does not hold the base.
+  const bool fill = !resume.has_value() || model_.config.adapters.any();
+  team_ = std::make_unique<RankTeam>(
+      ranks_, ctx_,
+      RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
-    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "data", "sft");
+    const train::Restored restored = checkpoints_->resume(*resume, team_->group(), "data", "sft");
     progress_ = restored.progress;
     cursor_ = restored.extra;
     loader_->restore(cursor_);
   }
   if (checkpoints_ != nullptr) {
     const bool host = device_.device.kind == DeviceKind::kCpu;
-    checkpoints_->prepare(*trainer_, host ? plan_.total_bytes() : 0);
+    checkpoints_->prepare(team_->group(), host ? rank_plan_.plan.total_bytes() : 0);
   }
   if (directory_ != nullptr) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
@@ -203,7 +199,7 @@ void SftRun::start_or_resume() {
 
 double SftRun::validate(std::int64_t step) {
   const double begin = monotonic_seconds();
-  const double loss = trainer_->evaluate(data_.validation);
+  const double loss = team_->evaluate(data_.validation);
   val_losses_.emplace_back(step, loss);
   log_.success(fmt::format("{}  validation loss {:.4f}  perplexity {}  {:.2f} s",
                            step_counter(step, max_steps_), loss, monitor::compact(std::exp(loss)),
@@ -220,9 +216,9 @@ void SftRun::save(bool wait) {
   content.extra = extra.dump();
   if (metrics_ != nullptr) metrics_->flush();
   if (wait) {
-    checkpoints_->save(*trainer_, std::move(content));
+    checkpoints_->save(team_->group(), std::move(content));
   } else {
-    checkpoints_->begin(*trainer_, std::move(content));
+    checkpoints_->begin(team_->group(), std::move(content));
   }
 }
 
@@ -234,7 +230,7 @@ void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double l
   metrics.set("time/save_ckpt", checkpoints_ != nullptr ? checkpoints_->take_stall() : 0);
   metrics.set("time/ckpt_write", checkpoints_ != nullptr ? checkpoints_->take_write() : 0);
   metrics.set("perf/throughput", rate);
-  metrics.set("perf/throughput_per_gpu", rate);  // there is one device
+  metrics.set("perf/throughput_per_gpu", rate / ranks_.count());
   if (checkpoints_ != nullptr && checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
   const double mfu = rate * mfu_of_rate_;
   if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
@@ -269,8 +265,8 @@ bool SftRun::one_step() {
   if (!config_.data.dump.empty()) dump_rows(config_.data.dump, progress_.step + 1, batch.micro_batches);
   const double step_begin = monotonic_seconds();
   SftStep step;
-  step.result = trainer_->step(batch.micro_batches);
-  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
+  step.result = team_->step(batch.micro_batches);
+  for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   const double end = monotonic_seconds();
   cursor_ = batch.cursor;
   progress_.step += 1;
@@ -290,7 +286,7 @@ bool SftRun::one_step() {
       step.document_lengths.push_back(micro.cu_seqlens[d + 1] - micro.cu_seqlens[d]);
     }
   }
-  step.peak_memory_bytes = peak_memory_bytes(device_.device);
+  step.peak_memory_bytes = team_->peak_memory();
   monitor::Metrics metrics = step.result.metrics;
   metrics.set("progress/epoch", batch.epoch);
   metrics.set("progress/num_samples", static_cast<double>(batch.statistics.samples));
@@ -401,10 +397,10 @@ SftOutcome SftRun::finish() {
     result.rows.push_back({"validation loss", fmt::format("{:.4f}", *out.val_loss)});
   result.rows.push_back({"tokens", monitor::compact(static_cast<double>(progress_.total_tokens))});
   result.rows.push_back({"samples", samples_text()});
-  if (const auto skipped = trainer_->state().skipped; skipped > 0)
+  if (const auto skipped = team_->trainer().state().skipped; skipped > 0)
     result.rows.push_back({"steps skipped", fmt::format("{} (not finite)", skipped)});
   result.rows.push_back({"time", monitor::duration(out.seconds)});
-  result.rows.push_back(memory_row(plan_, device_.device));
+  result.rows.push_back(memory_row(rank_plan_.plan, device_.device));
   if (const auto saved = checkpoints_->last_saved())
     result.rows.push_back({"checkpoint", train::step_directory(directory_->checkpoints(), *saved)});
   if (!out.weights_dir.empty()) result.rows.push_back({"weights", out.weights_dir});
@@ -420,10 +416,10 @@ SftOutcome SftRun::finish() {
   if (out.val_loss.has_value()) values["val_loss"] = *out.val_loss;
   values["tokens"] = progress_.total_tokens;
   values["samples"] = progress_.total_samples;
-  values["steps_skipped"] = trainer_->state().skipped;
+  values["steps_skipped"] = team_->trainer().state().skipped;
   values["seconds"] = out.seconds;
-  values["planned_memory"] = plan_.total_bytes();
-  values["peak_memory"] = peak_memory_bytes(device_.device);
+  values["planned_memory"] = rank_plan_.plan.total_bytes();
+  values["peak_memory"] = team_->peak_memory();
   const auto checkpoint = checkpoints_->last_saved();
   values["checkpoint"] =
       checkpoint ? nlohmann::ordered_json(train::step_directory(directory_->checkpoints(), *checkpoint))
@@ -446,14 +442,16 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       device_text(device_, ctx_),
       model_.text,
       data_.text,
-      plan_,
+      rank_plan_.plan,
       config_.run.memory_limit_bytes(device_.device),
       "samples",
       [&] { return sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout); },
       [&] { return sample_json(data_, 3); },
-      absent_};
+      absent_,
+      ranks_text(ranks_, zero_, model_.config.adapters.any())};
   if (!announce(start, facts, log_)) return {};
-  if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
+  if (hooks_.on_start)
+    hooks_.on_start({model_, device_.device, rank_plan_.plan.total_bytes(), ranks_.count()});
   start_or_resume();
   begin_ = monotonic_seconds();
   train();

@@ -47,7 +47,8 @@ struct SftConfig : TrainingConfig {
 struct SftFacts {
   RunModel model;
   Device device;
-  std::size_t planned_bytes = 0;
+  std::size_t planned_bytes = 0;  // of a rank
+  int ranks = 1;
 };
 
 struct SftStep {

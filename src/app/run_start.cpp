@@ -26,6 +26,7 @@ nlohmann::ordered_json dry_run_json(const RunStart& start, const RunFacts& facts
   nlohmann::ordered_json out;
   out["command"] = start.command;
   out["device"] = facts.device;
+  if (!facts.ranks.empty()) out["ranks"] = facts.ranks;
   out["model"] = facts.model;
   out["data"] = facts.data;
   out["configuration"] = nlohmann::ordered_json::parse(config::to_json(start.configuration));
@@ -63,6 +64,7 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
   Banner banner;
   banner.command = start.command;
   banner.device = facts.device;
+  banner.ranks = facts.ranks;
   banner.model = facts.model;
   banner.data = facts.data;
   banner.overrides = overrides(start.configuration, start.loaded.origins);

@@ -9,6 +9,7 @@ void TrainingConfig::describe_training(config::Schema& s, std::string_view bench
   s.section("optim", optim, "The optimizer.");
   s.section("scheduler", scheduler, "The learning-rate schedule.");
   s.section("log", log, "The log.");
+  s.section("dist", dist, "Several ranks: GPUs of one machine or of many, or groups of CPU threads.");
   s.section("bench", bench, bench_doc);
   s.field("max_steps", max_steps, "Optimizer steps of the run; None: until stopped by a signal. --bench: 4.")
       .at_least(1)

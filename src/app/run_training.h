@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "app/run_config.h"
+#include "app/run_ranks.h"
 #include "train/trainer.h"
 
 namespace rlcpp::app {
@@ -19,6 +20,7 @@ struct TrainingConfig {
   std::optional<BenchSection> bench;
   std::optional<std::int64_t> max_steps;
   RunSection run;
+  DistSection dist;
 
   // Adds the keys of the above, and refuses those of the reference that do not exist.
   void describe_training(config::Schema& s, std::string_view bench_doc);

@@ -17,7 +17,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                                   .memory_limit = config.run.memory_limit.value_or("")});
   SftHooks hooks;
   hooks.on_start = [&](const SftFacts& facts) {
-    record.start(facts.model, facts.device, facts.planned_bytes);
+    record.start(facts.model, facts.device, facts.planned_bytes, facts.ranks);
   };
   hooks.on_step = [&](const SftStep& step) {
     record.step({.step_seconds = step.step_seconds,

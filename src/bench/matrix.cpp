@@ -46,6 +46,7 @@ std::vector<std::string> arguments_of(const RunConfig& c, const std::string& dev
   if (c.lora_rank) add("--model.lora.rank", std::to_string(*c.lora_rank));
   if (!c.memory_limit.empty()) add("--memory-limit", c.memory_limit);
   add("--device", device);
+  if (c.num_gpus > 1) add("--dist.ranks", std::to_string(c.num_gpus));
   a.insert(a.end(), extra.begin(), extra.end());
   return a;
 }

@@ -30,6 +30,13 @@ struct FileRuns {
   std::vector<Run> runs;  // by offset
 };
 
+}  // namespace
+
+TensorTarget::TensorTarget(const Tensor& whole)
+    : shape(whole.shape().begin(), whole.shape().end()), dtype(whole.dtype()), pieces{{0, whole}} {}
+
+namespace {
+
 FileRuns runs_of(const durable::VerifiedDirectory& directory, const TensorFileTarget& target) {
   // The header is read from the mapped file below, so its bytes are verified first.
   std::vector<std::byte> first(std::min<std::uint64_t>(durable::kChunkBytes, directory.size(target.name)));
@@ -45,13 +52,17 @@ FileRuns runs_of(const durable::VerifiedDirectory& directory, const TensorFileTa
                       "the checkpoint was written by a run with another model", kOtherModel);
     }
     const StoredTensor& t = it->second;
-    if (!std::ranges::equal(t.shape, place.shape()) || t.dtype != place.dtype()) {
+    if (t.shape != place.shape || t.dtype != place.dtype) {
       throw bad_input(fmt::format("{}: tensor {} does not fit", path, name),
                       fmt::format("stored [{}] {}, the run has [{}] {}", fmt::join(t.shape, ", "),
-                                  name_of(t.dtype), fmt::join(place.shape(), ", "), name_of(place.dtype())),
+                                  name_of(t.dtype), fmt::join(place.shape, ", "), name_of(place.dtype)),
                       kOtherModel);
     }
-    out.runs.push_back({t.offset, t.bytes, place});
+    for (const TensorPiece& piece : place.pieces) {
+      RLCPP_CHECK(piece.values.dtype() == place.dtype);
+      out.runs.push_back({t.offset + static_cast<std::size_t>(piece.first) * size_of(t.dtype),
+                          piece.values.bytes(), piece.values});
+    }
   }
   if (stored.size() != target.places.size()) {
     throw bad_input(fmt::format("{} holds tensors that the model does not have", path),

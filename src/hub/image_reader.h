@@ -7,14 +7,24 @@
 #include <vector>
 
 #include "base/durable.h"
-#include "tensor/tensor.h"
+#include "hub/tensor_image.h"
 
 namespace rlcpp::hub {
 
+// Where a tensor of a file goes: to pieces of memory, which need not hold all of it; what no piece holds is
+// read for its checksum alone. One tensor is a piece of its own.
+struct TensorTarget {
+  TensorTarget() = default;
+  TensorTarget(const Tensor& whole);  // NOLINT(google-explicit-constructor)
+  std::vector<std::int64_t> shape;    // as it must be stored
+  DType dtype = DType::kF32;
+  std::vector<TensorPiece> pieces;
+};
+
 // A safetensors file of a directory, and where each of its tensors goes.
 struct TensorFileTarget {
-  std::string name;                      // of the file
-  std::map<std::string, Tensor> places;  // by the name of the tensor
+  std::string name;                            // of the file
+  std::map<std::string, TensorTarget> places;  // by the name of the tensor
 };
 
 // Fills every place. Throws bad_input naming file and tensor if one is missing, has another type or shape, or

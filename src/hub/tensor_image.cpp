@@ -46,11 +46,46 @@ void convert(DType type, const Tensor& values, std::size_t first, std::span<std:
   }
 }
 
+// Bytes of the stored tensor from `begin` on, out of the pieces that hold them.
+void begin_pieces(const ImagePart& part, std::size_t begin, std::span<std::byte> out, Stager& stager) {
+  const DType type = part.stored.dtype;
+  const std::size_t size = size_of(type);
+  auto piece = std::upper_bound(
+      part.pieces.begin(), part.pieces.end(), begin / size,
+      [](std::size_t element, const TensorPiece& p) { return element < static_cast<std::size_t>(p.first); });
+  --piece;
+  for (; !out.empty(); ++piece) {
+    const std::size_t first = static_cast<std::size_t>(piece->first) * size;
+    const std::size_t from = begin - first;
+    const std::size_t count =
+        std::min(static_cast<std::size_t>(piece->values.size()) * size - from, out.size());
+    if (type == piece->values.dtype()) {
+      stager.begin_to_host(out.first(count), static_cast<const std::byte*>(piece->values.raw()) + from,
+                           piece->values.device());
+    } else {
+      convert(type, piece->values, from / size, out.first(count), stager);
+    }
+    out = out.subspan(count);
+    begin += count;
+  }
+}
+
 bool is_float(DType type) {
   return type == DType::kF32 || type == DType::kBF16 || type == DType::kF16;
 }
 
 }  // namespace
+
+std::vector<TensorPiece> cut(const std::vector<TensorPiece>& pieces, std::int64_t first, std::int64_t count) {
+  std::vector<TensorPiece> out;
+  for (const TensorPiece& piece : pieces) {
+    const std::int64_t size = piece.values.size();
+    const std::int64_t from = std::max(first, piece.first), to = std::min(first + count, piece.first + size);
+    if (from < to)
+      out.push_back({from - first, piece.values.view({size}).rows(from - piece.first, to - from)});
+  }
+  return out;
+}
 
 struct TensorImage::Made {
   std::mutex lock;
@@ -85,10 +120,16 @@ TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::strin
     for (const std::int64_t extent : t.shape) elements *= extent;
     const bool converts = t.dtype == DType::kBF16 || t.dtype == DType::kF32;
     if (part.make) {
-      RLCPP_CHECK(converts && part.values.empty());
+      RLCPP_CHECK(converts && part.values.empty() && part.pieces.empty());
     } else {
-      RLCPP_CHECK(elements == part.values.size());
-      RLCPP_CHECK(t.dtype == part.values.dtype() || (converts && is_float(part.values.dtype())));
+      if (part.pieces.empty()) part.pieces.push_back({0, part.values});
+      std::int64_t covered = 0;
+      for (const TensorPiece& piece : part.pieces) {
+        RLCPP_CHECK(piece.first == covered);
+        RLCPP_CHECK(t.dtype == piece.values.dtype() || (converts && is_float(piece.values.dtype())));
+        covered += piece.values.size();
+      }
+      RLCPP_CHECK(covered == elements);
     }
     made_.push_back(part.make ? std::make_shared<Made>() : nullptr);
     t.offset = bytes_;
@@ -118,11 +159,8 @@ Stager::Ticket TensorImage::begin_read(std::size_t offset, std::span<std::byte> 
       convert(t.dtype, Tensor(memory, DType::kF32, {static_cast<std::int64_t>(floats->size())}),
               begin / size_of(t.dtype), out.first(part), stager);
       made->read(part);
-    } else if (t.dtype == at->values.dtype()) {
-      stager.begin_to_host(out.first(part), static_cast<const std::byte*>(at->values.raw()) + begin,
-                           at->values.device());
     } else {
-      convert(t.dtype, at->values, begin / size_of(t.dtype), out.first(part), stager);
+      begin_pieces(*at, begin, out.first(part), stager);
     }
     out = out.subspan(part);
     offset += part;

@@ -18,6 +18,14 @@
 
 namespace rlcpp::hub {
 
+// A run of elements of a tensor, flat, from `first` on.
+struct TensorPiece {
+  std::int64_t first = 0;
+  Tensor values;
+};
+// Those of `pieces` (in order) that lie in [first, first + count), counted from there.
+std::vector<TensorPiece> cut(const std::vector<TensorPiece>& pieces, std::int64_t first, std::int64_t count);
+
 // A tensor of a file, and where its values lie: on any device, in the type that is stored, or in another
 // floating-point type if f32 or bf16 (rounded to nearest even) is stored. `stored`: name, type and shape; the
 // rest is computed.
@@ -27,6 +35,8 @@ struct ImagePart {
   // Values that lie nowhere, e.g. a base with adapters merged: called by the first thread that reads some of
   // them, kept until all are read. Then `values` is empty.
   std::function<std::vector<float>()> make = {};
+  // Values that lie in several places, of one type, in order and without gaps. Then `values` is empty.
+  std::vector<TensorPiece> pieces = {};
 };
 
 // A safetensors file. The values are read when read() is called, so they must live and not change until then.

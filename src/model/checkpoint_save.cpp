@@ -119,11 +119,9 @@ std::string generation_json(const ModelConfig& config) {
   return out.dump(2) + "\n";
 }
 
-}  // namespace
-
-hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weights, const std::string& dir,
-                                DType dtype, const std::string& tokenizer_dir, std::size_t max_shard_bytes,
-                                bool separate_adapters) {
+// The directory without the weights.
+hub::DirectoryImage directory_of(const ModelConfig& config, const std::string& dir, DType dtype,
+                                 const std::string& tokenizer_dir) {
   RLCPP_CHECK(dtype == DType::kF32 || dtype == DType::kBF16);
   hub::DirectoryImage out;
   out.path = dir;
@@ -137,11 +135,42 @@ hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weig
       if (std::filesystem::exists(path, ignored)) out.add(name, durable::read_file(path));
     }
   }
+  return out;
+}
+
+}  // namespace
+
+hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weights, const std::string& dir,
+                                DType dtype, const std::string& tokenizer_dir, std::size_t max_shard_bytes,
+                                bool separate_adapters) {
+  hub::DirectoryImage out = directory_of(config, dir, dtype, tokenizer_dir);
   add_weights(out, parts_of(config, weights, dtype), max_shard_bytes);
   out.steady = !weights.adapters.empty();  // the base is frozen
   if (separate_adapters && !weights.adapters.empty()) {
     add_adapter_files(out, "lora_adapters/", config, weights.adapters);
   }
+  return out;
+}
+
+hub::DirectoryImage model_image(const ModelConfig& config,
+                                const std::vector<std::vector<hub::TensorPiece>>& weights,
+                                const std::string& dir, DType dtype, const std::string& tokenizer_dir,
+                                std::size_t max_shard_bytes) {
+  const std::vector<ParameterInfo> list = parameter_list(config);
+  RLCPP_CHECK(list.size() == weights.size());
+  std::vector<hub::ImagePart> parts;
+  for (std::size_t p = 0; p < list.size(); ++p) {
+    for (const HfSlice& slice : list[p].slices) {
+      std::int64_t width = 1;
+      for (std::size_t axis = 1; axis < slice.shape.size(); ++axis) width *= slice.shape[axis];
+      const std::int64_t count = slice.shape[0] * width;
+      hub::ImagePart& part = parts.emplace_back();
+      part.stored = {slice.name, dtype, slice.shape, 0, static_cast<std::size_t>(count) * size_of(dtype)};
+      part.pieces = hub::cut(weights[p], slice.row * width, count);
+    }
+  }
+  hub::DirectoryImage out = directory_of(config, dir, dtype, tokenizer_dir);
+  add_weights(out, parts, max_shard_bytes);
   return out;
 }
 

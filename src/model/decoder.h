@@ -95,8 +95,8 @@ class Activations {
 };
 
 // Told when the weights and gradients of a block come into use and leave it, so that blocks can share memory
-// and ranks can talk meanwhile (train/shards.h). "Before" comes before the first operation that touches them is
-// given to the device, "after" when the last one was.
+// and ranks can talk meanwhile (train/shards.h). "Before" comes before the first operation that touches them
+// is given to the device, "after" when the last one was.
 class BlockObserver {
  public:
   enum class Pass : std::uint8_t { kForward, kBackward };

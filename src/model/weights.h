@@ -25,7 +25,7 @@ struct ParameterInfo {
   std::vector<std::int64_t> shape;
   bool decay = true;  // weight decay applies (all parameters, as in the reference)
   std::vector<HfSlice> slices;
-  bool product = false;  // used as w of linear_forward: has a packed form
+  bool product = false;     // used as w of linear_forward: has a packed form
   std::int64_t layer = -1;  // -1: of no layer
 };
 
@@ -78,5 +78,10 @@ void pack_all(const ops::Context& ctx, const WeightSet& packed, const WeightSet&
 // one thread), nor on the machine: the transcendental functions are our own.
 void init_random(const ModelConfig& config, const WeightSet& weights, std::uint64_t seed,
                  ThreadPool* pool = nullptr);
+
+// Elements [first, first + part.size()) of the parameter `info` with the bits that init_random() gives them.
+// part: flat, f32 or bf16, on any device.
+void init_random_part(const ModelConfig& config, const ParameterInfo& info, std::int64_t first,
+                      const Tensor& part, std::uint64_t seed, ThreadPool* pool = nullptr);
 
 }  // namespace rlcpp::model

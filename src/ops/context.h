@@ -43,7 +43,8 @@ Context make_context(Device device, ThreadPool& pool);
 // libraries know is estimated (ops/workspace.h).
 Context planning_context(Device device, ThreadPool& pool);
 
-// The stream of the context's operations, a cudaStream_t; null on the CPU. For what orders itself against them.
+// The stream of the context's operations, a cudaStream_t; null on the CPU. For what orders itself against
+// them.
 void* stream_handle(const Context& ctx);
 
 // Returns when the device has done everything that was asked of it so far. At once on the CPU. Throws

@@ -23,32 +23,49 @@ constexpr int kFormat = 1;
 const char* const kState = "trainer/state.json";
 const failpoint::Registration kPoints{"checkpoint.before_commit", "checkpoint.after_commit"};
 
-// One HF tensor inside a fused parameter: consecutive rows, so one run of bytes.
-Tensor slice_of(const Tensor& stored, const model::HfSlice& slice) {
-  return stored.rows(slice.row, slice.shape.at(0));
-}
-
 using Member = Tensor TrainedParameter::*;
 
-hub::TensorImage image_of(const std::vector<TrainedParameter>& trained, Member member) {
-  std::vector<hub::ImagePart> parts;
-  for (const TrainedParameter& parameter : trained) {
-    for (const model::HfSlice& slice : parameter.slices) {
-      const Tensor source = slice_of(parameter.*member, slice);
-      parts.push_back({{slice.name, source.dtype(), slice.shape}, source});
+// Every HF tensor inside the trained parameters, and its pieces of `member`.
+template <class Visit>
+void each_slice(const TrainerGroup& group, Member member, const Visit& visit) {
+  const std::vector<std::vector<hub::TensorPiece>> pieces = pieces_of(group, member);
+  std::vector<const TrainedParameter*> parameters(pieces.size(), nullptr);
+  for (const Trainer* trainer : group.trainers) {
+    for (const TrainedParameter& parameter : trainer->trained()) parameters.at(parameter.index) = &parameter;
+  }
+  for (std::size_t p = 0; p < pieces.size(); ++p) {
+    RLCPP_CHECK(parameters[p] != nullptr);
+    for (const model::HfSlice& slice : parameters[p]->slices) {
+      // Consecutive rows of the parameter, so one run of elements.
+      std::int64_t width = 1;
+      for (std::size_t axis = 1; axis < slice.shape.size(); ++axis) width *= slice.shape[axis];
+      visit(slice, (parameters[p]->*member).dtype(),
+            hub::cut(pieces[p], slice.row * width, slice.shape.at(0) * width));
     }
   }
+}
+
+hub::TensorImage image_of(const TrainerGroup& group, Member member) {
+  std::vector<hub::ImagePart> parts;
+  each_slice(group, member,
+             [&](const model::HfSlice& slice, DType type, std::vector<hub::TensorPiece> pieces) {
+               hub::ImagePart& part = parts.emplace_back();
+               part.stored = {slice.name, type, slice.shape};
+               part.pieces = std::move(pieces);
+             });
   return {std::move(parts), {{"format", "rlcpp"}}};
 }
 
-hub::TensorFileTarget target_of(const char* name, const std::vector<TrainedParameter>& trained,
-                                Member member) {
-  hub::TensorFileTarget target{name, {}};
-  for (const TrainedParameter& parameter : trained) {
-    for (const model::HfSlice& slice : parameter.slices)
-      target.places[slice.name] = slice_of(parameter.*member, slice);
-  }
-  return target;
+hub::TensorFileTarget target_of(const char* name, const TrainerGroup& group, Member member) {
+  hub::TensorFileTarget out{name, {}};
+  each_slice(group, member,
+             [&](const model::HfSlice& slice, DType type, std::vector<hub::TensorPiece> pieces) {
+               hub::TensorTarget& target = out.places[slice.name];
+               target.shape = slice.shape;
+               target.dtype = type;
+               target.pieces = std::move(pieces);
+             });
+  return out;
 }
 
 constexpr std::array<std::pair<const char*, Member>, 3> kTensorFiles = {
@@ -103,17 +120,35 @@ bool verifies(const std::string& directory) {
 
 }  // namespace
 
+TrainerGroup::TrainerGroup(Trainer& one)
+    : trainers{&one}, on_each([&one](const std::function<void(Trainer&)>& body) { body(one); }) {}
+
+std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group, Member member) {
+  std::vector<std::vector<hub::TensorPiece>> out;
+  for (const Trainer* trainer : group.trainers) {
+    for (const TrainedParameter& parameter : trainer->trained()) {
+      if (out.size() <= parameter.index) out.resize(parameter.index + 1);
+      const Tensor& values = parameter.*member;
+      out[parameter.index].push_back({parameter.first_element, values.view({values.size()})});
+    }
+    if (trainer->model().adapters.any()) break;  // every rank holds all of them
+  }
+  for (auto& pieces : out) std::ranges::sort(pieces, {}, &hub::TensorPiece::first);
+  return out;
+}
+
 std::string step_directory(const std::string& root, std::int64_t step) {
   return fmt::format("{}/step_{}", root, step);
 }
 
-std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Trainer& trainer,
+std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, const TrainerGroup& group,
                                                     const CheckpointContent& content,
                                                     const std::string& run_id) {
+  const Trainer& trainer = group.first();
   hub::DirectoryImage image;
   image.path = step_directory(root, content.progress.step);
   if (std::filesystem::exists(image.path) && verifies(image.path)) return std::nullopt;
-  for (const auto& [name, member] : kTensorFiles) image.add(name, image_of(trainer.trained(), member));
+  for (const auto& [name, member] : kTensorFiles) image.add(name, image_of(group, member));
   const Trainer::State state = trainer.state();
   nlohmann::ordered_json json;
   json["format"] = kFormat;
@@ -145,13 +180,13 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Tra
 }
 
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
-                     Trainer& trainer, const CheckpointContent& content) {
+                     const TrainerGroup& group, const CheckpointContent& content) {
   durable::make_directories(files, root);
-  auto image = checkpoint_image(root, trainer, content, run_id);
+  auto image = checkpoint_image(root, group, content, run_id);
   if (!image.has_value()) return;
-  trainer.synchronize();
+  group.on_each([](Trainer& trainer) { trainer.synchronize(); });
   constexpr std::size_t kRing = 16 * hub::ImageWriter::kBlock;
-  hub::ImageWriter writer(files, trainer.device(), kRing, writer_threads(), reader_threads());
+  hub::ImageWriter writer(files, group.first().device(), kRing, writer_threads(), reader_threads());
   hub::WriteProgress progress;
   std::vector<hub::DirectoryImage> images;
   images.push_back(std::move(*image));
@@ -166,7 +201,7 @@ int reader_threads() {
   return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U));
 }
 
-Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
+Restored load_checkpoint(const std::string& directory, const TrainerGroup& group) {
   const durable::VerifiedDirectory stored(directory);
   const std::string where = directory + "/" + kState;
   Restored restored;
@@ -178,7 +213,7 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
                       fmt::format("{}, this version reads {}", json.at("format").dump(), kFormat),
                       "resume with the version of rlcpp that wrote it");
     }
-    require_same_base(json, trainer, where);
+    require_same_base(json, group.first(), where);
     state.step = json.at("step").get<std::int64_t>();
     state.updates = json.at("updates").get<std::int64_t>();
     state.nonfinite = json.at("nonfinite").get<std::int64_t>();
@@ -192,20 +227,27 @@ Restored load_checkpoint(const std::string& directory, Trainer& trainer) {
   } catch (const nlohmann::json::exception& e) {
     throw bad_input(where + " is not the state of a checkpoint", e.what(), "resume from another step");
   }
-  // Small files first: nothing of the trainer has changed if one of them is damaged.
-  std::vector<hub::TensorFileTarget> targets;
-  targets.reserve(kTensorFiles.size());
-  for (const auto& [name, member] : kTensorFiles)
-    targets.push_back(target_of(name, trainer.trained(), member));
+  // Small files first: nothing of the trainers has changed if one of them is damaged.
   for (const std::string& name : stored.files()) {
     const auto is_this = [&](const auto& file) { return name == file.first; };
     if (std::none_of(kTensorFiles.begin(), kTensorFiles.end(), is_this)) stored.read_all(name);
   }
-  trainer.synchronize();
+  group.on_each([](Trainer& trainer) { trainer.synchronize(); });
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
-  hub::read_tensors(stored, targets, trainer.device(), static_cast<int>(std::min(cores, 8U)));
-  trainer.set_state(state);
-  trainer.repack();
+  const auto read = [&](const TrainerGroup& into) {
+    std::vector<hub::TensorFileTarget> targets;
+    for (const auto& [name, member] : kTensorFiles) targets.push_back(target_of(name, into, member));
+    hub::read_tensors(stored, targets, into.first().device(), static_cast<int>(std::min(cores, 8U)));
+  };
+  if (group.first().model().adapters.any()) {  // every rank holds all of them
+    for (Trainer* trainer : group.trainers) read(*trainer);
+  } else {
+    read(group);
+  }
+  group.on_each([&](Trainer& trainer) {
+    trainer.set_state(state);
+    trainer.repack();
+  });
   return restored;
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -38,19 +39,35 @@ struct CheckpointContent {
   std::vector<CheckpointFile> files;  // committed together with the rest
 };
 
+// The trainers of a run's ranks in this process. Together they hold all that is trained: a checkpoint does
+// not know ranks, so it is continued by any number of them, at any level of ZeRO.
+struct TrainerGroup {
+  TrainerGroup(Trainer& one);  // NOLINT(google-explicit-constructor)
+  TrainerGroup(std::vector<Trainer*> of_ranks, std::function<void(const std::function<void(Trainer&)>&)> each)
+      : trainers(std::move(of_ranks)), on_each(std::move(each)) {}
+  Trainer& first() const { return *trainers.front(); }
+  std::vector<Trainer*> trainers;
+  // Calls it for every trainer, on its thread; what is collective may be called so.
+  std::function<void(const std::function<void(Trainer&)>&)> on_each;
+};
+
+// Where a member of every trained parameter lies, by the parameter's index.
+std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group,
+                                                     Tensor TrainedParameter::*member);
+
 // "<root>/step_<N>".
 std::string step_directory(const std::string& root, std::int64_t step);
 
 // <root>/step_<progress.step> as it is to be written: counters and texts are taken now, the tensors of the
 // trainer when the image is read, so until then no update may be made. nullopt: a verified entry of that name
 // is there and is left as it is, since a run writes a step once; one that does not verify is replaced.
-std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, Trainer& trainer,
+std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, const TrainerGroup& group,
                                                     const CheckpointContent& content,
                                                     const std::string& run_id);
 
 // Writes that image and returns when it is committed. Throws environment_error if the disk refuses.
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
-                     Trainer& trainer, const CheckpointContent& content);
+                     const TrainerGroup& group, const CheckpointContent& content);
 
 // Threads that store a checkpoint: a quarter of the cores, one to four. Threads that copy it from where it
 // lies: half the cores, one to eight, since a core copies more slowly than a bus and training waits for them.
@@ -67,7 +84,7 @@ struct Restored {
 // way, and nothing is read twice. Throws bad_input naming the file, the tensor and both shapes if something
 // is missing or does not fit: then nothing has changed; or naming file and offset if bytes are damaged: then
 // the trainer holds parts of both states, and another checkpoint must be loaded before it is used.
-Restored load_checkpoint(const std::string& directory, Trainer& trainer);
+Restored load_checkpoint(const std::string& directory, const TrainerGroup& group);
 
 // The step to resume from: `wanted` >= 0 names it, -1 means the newest that verifies (without `checksums`: by
 // manifest and sizes). Throws bad_input listing the steps that exist. `skipped` receives one sentence for

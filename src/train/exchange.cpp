@@ -11,14 +11,14 @@ namespace {
 
 using Values = std::vector<double> LossMetrics::*;
 constexpr std::array<Values, 16> kValues = {
-    &LossMetrics::document_loss,          &LossMetrics::entropy,
-    &LossMetrics::trainer_probs,          &LossMetrics::inference_probs,
-    &LossMetrics::mismatch_kl,            &LossMetrics::masked_mismatch_kl,
-    &LossMetrics::unmasked_mismatch_kl,   &LossMetrics::is_masked,
-    &LossMetrics::is_masked_low,          &LossMetrics::is_masked_high,
-    &LossMetrics::sequence_masked_low,    &LossMetrics::sequence_masked_high,
-    &LossMetrics::geo_masked_low,         &LossMetrics::geo_masked_high,
-    &LossMetrics::geo_seq_ratio,          &LossMetrics::teacher_kl};
+    &LossMetrics::document_loss,        &LossMetrics::entropy,
+    &LossMetrics::trainer_probs,        &LossMetrics::inference_probs,
+    &LossMetrics::mismatch_kl,          &LossMetrics::masked_mismatch_kl,
+    &LossMetrics::unmasked_mismatch_kl, &LossMetrics::is_masked,
+    &LossMetrics::is_masked_low,        &LossMetrics::is_masked_high,
+    &LossMetrics::sequence_masked_low,  &LossMetrics::sequence_masked_high,
+    &LossMetrics::geo_masked_low,       &LossMetrics::geo_masked_high,
+    &LossMetrics::geo_seq_ratio,        &LossMetrics::teacher_kl};
 // A field more would be lost between ranks without a word.
 static_assert(sizeof(LossMetrics) == (kValues.size()) * sizeof(std::vector<double>) + 2 * sizeof(double) +
                                          sizeof(std::optional<Mismatch>) + sizeof(std::int64_t));
@@ -62,10 +62,9 @@ std::vector<std::vector<double>> exchange(dist::Communicator& communicator, cons
 std::vector<double> numbers_of(const LossMetrics& metrics) {
   std::vector<double> out = {metrics.loss, metrics.max_abs_mismatch, static_cast<double>(metrics.documents)};
   const Mismatch first = metrics.first_mismatch.value_or(Mismatch());
-  for (const double value :
-       {metrics.first_mismatch.has_value() ? 1.0 : 0.0, static_cast<double>(first.document),
-        static_cast<double>(first.token), static_cast<double>(first.trainer),
-        static_cast<double>(first.inference)}) {
+  for (const double value : {metrics.first_mismatch.has_value() ? 1.0 : 0.0,
+                             static_cast<double>(first.document), static_cast<double>(first.token),
+                             static_cast<double>(first.trainer), static_cast<double>(first.inference)}) {
     out.push_back(value);
   }
   for (const Values values : kValues) {

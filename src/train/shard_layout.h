@@ -1,6 +1,6 @@
-// How the parameters of a model are cut into the parts of ranks (ZeRO; Rajbhandari et al. 2020). Parameters lie
-// in groups, one a layer and one for the rest, since a group is what one collective moves; each group is cut
-// into as many equal runs of elements as there are ranks, whatever parameter a cut falls into.
+// How the parameters of a model are cut into the parts of ranks (ZeRO; Rajbhandari et al. 2020). Parameters
+// lie in groups, one a layer and one for the rest, since a group is what one collective moves; each group is
+// cut into as many equal runs of elements as there are ranks, whatever parameter a cut falls into.
 #pragma once
 
 #include <cstdint>

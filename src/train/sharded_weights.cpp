@@ -18,13 +18,13 @@ ShardedWeightRegions plan_sharded_weights(const ops::Context& ctx, const model::
   for (std::size_t g = 0; g < r.layout.groups.size(); ++g) {
     const ShardLayout::Group& group = r.layout.groups[g];
     const bool shared = slots && g > kSlots;  // layers have groups from 1 on
-    r.buffers.push_back(shared ? r.buffers[g - kSlots]
-                               : plan.add(MemoryUse::kWeights, fmt::format("weights of group {}", g), type,
-                                          {group.size}));
+    r.buffers.push_back(
+        shared ? r.buffers[g - kSlots]
+               : plan.add(MemoryUse::kWeights, fmt::format("weights of group {}", g), type, {group.size}));
     const bool apart = type != DType::kF32 || (slots && g > 0);
-    r.masters.push_back(apart ? plan.add(resting, fmt::format("masters of group {}", g), DType::kF32,
-                                         {group.shard})
-                              : RegionId{});
+    r.masters.push_back(
+        apart ? plan.add(resting, fmt::format("masters of group {}", g), DType::kF32, {group.shard})
+              : RegionId{});
   }
   const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
   std::vector<RegionId> packed_of_layer_slot;
@@ -75,6 +75,18 @@ void fill_masters(const ShardedWeights& to, const model::WeightSet& whole) {
       const Tensor& parameter = whole.flat[piece.parameter];
       copy(to.masters[g].rows(piece.at, piece.count),
            parameter.view({parameter.size()}).rows(piece.first, piece.count));
+    }
+  }
+}
+
+void init_masters(const ShardedWeights& to, const model::ModelConfig& config, std::uint64_t seed,
+                  ThreadPool* pool) {
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
+  for (std::size_t g = 0; g < to.layout.groups.size(); ++g) {
+    fill_bytes(to.masters[g], 0);
+    for (const ShardLayout::Piece& piece : to.layout.pieces(g, to.sharding.rank)) {
+      model::init_random_part(config, parameters[piece.parameter], piece.first,
+                              to.masters[g].rows(piece.at, piece.count), seed, pool);
     }
   }
 }

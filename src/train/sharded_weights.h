@@ -46,4 +46,8 @@ ShardedWeights make_sharded_weights(const model::ModelConfig& config, const Aren
 // The masters of this rank, from the whole model in f32 on the host.
 void fill_masters(const ShardedWeights& to, const model::WeightSet& whole);
 
+// The masters of this rank as model::init_random() makes them, on the device, without the whole.
+void init_masters(const ShardedWeights& to, const model::ModelConfig& config, std::uint64_t seed,
+                  ThreadPool* pool);
+
 }  // namespace rlcpp::train

@@ -86,7 +86,8 @@ Tensor Shards::own_sum(std::size_t group) const {
 }
 
 void Shards::begin_step() {
-  for (std::size_t g = 0; g < buffers_.size(); ++g) ops::zero(ctx_, sums_[g].empty() ? buffers_[g] : sums_[g]);
+  for (std::size_t g = 0; g < buffers_.size(); ++g)
+    ops::zero(ctx_, sums_[g].empty() ? buffers_[g] : sums_[g]);
   reduced_.assign(reduced_.size(), dist::Ticket());
 }
 
@@ -124,8 +125,8 @@ void Shards::before_weights(std::size_t layer, Pass pass) {
 void Shards::reduce(std::size_t group) {
   const std::int64_t shard = weights_.layout.groups[group].shard;
   const Tensor own = buffers_[group].rows(shard * weights_.sharding.rank, shard);
-  const dist::Ticket ticket = communicator_.reduce_scatter(
-      own, buffers_[group], dist::Reduction::kSum, "gradients of " + name_of_group(group), stream());
+  const dist::Ticket ticket = communicator_.reduce_scatter(own, buffers_[group], dist::Reduction::kSum,
+                                                           "gradients of " + name_of_group(group), stream());
   if (sums_[group].empty()) {
     reduced_[group] = ticket;
   } else {

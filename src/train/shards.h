@@ -3,8 +3,8 @@
 // has the levels).
 //
 // When gradients are reduced: at level 1 once a step, each layer behind its last backward; at levels 2 and 3
-// after every micro-batch, since a layer's gradient has no memory of its own; of the embedding and the head always
-// once a step. The order of sums is that of the communicator, so the same bits from run to run.
+// after every micro-batch, since a layer's gradient has no memory of its own; of the embedding and the head
+// always once a step. The order of sums is that of the communicator, so the same bits from run to run.
 #pragma once
 
 #include <string>
@@ -41,8 +41,8 @@ class Shards final : public model::BlockObserver {
   void begin_micro_batch(bool last) { last_ = last; }
   // All sums are complete for operations that follow.
   void finish_gradients();
-  // After the masters, and working copies where pieces() have them, changed: the decoders of all ranks read the
-  // new weights.
+  // After the masters, and working copies where pieces() have them, changed: the decoders of all ranks read
+  // the new weights.
   void publish();
 
   void before_weights(std::size_t layer, Pass pass) override;

@@ -19,7 +19,7 @@ struct TrainedParameter {
   // With several ranks an entry is a run of elements that begins here, flat (train/shards.h); its slices are
   // those of the whole parameter.
   std::int64_t first_element = 0;
-  Tensor master;                       // f32, what the optimizer changes
+  Tensor master;         // f32, what the optimizer changes
   Tensor working;        // its copy in the type that operations read; empty where they read the master
   Tensor gradient;       // f32, of the step
   Tensor first, second;  // moments: f32 or bf16

@@ -22,8 +22,8 @@ AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, M
   const auto rounded = [](std::int64_t size, std::int64_t to) { return (size + to - 1) / to * to; };
   std::int64_t total = 0;
   for (const model::ParameterInfo& info : list) total += rounded(elements(info), kGranule);
-  r.all_gradients =
-      plan.add(MemoryUse::kGradients, "gradients of adapters", DType::kF32, {rounded(total, kGranule * ranks)});
+  r.all_gradients = plan.add(MemoryUse::kGradients, "gradients of adapters", DType::kF32,
+                             {rounded(total, kGranule * ranks)});
   std::int64_t at = 0;
   for (const model::ParameterInfo& info : list) {
     const std::span<const std::int64_t> shape(info.shape);

@@ -15,8 +15,8 @@
 #include "tensor/copy.h"
 #include "train/exchange.h"
 #include "train/nonfinite.h"
-#include "train/row_buffers.h"
 #include "train/rank_share.h"
+#include "train/row_buffers.h"
 #include "train/scratch.h"
 #include "train/shards.h"
 #include "train/state_stream.h"
@@ -51,8 +51,8 @@ struct Trainer::Impl {
   std::vector<Tensor> trained_gradients;
   AdapterTraining adapters;  // of a frozen model
   State state;
-  std::unique_ptr<StateStream> on_host;  // null: optimizer state is on the device
-  std::uint64_t micro_batch = 0;         // of the step, over all ranks: dropout draws by it
+  std::unique_ptr<StateStream> on_host;        // null: optimizer state is on the device
+  std::uint64_t micro_batch = 0;               // of the step, over all ranks: dropout draws by it
   dist::Communicator* communicator = nullptr;  // null: this is the only rank
   std::unique_ptr<Shards> shards = nullptr;    // null: this rank holds all that it trains
   Tensor staging = {};
@@ -97,7 +97,8 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
     // Their state is small and stays on the device, whatever optimizer_on_host says.
     r->adapters = plan_adapter_training(model, plan, moments, options.sharding.ranks);
   } else if (options.sharding.any()) {
-    r->shards = plan_shards(model, options.sharding, moments, options.optimizer_on_host && ctx.on_gpu(), plan);
+    r->shards =
+        plan_shards(model, options.sharding, moments, options.optimizer_on_host && ctx.on_gpu(), plan);
     if (options.optimizer_on_host)
       r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
   } else {
@@ -157,8 +158,8 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
     impl_->gradients.adapters = impl_->adapters.gradients;
   } else if (options.sharding.any()) {
     RLCPP_CHECK(peers.sharded.any());
-    impl_->shards = std::make_unique<Shards>(ctx, model, arena, regions->shards, peers.sharded,
-                                             *peers.communicator);
+    impl_->shards =
+        std::make_unique<Shards>(ctx, model, arena, regions->shards, peers.sharded, *peers.communicator);
     impl_->trained = impl_->shards->pieces();
     impl_->gradients = impl_->shards->gradients();
   } else {

@@ -81,7 +81,8 @@ struct StepResult {
 // The other ranks of a run, for a trainer that is one of several.
 struct Peers {
   dist::Communicator* communicator = nullptr;  // outlives the trainer
-  // The model's memory if it is cut into shards; with adapters every rank holds the whole base and all of them.
+  // The model's memory if it is cut into shards; with adapters every rank holds the whole base and all of
+  // them.
   ShardedWeights sharded;
 };
 
@@ -91,9 +92,10 @@ struct Peers {
 // A model with adapters (ModelConfig::adapters) is frozen but for them: `weights` has only the base in the
 // compute type and the adapters as the decoder reads them, `masters` the same base and the adapters' f32
 // masters; there are no gradients, moments or f32 masters of the base.
-// One of several ranks (TrainerOptions::sharding) is given the whole step's batches, as all of them are, does its
-// share, and returns the same result as all of them: every call below that is given batches, and repack(), is
-// collective. The weights and masters are then those of Peers::sharded, or, with adapters, as above.
+// One of several ranks (TrainerOptions::sharding) is given the whole step's batches, as all of them are, does
+// its share, and returns the same result as all of them: every call below that is given batches, and
+// repack(), is collective. The weights and masters are then those of Peers::sharded, or, with adapters, as
+// above.
 class Trainer {
  public:
   struct Regions;
@@ -103,8 +105,8 @@ class Trainer {
                                        const TrainerOptions& options, MemoryPlan& plan);
   Trainer(const ops::Context& ctx, const model::ModelConfig& model, const TrainerOptions& options,
           const Arena& arena, const std::shared_ptr<Regions>& regions, const model::WeightSet& weights,
-          const model::WeightSet& packed, const model::RopeTables& rope,
-          const model::WeightSet& masters = {}, const Peers& peers = {});
+          const model::WeightSet& packed, const model::RopeTables& rope, const model::WeightSet& masters = {},
+          const Peers& peers = {});
   ~Trainer();
 
   // One optimizer step over the micro-batches; weights and their packed forms change in place.

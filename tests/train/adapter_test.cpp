@@ -94,6 +94,7 @@ TEST_P(Adapters, TheFrozenBaseHasNoGradientsNoMomentsAndNoMasters) {
   ASSERT_EQ(static_cast<std::int64_t>(2 * (a + b)), model::adapter_parameters(config));
   std::size_t gradients = 0, optimizer = 0;
   for (const MemoryPlan::Region& region : plan.regions()) {
+    if (region.name == "gradients of adapters") continue;  // holds those that are named below
     std::size_t size = size_of(region.type);
     for (const std::int64_t dim : region.shape) size *= static_cast<std::size_t>(dim);
     if (region.use == MemoryUse::kGradients) gradients += size;

@@ -143,7 +143,8 @@ __global__ void __launch_bounds__(kFlatThreads)
     add_kernel(float* __restrict__ to, const float* __restrict__ from, std::int64_t size) {
   const std::int64_t begin = blockIdx.x * kSumBlock;
   const std::int64_t count = min(kSumBlock, size - begin);
-  const bool aligned = (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 == 0;
+  const bool aligned =
+      (reinterpret_cast<std::uintptr_t>(to) | reinterpret_cast<std::uintptr_t>(from)) % 16 == 0;
 #pragma unroll
   for (int i = 0; i < kFlatQuads; ++i) {
     const int place = i * kFlatThreads + static_cast<int>(threadIdx.x);

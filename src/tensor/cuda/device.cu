@@ -18,6 +18,8 @@ std::vector<GpuInfo> gpus(std::string* why) {
     return {};
   }
   std::vector<GpuInfo> found;
+  int current = 0;  // stays this thread's: asking is no choice
+  cudaGetDevice(&current);
   for (int index = 0; index < count; ++index) {
     cudaDeviceProp properties{};
     if (cudaGetDeviceProperties(&properties, index) != cudaSuccess) continue;
@@ -30,6 +32,7 @@ std::vector<GpuInfo> gpus(std::string* why) {
     if (cudaSetDevice(index) == cudaSuccess) cudaMemGetInfo(&info.free_bytes, &info.total_bytes);
     found.push_back(info);
   }
+  if (!found.empty()) cudaSetDevice(current);
   if (found.empty()) *why = "the driver lists no GPU";
   return found;
 }

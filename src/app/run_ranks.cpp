@@ -1,0 +1,144 @@
+#include "app/run_ranks.h"
+
+#include <algorithm>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "app/run_lora.h"
+#include "base/error.h"
+
+namespace rlcpp::app {
+
+void DistSection::describe(config::Schema& s) {
+  s.field("ranks", ranks,
+          "Ranks of this process, each with a part of every batch and of the model's state: on a GPU machine "
+          "the "
+          "GPUs 0 to N - 1, on a CPU groups of threads.")
+      .at_least(1)
+      .at_most(256);
+  s.field("devices", devices, "The GPUs of this process by their numbers, in place of dist.ranks.");
+  s.field("zero", zero,
+          "What ranks do not hold whole: 1 optimizer state, 2 gradients too, 3 weights too; None: the lowest "
+          "that "
+          "fits the memory.")
+      .at_least(1)
+      .at_most(3);
+  s.field("processes", processes,
+          "Processes of the run; None: what srun, torchrun or mpirun say in the environment.")
+      .at_least(1)
+      .at_most(65536);
+  s.field("process", process, "Which of them this is, from 0; None: as above.").at_least(0).at_most(65535);
+  s.field("address", address,
+          "Where processes meet: HOST:PORT of process 0, or file:PATH on one machine; None: the launcher's.");
+  s.field("run_id", run_id, "Keeps processes of another run out; None: the launcher's job.");
+  s.field("timeout", timeout,
+          "A collective that makes no progress for so long ends the run on every rank, with the name of the "
+          "rank "
+          "that is awaited.")
+      .at_least(1)
+      .in("seconds");
+  s.field("start_timeout", start_timeout, "Longest wait until all processes have met.")
+      .at_least(1)
+      .in("seconds");
+}
+
+RankSetup find_ranks(const DistSection& section, Device chosen) {
+  RankSetup setup;
+  setup.device = chosen.kind;
+  setup.zero = section.zero;
+  dist::LaunchRequest request;
+  if (section.processes) request.processes = static_cast<int>(*section.processes);
+  if (section.process) request.process = static_cast<int>(*section.process);
+  request.address = section.address.value_or("");
+  request.run_id = section.run_id.value_or("");
+  const bool gpu = chosen.kind == DeviceKind::kCuda;
+  if (!section.devices.empty()) {
+    if (!gpu) {
+      throw bad_input("dist.devices names GPUs, and this run is on the CPU", "",
+                      "set dist.ranks for groups of threads, or --device cuda");
+    }
+    if (section.ranks != 1 && section.ranks != static_cast<std::int64_t>(section.devices.size())) {
+      throw bad_input("dist.ranks and dist.devices contradict each other",
+                      fmt::format("{} ranks, {} devices", section.ranks, section.devices.size()),
+                      "set one of them");
+    }
+    for (const std::int64_t given : section.devices) {
+      const int index = static_cast<int>(given);
+      if (index < 0)
+        throw bad_input(fmt::format("dist.devices: there is no GPU {}", index), "", "count from 0");
+      if (std::find(request.devices.begin(), request.devices.end(), index) != request.devices.end()) {
+        throw bad_input(fmt::format("dist.devices names GPU {} twice", index), "a rank has a GPU of its own",
+                        "name each once");
+      }
+      request.devices.push_back(index);
+    }
+  } else if (section.ranks > 1) {
+    for (int i = 0; i < static_cast<int>(section.ranks); ++i) request.devices.push_back(gpu ? i : 0);
+  }
+  setup.launch = dist::find_launch(request);
+  // One rank alone has the device that was chosen by name.
+  if (setup.count() == 1 && section.devices.empty()) setup.launch.devices = {chosen.index};
+  setup.deadlines.collective = std::chrono::seconds(section.timeout);
+  setup.deadlines.start = std::chrono::seconds(section.start_timeout);
+  return setup;
+}
+
+Device RankSetup::device_of(int local) const {
+  if (device == DeviceKind::kCpu) return {};
+  return {device, launch.devices.at(static_cast<std::size_t>(local))};
+}
+
+train::Sharding RankSetup::sharding(int local, int level) const {
+  return {count(), launch.first_rank() + local, level};
+}
+
+RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
+                   const train::TrainerOptions& options, std::int64_t positions) {
+  RankPlan out;
+  if (options.sharding.any() && !config.adapters.any()) {
+    require_no_dropout(ctx, config);
+    out.sharded = train::plan_sharded_weights(ctx, config, options.sharding, out.plan,
+                                              options.optimizer_on_host && ctx.on_gpu());
+    out.model.rope = model::plan_rope(config, out.plan, positions);
+  } else {
+    out.model = plan_model(ctx, config, out.plan, positions, options.optimizer_on_host);
+  }
+  out.trainer = train::Trainer::plan(ctx, config, options, out.plan);
+  return out;
+}
+
+int choose_zero(const RankSetup& setup, const std::function<bool(int zero)>& fits) {
+  if (setup.zero.has_value()) return static_cast<int>(*setup.zero);
+  if (setup.count() == 1) return 1;
+  for (const int zero : {1, 2}) {
+    if (fits(zero)) return zero;
+  }
+  return 3;
+}
+
+std::string ranks_text(const RankSetup& setup, int zero, bool adapters) {
+  if (setup.count() == 1) return {};
+  std::string where = setup.launch.source;
+  if (setup.device == DeviceKind::kCuda) {
+    where +=
+        fmt::format(", here GPU{} {}", setup.local() > 1 ? "s" : "", fmt::join(setup.launch.devices, ", "));
+  }
+  if (adapters) {
+    return fmt::format(
+        "{} ranks ({}); every rank holds the base and all adapters, whose gradients are summed "
+        "once a step",
+        setup.count(), where);
+  }
+  const char* what =
+      zero == 1   ? "optimizer state in shards, gradients reduced once a step, a layer behind its "
+                    "last backward"
+      : zero == 2 ? "optimizer state and gradients in shards, gradients reduced every micro-batch, "
+                    "behind the backward"
+                  : "everything in shards, gradients reduced and weights gathered every "
+                    "micro-batch, beside forward and backward";
+  return fmt::format("{} ranks ({}); ZeRO {}{}: {}", setup.count(), where, zero,
+                     setup.zero.has_value() ? "" : ", the lowest that fits", what);
+}
+
+}  // namespace rlcpp::app

@@ -1,0 +1,108 @@
+// The ranks of a training command: which of them are in this process, what each plans, and a trainer for each
+// on a thread of its own. With one rank all of it happens on the calling thread.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "app/run_model.h"
+#include "dist/launch.h"
+#include "dist/world.h"
+#include "train/checkpoint.h"
+#include "train/sharded_weights.h"
+#include "train/trainer.h"
+
+namespace rlcpp::app {
+
+struct DistSection {
+  std::int64_t ranks = 1;
+  std::vector<std::int64_t> devices;
+  std::optional<std::int64_t> zero;
+  std::optional<std::int64_t> processes, process;
+  std::optional<std::string> address, run_id;
+  std::int64_t timeout = 120, start_timeout = 600;
+  void describe(config::Schema& s);
+};
+
+// Which ranks there are and which of them are here, from the section and what a launcher left in the
+// environment (dist/launch.h). Throws bad_input.
+struct RankSetup {
+  dist::Launch launch;
+  DeviceKind device = DeviceKind::kCpu;
+  std::optional<std::int64_t> zero;  // unset: the lowest level that fits
+  dist::Deadlines deadlines;
+
+  int count() const { return launch.ranks(); }
+  int local() const { return launch.local_ranks(); }
+  // Of the process with rank 0: it writes what people read.
+  bool first() const { return launch.process == 0; }
+  Device device_of(int local) const;
+  train::Sharding sharding(int local, int level) const;
+};
+RankSetup find_ranks(const DistSection& section, Device chosen);
+
+// The memory of one rank; the same for each of them.
+struct RankPlan {
+  MemoryPlan plan;
+  ModelRegions model;                   // where a rank holds the whole model, or all that is frozen
+  train::ShardedWeightRegions sharded;  // else
+  std::shared_ptr<train::Trainer::Regions> trainer;
+};
+RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
+                   const train::TrainerOptions& options, std::int64_t positions);
+
+// The level of ZeRO that is asked for, or the lowest whose plan `fits`; 3 if none does.
+int choose_zero(const RankSetup& setup, const std::function<bool(int zero)>& fits);
+// "2 ranks: ...; ZeRO 2: ...": for the banner. Empty with one rank.
+std::string ranks_text(const RankSetup& setup, int zero, bool adapters);
+
+class RankTeam {
+ public:
+  struct Parts {
+    const RunModel& model;
+    const train::TrainerOptions& options;  // but for the rank
+    const RankPlan& plan;
+    int zero = 1;
+    std::int64_t seed = 0;
+    bool pin_host = true;
+    bool fill = true;  // false: a checkpoint will be loaded
+  };
+  // `ctx`: of the first rank here, used by the calling thread, as every call below is. With several ranks
+  // waits until all have met.
+  RankTeam(const RankSetup& setup, const ops::Context& ctx, const Parts& parts);
+  ~RankTeam();
+  RankTeam(const RankTeam&) = delete;
+  RankTeam& operator=(const RankTeam&) = delete;
+
+  // Calls of the same names on the trainers of all ranks.
+  train::StepResult step(const std::vector<data::MicroBatch>& batches);
+  double evaluate(const std::vector<data::MicroBatch>& batches);
+  // Of each batch; the ranks share the work.
+  std::vector<std::vector<float>> logprobs(const std::vector<data::MicroBatch>& batches);
+
+  // Of the first rank here: what is the same on all of them.
+  train::Trainer& trainer();
+  train::TrainerGroup group();  // for checkpoints
+  std::size_t peak_memory();    // of the rank here with most
+  std::vector<std::string> take_product_warnings();
+
+ private:
+  struct Rank;
+  class Threads;
+  // Runs `body(local)` on every rank's thread. The first error is thrown; the others are told that this rank
+  // will not come, so that none waits for it.
+  void each(const std::function<void(int)>& body);
+  void build(int local, const Parts& parts, const model::WeightSet* whole);
+
+  RankSetup setup_;
+  int zero_ = 1;
+  std::unique_ptr<dist::World> world_;  // null: one rank
+  std::vector<std::unique_ptr<Rank>> ranks_;
+  std::unique_ptr<Threads> threads_;
+};
+
+}  // namespace rlcpp::app
