@@ -132,6 +132,7 @@ RegionId MemoryPlan::alias(RegionId other, MemoryUse use, std::string name, DTyp
   const Region& host = regions_.at(static_cast<std::size_t>(other.index));
   RLCPP_CHECK(aligned(offset) == offset && on_host(use) == on_host(host.use));
   Region region{use, std::move(name), type, {shape.begin(), shape.end()}, host.offset + offset, true};
+  region.listed = use != host.use;
   RLCPP_CHECK(offset + bytes_of_region(region.name, type, region.shape) <=
               bytes_of_region(host.name, host.type, host.shape));
   regions_.push_back(std::move(region));
@@ -153,7 +154,7 @@ std::string MemoryPlan::table(std::size_t limit_bytes) const {
     std::string& rows = on_host(use) ? host : text;
     if (const std::size_t bytes = bytes_of(use); bytes > 0) rows += line_of(name_of(use), bytes);
     for (const Region& region : regions_) {
-      if (region.use != use || !region.shared) continue;
+      if (region.use != use || !region.shared || !region.listed) continue;
       rows += line_of(name_of(use), bytes_of_region(region.name, region.type, region.shape));
       rows.insert(rows.size() - 1, "  in memory of another row");
     }

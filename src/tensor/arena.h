@@ -75,6 +75,7 @@ class MemoryPlan {
     std::vector<std::int64_t> shape;
     std::size_t offset;  // in the device's memory, or in the host's
     bool shared;         // an alias: not counted again
+    bool listed = true;  // false: a part of a region of its own use, which the table need not name
   };
   const std::vector<Region>& regions() const { return regions_; }
 
