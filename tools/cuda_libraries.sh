@@ -11,7 +11,10 @@ fi
 
 known() { # known NAME: the loader finds it
   local folder
-  { ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true; } | grep -q "$1" && return 0
+  # Taken whole before it is searched: grep -q on a pipe ends its writer, which pipefail would take for "no".
+  local known
+  known=$(ldconfig -p 2>/dev/null || /sbin/ldconfig -p 2>/dev/null || true)
+  [[ $known == *"$1"* ]] && return 0
   IFS=: read -ra folders <<<"${LD_LIBRARY_PATH:-}"
   for folder in "${folders[@]}"; do
     compgen -G "$folder/$1*" >/dev/null && return 0
