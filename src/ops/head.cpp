@@ -74,4 +74,12 @@ void head_fused(const Context& ctx, const Tensor& logprobs, const Tensor& entrop
   cpu::head_visit(ctx, {logprobs, entropies, coefficients, dhidden, dw}, in);
 }
 
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors) {
+  RLCPP_CHECK(rows.rank() == 2 && is_compute(ctx, rows, {rows.dim(0), rows.dim(1)}));
+  RLCPP_CHECK(is_f32(factors, {rows.dim(0)}));
+  if (rows.size() == 0) return;
+  if (ctx.on_gpu()) return cuda::scale_rows(ctx, rows, factors);
+  cpu::scale_rows(ctx, rows, factors);
+}
+
 }  // namespace rlcpp::ops

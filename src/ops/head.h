@@ -41,4 +41,11 @@ void head_backward(const Context& ctx, const Tensor& dhidden, const Tensor& dw, 
 void head_fused(const Context& ctx, const Tensor& logprobs, const Tensor& entropies, const Tensor& dhidden,
                 const Tensor& dw, const Tensor& coefficients, const HeadInputs& in);
 
+// rows [M, N] of the compute type, row r times factors[r] ([M] f32): multiplied in f32 and rounded once; 0
+// where the factor is 0, whatever the row held. With it a frozen head is visited once by a loss that is not
+// local to a token: head_fused with coefficients of 1, then dhidden times the coefficients that its
+// log-probabilities gave. That is head_backward's dhidden with one rounding more (2^-8 of each element in
+// bf16, 2^-24 in f32).
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors);
+
 }  // namespace rlcpp::ops

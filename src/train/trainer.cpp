@@ -210,12 +210,21 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
   return sum / scale;
 }
 
-// Coefficients need the log-probabilities first (ratios, sequence masks), so the head is visited twice.
+// Coefficients need the log-probabilities of whole documents first (ratios, sequence masks), so the head is
+// visited twice. A frozen head once: its dhidden is linear in the coefficient of a row, which scales it
+// afterwards.
 double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
   const ops::HeadInputs inputs = head_inputs(row, hidden);
-  ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
+  const bool frozen_head = gradients.head.empty();
+  if (frozen_head) {
+    std::ranges::fill(rows.coefficients(row), 1.0F);
+    rows.send_coefficients(row);
+    ops::head_fused(ctx, row.logprobs, row.entropies, row.dhidden, Tensor(), row.coefficients, inputs);
+  } else {
+    ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
+  }
 
   const std::size_t tokens = batch.ids.size();
   std::vector<float> logprobs(tokens), entropies(tokens), coefficients(tokens, 0.0F);
@@ -237,7 +246,11 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   }
   tokens_to_rows(batch, coefficients, rows.coefficients(row));
   rows.send_coefficients(row);
-  ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
+  if (frozen_head) {
+    ops::scale_rows(ctx, row.dhidden, row.coefficients);
+  } else {
+    ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
+  }
   backward(row);
   return metrics.loss - before;
 }

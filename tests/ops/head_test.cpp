@@ -280,6 +280,63 @@ TEST_P(Head, FrozenHeadAndNoTargetAtAll) {
   expect_same_bits(logprobs, Floats(9, 0.0F), "no targets");
 }
 
+TEST_P(Head, ScaledRowsAreRoundedOnceAndAFactorOfZeroMakesZeros) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  for (const std::int64_t width : {1, 7, 300, 1030}) {
+    const std::int64_t rows = random.between(1, 60);
+    Floats values = random.normal(rows * width), factors = random.normal(rows);
+    for (std::int64_t r = 0; r < rows; r += 3) factors[r] = 0;
+    values[0] = NAN;  // of a row whose factor is 0
+    Floats wanted = values;
+    for (std::int64_t i = 0; i < rows * width; ++i) {
+      const double product = factors[i / width] == 0 ? 0 : double{values[i]} * factors[i / width];
+      wanted[i] = static_cast<float>(product);
+    }
+    wanted = rounded(ctx, wanted);
+    ops::scale_rows(ctx, on(ctx, values, {rows, width}), f32(ctx, factors, {rows}));
+    expect_same_bits(values, wanted, "width " + std::to_string(width));
+    if (HasFatalFailure()) return;
+  }
+}
+
+// A frozen head: coefficients of 1 in one visit, the true ones afterwards, against float64 and both visits.
+TEST_P(Head, OneVisitOfAFrozenHeadIsScaledAfterwards) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  for (Case& c : cases(random)) {
+    const Output both = run(ctx, c, 16, false);
+    Floats logits = poisoned(16 * c.vocabulary), dhidden = poisoned(c.rows * c.hidden_size);
+    Floats logprobs = poisoned(c.rows), entropies = poisoned(c.rows), ones(c.rows, 1.0F);
+    {
+      const Mirror hidden = on(ctx, c.hidden, {c.rows, c.hidden_size});
+      const Mirror w = on(ctx, c.w, {c.vocabulary, c.hidden_size});
+      const Mirror targets = i32(ctx, c.targets, {c.rows}), temperatures = f32(ctx, c.temperatures, {c.rows});
+      const Mirror chunk = f32(ctx, logits, {16, c.vocabulary});
+      const Mirror rows = on(ctx, dhidden, {c.rows, c.hidden_size});
+      ops::head_fused(ctx, f32(ctx, logprobs, {c.rows}), f32(ctx, entropies, {c.rows}), rows, Tensor(),
+                      f32(ctx, ones, {c.rows}), {hidden, w, Tensor(), targets, temperatures, chunk});
+      ops::scale_rows(ctx, rows, f32(ctx, c.coefficients, {c.rows}));
+    }
+    expect_same_bits(logprobs, both.logprobs, "logprobs");
+    expect_same_bits(entropies, both.entropies, "entropies");
+    // The bound of both visits, and one rounding more of each element.
+    Tolerance bound = tolerance(ctx, 2e-6, 0x1p-7);
+    bound.relative += bound.relative + 0x1p-24;
+    const auto gradient = ops::reference::head_backward(c.reference(), to_double(c.coefficients));
+    expect_close(dhidden, gradient.dhidden, bound, "dhidden against float64");
+    Tolerance twice = bound;
+    twice.scale *= 2;
+    twice.relative *= 2;
+    expect_close(dhidden, to_double(both.dhidden), twice, "dhidden against both visits");
+    for (std::int64_t r = 0; r < c.rows; ++r) {
+      if (c.targets[r] >= 0 && c.coefficients[r] != 0) continue;
+      for (std::int64_t i = 0; i < c.hidden_size; ++i) ASSERT_EQ(dhidden[r * c.hidden_size + i], 0) << r;
+    }
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST_P(Head, NoRows) {
   const ops::Context ctx = context();
   Random random(ctx);

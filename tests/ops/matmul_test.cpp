@@ -104,6 +104,31 @@ TEST_P(Matmul, LongReductions) {
                tolerance(ctx, 1.6e-5), text(s));
 }
 
+// Narrow gradients over many rows, as those of adapters are: on a GPU their sum is cut into parts, here with
+// and without rows that are left over.
+TEST_P(Matmul, NarrowWeightGradientsOverManyRows) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  for (const LinearShape& s :
+       {LinearShape{8192, 16, 200}, LinearShape{5003, 48, 96}, LinearShape{4096, 300, 16},
+        LinearShape{2050, 7, 5}, LinearShape{1023, 16, 64}, LinearShape{1024, 16, 64}}) {
+    Floats x = random.normal(s.m * s.k);
+    Floats dy = random.normal(s.m * s.n);
+    const auto expected = ops::reference::linear_backward_weight(to_double(dy), to_double(x), s.m, s.n, s.k);
+    for (const bool accumulate : {false, true}) {
+      Floats dw = accumulate ? random.normal(s.n * s.k) : poisoned(s.n * s.k);
+      const Floats old = dw;
+      linear_weight(ctx, s, dw, dy, x, accumulate);
+      // One chain of up to 8192 roundings on the CPU.
+      expect_close(dw, accumulate ? sum_of(expected, old) : expected, tolerance_f32(ctx, 1.6e-5), text(s));
+      Floats again = old;
+      linear_weight(ctx, s, again, dy, x, accumulate);
+      expect_same_bits(again, dw, text(s));
+    }
+    if (HasFatalFailure()) return;
+  }
+}
+
 TEST(MatmulReference, BackwardAgreesWithFiniteDifferences) {
   Random random;
   const LinearShape s = {5, 7, 6};

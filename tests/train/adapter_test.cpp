@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 
 #include "base/durable.h"
 #include "hub/safetensors.h"
@@ -123,6 +124,56 @@ TEST_P(Adapters, AStepAgreesWithTheCpuInF32) {
       norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
     }
     EXPECT_LE(std::sqrt(difference / norm), on_gpu() ? 0.08 : 0.0) << rl;
+  }
+}
+
+// With B = 0 the adapted model is its base, so dB = alpha / rank * dW A^T, where dW is what full fine-tuning
+// of the same rows gives. That visits its head twice, adapters their frozen one once.
+TEST_P(Adapters, GradientsAreThoseOfFullFineTuning) {
+  for (const bool rl : {false, true}) {
+    Rng rng(test::fresh_seed());
+    const auto rows = random_rows(rng, 3, rl);
+    const auto adapted = run(plain_options(), 5);
+    TinyRun full(plain_options(), 5, 2, true, GetParam());
+    std::map<std::string, std::vector<float>> a;
+    for (const TrainedParameter& p : adapted->trainer->trained()) {
+      if (p.name.ends_with("lora_B")) {
+        fill_bytes(p.master, 0);
+      } else {
+        a[p.name] = to_floats(p.master);
+      }
+    }
+    adapted->trainer->repack();
+    const StepResult expected = full.trainer->step(rows), result = adapted->trainer->step(rows);
+    EXPECT_NEAR(result.loss, expected.loss, on_gpu() ? 1e-3 * (1 + std::abs(expected.loss)) : 0) << rl;
+    std::map<std::string, std::vector<float>> dw;
+    for (const TrainedParameter& p : full.trainer->trained()) dw[p.name] = to_floats(p.gradient);
+    double difference = 0, norm = 0;
+    int compared = 0;
+    for (const TrainedParameter& p : adapted->trainer->trained()) {
+      const std::string name = p.name.substr(0, p.name.rfind('.'));
+      if (!p.name.ends_with("lora_B") || !(name.ends_with(".out") || name.ends_with(".down"))) continue;
+      ++compared;
+      const std::vector<float> db = to_floats(p.gradient);
+      const std::vector<float>&w = dw.at(name), &factor = a.at(name + ".lora_A");
+      const auto out = static_cast<std::size_t>(p.gradient.dim(0)),
+                 rank = static_cast<std::size_t>(p.gradient.dim(1));
+      const std::size_t in = factor.size() / rank;
+      ASSERT_EQ(w.size(), out * in);
+      for (std::size_t o = 0; o < out; ++o) {
+        for (std::size_t r = 0; r < rank; ++r) {
+          double wanted = 0;
+          for (std::size_t k = 0; k < in; ++k) wanted += double{w[o * in + k]} * double{factor[r * in + k]};
+          wanted *= adapted->config.adapters.scale();
+          difference += std::pow(double{db[o * rank + r]} - wanted, 2);
+          norm += wanted * wanted;
+        }
+      }
+    }
+    EXPECT_EQ(compared, 4);
+    EXPECT_GT(norm, 0);
+    // On a GPU A x and the product's gradient are rounded to bf16, one road more than dW has.
+    EXPECT_LE(std::sqrt(difference / norm), on_gpu() ? 0.04 : 1e-5) << rl;
   }
 }
 

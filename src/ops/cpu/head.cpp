@@ -105,4 +105,17 @@ void head_visit(const Context& ctx, const HeadVisit& visit, const HeadInputs& in
   }
 }
 
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors) {
+  const std::int64_t width = rows.dim(1);
+  parallel(ctx, rows.dim(0), static_cast<double>(rows.size()), [&](std::int64_t r) {
+    const float factor = factors.f32()[r];
+    float* row = rows.f32() + r * width;
+    if (factor == 0.0F) {
+      std::fill_n(row, width, 0.0F);
+    } else {
+      for (std::int64_t i = 0; i < width; ++i) row[i] *= factor;
+    }
+  });
+}
+
 }  // namespace rlcpp::ops::cpu

@@ -19,4 +19,6 @@ struct HeadVisit {
 };
 void head_visit(const Context& ctx, const HeadVisit& visit, const HeadInputs& in);
 
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors);
+
 }  // namespace rlcpp::ops::cpu

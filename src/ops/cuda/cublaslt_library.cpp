@@ -61,6 +61,7 @@ CublasLt::CublasLt() {
   resolve_cublaslt(library, "cublasLtMatmulDescSetAttribute", product_set);
   resolve_cublaslt(library, "cublasLtMatrixLayoutCreate", layout_create);
   resolve_cublaslt(library, "cublasLtMatrixLayoutDestroy", layout_destroy);
+  resolve_cublaslt(library, "cublasLtMatrixLayoutSetAttribute", layout_set);
   resolve_cublaslt(library, "cublasLtMatmulPreferenceCreate", preference_create);
   resolve_cublaslt(library, "cublasLtMatmulPreferenceDestroy", preference_destroy);
   resolve_cublaslt(library, "cublasLtMatmulPreferenceSetAttribute", preference_set);
@@ -93,6 +94,15 @@ LtLayout make_layout(const CublasLt& lt, cudaDataType type, std::int64_t rows, s
                             static_cast<std::uint64_t>(columns), leading),
            "cublasLtMatrixLayoutCreate");
   return {layout, lt.layout_destroy};
+}
+
+void set_batch(const CublasLt& lt, const LtLayout& layout, std::int64_t count, std::int64_t distance) {
+  const auto matrices = static_cast<std::int32_t>(count);
+  lt.check(lt.layout_set(layout.get(), CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &matrices, sizeof matrices),
+           "cublasLtMatrixLayoutSetAttribute");
+  lt.check(
+      lt.layout_set(layout.get(), CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &distance, sizeof distance),
+      "cublasLtMatrixLayoutSetAttribute");
 }
 
 LtPreference make_preference(const CublasLt& lt) {

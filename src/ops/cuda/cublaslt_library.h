@@ -26,6 +26,7 @@ class CublasLt {
   decltype(&::cublasLtMatmulDescSetAttribute) product_set = nullptr;
   decltype(&::cublasLtMatrixLayoutCreate) layout_create = nullptr;
   decltype(&::cublasLtMatrixLayoutDestroy) layout_destroy = nullptr;
+  decltype(&::cublasLtMatrixLayoutSetAttribute) layout_set = nullptr;
   decltype(&::cublasLtMatmulPreferenceCreate) preference_create = nullptr;
   decltype(&::cublasLtMatmulPreferenceDestroy) preference_destroy = nullptr;
   decltype(&::cublasLtMatmulPreferenceSetAttribute) preference_set = nullptr;
@@ -56,6 +57,8 @@ LtProduct make_product(const CublasLt& lt);
 // A column-major matrix whose columns are `leading` elements apart.
 LtLayout make_layout(const CublasLt& lt, cudaDataType type, std::int64_t rows, std::int64_t columns,
                      std::int64_t leading);
+// Makes of it `count` matrices, `distance` elements apart.
+void set_batch(const CublasLt& lt, const LtLayout& layout, std::int64_t count, std::int64_t distance);
 LtPreference make_preference(const CublasLt& lt);
 
 }  // namespace rlcpp::ops::cuda

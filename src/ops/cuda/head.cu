@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cfloat>
 
+#include "ops/cuda/head.h"
 #include "ops/cuda/head_cuda.h"
 #include "ops/cuda/launch.cuh"
 #include "ops/cuda/reduce.cuh"
@@ -243,6 +244,14 @@ __global__ void __launch_bounds__(kHeadThreads)
   }
 }
 
+// One block a row.
+__global__ void scale_rows_kernel(bf16* rows, const float* factors, std::int64_t width) {
+  const float factor = factors[blockIdx.x];
+  bf16* row = rows + blockIdx.x * width;
+  for (std::int64_t i = threadIdx.x; i < width; i += blockDim.x)
+    row[i] = from_float<bf16>(factor == 0.0F ? 0.0F : to_float(row[i]) * factor);
+}
+
 bool rows_aligned(const float* logits, std::int64_t vocabulary) {
   return vocabulary % 4 == 0 && reinterpret_cast<std::uintptr_t>(logits) % 16 == 0;
 }
@@ -275,6 +284,13 @@ void divide_rows(cudaStream_t stream, float* logits, const float* temperatures, 
   const auto kernel = rows_aligned(logits, vocabulary) ? divide_rows_kernel<true> : divide_rows_kernel<false>;
   kernel<<<grid, kHeadThreads, 0, stream>>>(logits, temperatures, vocabulary);
   check_launch("divide_rows");
+}
+
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors) {
+  constexpr unsigned kScaleThreads = 256;
+  scale_rows_kernel<<<grid_of(rows.dim(0)), kScaleThreads, 0, stream_of(ctx)>>>(
+      address<bf16>(rows), address<const float>(factors), rows.dim(1));
+  check_launch("scale_rows");
 }
 
 }  // namespace rlcpp::ops::cuda

@@ -12,4 +12,6 @@ void head_statistics(const Context& ctx, const Tensor& lse, const Tensor& entrop
 using cpu::HeadVisit;
 void head_visit(const Context& ctx, const HeadVisit& visit, const HeadInputs& in);
 
+void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors);
+
 }  // namespace rlcpp::ops::cuda

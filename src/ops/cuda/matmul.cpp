@@ -1,7 +1,10 @@
 #include "ops/cuda/matmul.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "ops/cuda/matmul_cuda.h"
+#include "ops/cuda/partials.h"
 
 namespace rlcpp::ops::cuda {
 namespace {
@@ -34,6 +37,18 @@ void queue_product(const Context& ctx, const Tensor& out, const Tensor& a, bool 
 
 }  // namespace
 
+RowParts row_parts(std::int64_t m, std::int64_t n, std::int64_t rows) {
+  // Tiles of 128 x 128, one a multiprocessor; a part is long enough to be worth its result.
+  constexpr std::int64_t kTile = 128, kWanted = 128, kMost = 16, kStep = 64, kShortest = 512;
+  const std::int64_t tiles = ((m + kTile - 1) / kTile) * ((n + kTile - 1) / kTile);
+  if (tiles == 0) return {};
+  std::int64_t parts = std::min({kWanted / tiles, kMost, rows / kShortest});
+  const auto fits = static_cast<std::int64_t>(kBatchResults / sizeof(float)) / (m * n);
+  parts = std::min(parts, fits);
+  if (parts < 2) return {};
+  return {parts, rows / parts / kStep * kStep};
+}
+
 void product_into(const Context& ctx, const Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b,
                   bool transpose_b, bool accumulate, std::int64_t lda) {
   queue_product(ctx, out, a, transpose_a, b, transpose_b, {}, accumulate, lda);
@@ -63,9 +78,34 @@ void linear_backward_input(const Context& ctx, const Tensor& dx, const Tensor& d
   product_into(ctx, dx, dy, false, w, false, accumulate);
 }
 
+// dw += dy^T x in `parts` parts of `rows` rows, which multiprocessors add side by side; then the parts in
+// order.
+void queue_parts(const Context& ctx, const Tensor& dw, const Tensor& dy, const Tensor& x,
+                 const RowParts& parts) {
+  ProductCall call;
+  call.m = dw.dim(0);
+  call.n = dw.dim(1);
+  call.k = parts.rows;
+  call.a = dy.raw();
+  call.lda = dy.dim(1);
+  call.transpose_a = true;
+  call.b = x.raw();
+  call.ldb = x.dim(1);
+  call.out = ctx.cuda->products().batch_results();
+  call.out_type = DType::kF32;
+  call.batch = parts.parts;
+  ctx.cuda->products().run(call);
+  add_partials(stream_of(ctx), static_cast<float*>(dw.raw()), static_cast<const float*>(call.out),
+               parts.parts, dw.size(), dw.size());
+}
+
 void linear_backward_weight(const Context& ctx, const Tensor& dw, const Tensor& dy, const Tensor& x,
                             bool accumulate) {
-  product_into(ctx, dw, dy, true, x, false, accumulate);
+  const RowParts parts = row_parts(dw.dim(0), dw.dim(1), dy.dim(0));
+  // The rows that no part has, first: they may be none, then dw becomes 0 or stays.
+  const std::int64_t rest = dy.dim(0) - parts.parts * parts.rows, from = dy.dim(0) - rest;
+  product_into(ctx, dw, dy.rows(from, rest), true, x.rows(from, rest), false, accumulate);
+  if (parts.parts > 0) queue_parts(ctx, dw, dy, x, parts);
 }
 
 }  // namespace rlcpp::ops::cuda

@@ -19,6 +19,15 @@ namespace rlcpp::ops::cuda {
 void product_into(const Context& ctx, const Tensor& out, const Tensor& a, bool transpose_a, const Tensor& b,
                   bool transpose_b, bool accumulate, std::int64_t lda = 0);
 
+// How linear_backward_weight() cuts its sum over the rows of dy and x for a result of few tiles, which one
+// chain would leave to as few multiprocessors: `parts` times `rows` rows, a multiple of 64, from the first
+// row on; what is left is a product of its own. A function of the shape alone. No parts: the sum is one
+// chain.
+struct RowParts {
+  std::int64_t parts = 0, rows = 0;
+};
+RowParts row_parts(std::int64_t m, std::int64_t n, std::int64_t rows);
+
 // logits [R, V] f32 = hidden [R, H] w^T, w [V, H].
 void product_logits(const Context& ctx, const Tensor& logits_f32, const Tensor& hidden_bf16,
                     const Tensor& w_bf16);

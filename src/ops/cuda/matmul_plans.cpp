@@ -26,6 +26,11 @@ std::uint32_t operand_alignment(const void* pointer, std::size_t row_bytes) {
   return 1U << std::countr_zero(bits);
 }
 
+// What the library may use of the products' scratch.
+std::size_t workspace_of(std::int64_t batch) {
+  return batch == 1 ? kProductWorkspace : kProductWorkspace - kBatchResults;
+}
+
 cudaDataType library_type(DType type) {
   return type == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
 }
@@ -33,9 +38,10 @@ cudaDataType library_type(DType type) {
 }  // namespace
 
 std::string ProductKey::text() const {
-  return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}", transpose_a ? 'T' : 'N',
+  return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}{}", transpose_a ? 'T' : 'N',
                      transpose_b ? 'T' : 'N', m, n, k, lda, ldb, f32_out ? "f32" : "bf16",
-                     bias ? " bias" : "", align_a, align_b, align_out, align_bias);
+                     bias ? " bias" : "", align_a, align_b, align_out, align_bias,
+                     batch == 1 ? "" : fmt::format(" batch {}", batch));
 }
 
 ProductKey ProductKey::rounded() const {
@@ -58,6 +64,7 @@ ProductKey key_of(const ProductCall& call) {
   key.k = call.k;
   key.lda = call.lda;
   key.ldb = call.ldb;
+  key.batch = call.batch;
   key.transpose_a = call.transpose_a;
   key.transpose_b = call.transpose_b;
   key.f32_out = call.out_type == DType::kF32;
@@ -113,11 +120,21 @@ void ProductPlans::run(const ProductCall& call) {
     return;
   }
   RLCPP_CHECK(call.bias == nullptr || call.out_type == DType::kBF16);
+  if (call.batch > 1) {
+    const auto results = static_cast<std::size_t>(call.batch * call.m * call.n) * size_of(call.out_type);
+    RLCPP_CHECK(call.transpose_a && !call.transpose_b && call.bias == nullptr && !call.accumulate);
+    RLCPP_CHECK(call.out == batch_results() && results <= kBatchResults);
+  }
   const ProductKey key = key_of(call);
   Plan& plan = plan_of(key);
   if (tuning_ && !plan.settled) tune(key, plan, call);
   const cublasStatus_t status = launch(plan, plan.algorithm, call, call.out);
   if (status != CUBLAS_STATUS_SUCCESS) lt_.check(status, ("cublasLtMatmul " + key.text()).c_str());
+}
+
+void* ProductPlans::batch_results() const {
+  auto* scratch = static_cast<std::byte*>(runtime_.scratch(kProductWorkspace, "a product"));
+  return scratch + (kProductWorkspace - kBatchResults);
 }
 
 ProductPlans::Plan& ProductPlans::plan_of(const ProductKey& key) {
@@ -144,6 +161,11 @@ ProductPlans::Plan ProductPlans::describe(const ProductKey& key) const {
     lt_.check(lt_.product_set(plan.product.get(), attribute, &value, sizeof value),
               "cublasLtMatmulDescSetAttribute");
   };
+  if (key.batch > 1) {
+    set_batch(lt_, plan.a, key.batch, key.k * key.ldb);
+    set_batch(lt_, plan.b, key.batch, key.k * key.lda);
+    set_batch(lt_, plan.out, key.batch, key.m * key.n);
+  }
   const std::int32_t first = key.transpose_b ? CUBLAS_OP_T : CUBLAS_OP_N;
   const std::int32_t second = key.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(CUBLASLT_MATMUL_DESC_TRANSA, first);
@@ -170,7 +192,7 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
     lt_.check(lt_.preference_set(preference.get(), attribute, &value, sizeof value),
               "cublasLtMatmulPreferenceSetAttribute");
   };
-  const std::size_t workspace = kProductWorkspace;
+  const std::size_t workspace = workspace_of(key.batch);
   const std::uint32_t reductions = CUBLASLT_REDUCTION_SCHEME_NONE;
   set(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, workspace);
   set(CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, reductions);
@@ -187,7 +209,7 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   std::vector<cublasLtMatmulAlgo_t> usable;
   if (status == CUBLAS_STATUS_SUCCESS) {
     for (const auto& result : std::span(results).first(static_cast<std::size_t>(found))) {
-      if (result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= kProductWorkspace) {
+      if (result.state == CUBLAS_STATUS_SUCCESS && result.workspaceSize <= workspace) {
         usable.push_back(result.algo);
       }
     }
@@ -221,7 +243,7 @@ bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
   const cublasStatus_t status =
       lt_.check_algorithm(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
                           plan.out.get(), &algorithm, &result);
-  if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > kProductWorkspace) {
+  if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_of(key.batch)) {
     warnings_.push_back(fmt::format("{}: the algorithm of product {} is ignored: {} does not take it", file_,
                                     entry->first, library_version()));
     measured_.erase(entry);
@@ -239,7 +261,8 @@ cublasStatus_t ProductPlans::launch(const Plan& plan, const cublasLtMatmulAlgo_t
   const float beta = call.accumulate ? 1.0F : 0.0F;
   return lt_.matmul(handle_.get(), plan.product.get(), &alpha, call.b, plan.a.get(), call.a, plan.b.get(),
                     &beta, call.out, plan.out.get(), to, plan.out.get(), &algorithm,
-                    runtime_.scratch(kProductWorkspace, "a product"), kProductWorkspace, runtime_.stream());
+                    runtime_.scratch(kProductWorkspace, "a product"), workspace_of(call.batch),
+                    runtime_.stream());
 }
 
 // Measures the proposals on the real operands. An output that is about to be overwritten may be written to as

@@ -4,8 +4,9 @@
 //   other shapes or of time.
 // - Without a measured entry in the algorithms' file it is the first that the library's heuristic proposes.
 //   Only tuning measures, and what it finds goes into the file; later runs read it.
-// - The sum over k is never cut into parts: cut sums have another order, and some of the ways round parts to
-// bf16.
+// - The library never cuts the sum over k into parts: cut sums have another order, and some of the ways round
+// parts to bf16. Where it has to be cut, linear_backward_weight() does it, by the shape alone, and asks for
+// the parts as a batch.
 // - Measurements hold for all sizes that round to the same key. On Hopper they change no bit (see
 // proposals()). One stream and one workspace a runtime, as cuBLAS asks of who wants the same bits at every
 // run.
@@ -19,11 +20,10 @@
 
 #include "ops/cuda/cublaslt_library.h"
 #include "ops/cuda/matmul_algorithms.h"
+#include "ops/cuda/runtime_cuda.h"
 #include "tensor/dtype.h"
 
 namespace rlcpp::ops::cuda {
-
-class Runtime;
 
 // out [m, n] (+)= op(a) op(b) (+ bias [n]), everything row-major; a, b and bias are bf16, out is bf16 or f32
 // (a bias needs a bf16 out and k > 0). lda and ldb: elements from one stored row to the next.
@@ -39,12 +39,19 @@ struct ProductCall {
   DType out_type = DType::kBF16;
   const void* bias = nullptr;
   bool accumulate = false;
+  // So many products of this shape: operands k stored rows apart (both are stored by k: a transposed, b not),
+  // results m * n elements apart. Then the results lie in the second half of the products' scratch
+  // (batch_results()), without bias or accumulate.
+  std::int64_t batch = 1;
 };
+
+// The products' scratch, of which a batch leaves the library one half.
+constexpr std::size_t kBatchResults = kProductWorkspace / 2;
 
 // What an algorithm is chosen by. accumulate is not in it: the first micro-batch, which overwrites, and the
 // others, which add, take the same one.
 struct ProductKey {
-  std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0;
+  std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, batch = 1;
   bool transpose_a = false, transpose_b = false, f32_out = false, bias = false;
   // Bytes; 16 stands for everything above, since no instruction asks for more.
   std::uint32_t align_a = 16, align_b = 16, align_out = 16, align_bias = 16;
@@ -71,6 +78,9 @@ class ProductPlans {
   // kProductWorkspace bytes of scratch. Can be captured into a graph. Throws runtime_failure if the library
   // has no algorithm or refuses.
   void run(const ProductCall& call);
+  // Where the results of a batch go: kBatchResults bytes, until the next operation but the one that adds
+  // them.
+  void* batch_results() const;
 
   // Off by default. On: the first call of a shape without a measured entry runs the heuristic's first
   // proposals on the real operands, keeps the fastest, and writes it to the file; the host waits, so never

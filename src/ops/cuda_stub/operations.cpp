@@ -179,6 +179,9 @@ void dropout_forward(const Context&, const Tensor&, const Tensor&, const Dropout
 void dropout_backward(const Context&, const Tensor&, const Tensor&, const Dropout&) {
   absent();
 }
+void scale_rows(const Context&, const Tensor&, const Tensor&) {
+  absent();
+}
 void fill_normal(const Tensor&, const NormalStream&, float, std::int64_t) {
   absent();
 }
