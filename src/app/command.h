@@ -56,6 +56,8 @@ Command rl_command();
 Command trainer_command();
 Command orchestrator_command();
 Command tokenize_command();
+Command convert_command();
+Command chat_command();
 Command logprobs_command();
 Command bench_command();
 Command bench_checkpoint_command();

@@ -12,6 +12,7 @@
 #include "hub/image_writer.h"
 #include "model/adapter_files.h"
 #include "model/checkpoint.h"
+#include "model/weight_files.h"
 #include "tensor/copy.h"
 
 namespace rlcpp::model {
@@ -72,53 +73,6 @@ std::vector<hub::ImagePart> parts_of(const ModelConfig& config, const WeightSet&
   return parts;
 }
 
-// A shard is filled until the next tensor would take it over the limit; a tensor is never split.
-std::vector<std::vector<hub::ImagePart>> shards_of(const std::vector<hub::ImagePart>& parts,
-                                                   std::size_t max_bytes) {
-  std::vector<std::vector<hub::ImagePart>> shards(1);
-  std::size_t bytes = 0;
-  for (const hub::ImagePart& part : parts) {
-    if (!shards.back().empty() && bytes + part.stored.bytes > max_bytes) {
-      shards.emplace_back();
-      bytes = 0;
-    }
-    shards.back().push_back(part);
-    bytes += part.stored.bytes;
-  }
-  return shards;
-}
-
-void add_weights(hub::DirectoryImage& out, const std::vector<hub::ImagePart>& parts,
-                 std::size_t max_shard_bytes) {
-  // transformers refuses a file that does not say "pt" here.
-  const std::map<std::string, std::string> metadata = {{"format", "pt"}};
-  const auto shards = shards_of(parts, max_shard_bytes);
-  if (shards.size() == 1) {
-    out.add("model.safetensors", hub::TensorImage(shards[0], metadata));
-    return;
-  }
-  std::size_t total = 0;
-  nlohmann::ordered_json map;
-  for (std::size_t i = 0; i < shards.size(); ++i) {
-    const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    out.add(name, hub::TensorImage(shards[i], metadata));
-    for (const hub::ImagePart& part : shards[i]) {
-      map[part.stored.name] = name;
-      total += part.stored.bytes;
-    }
-  }
-  const nlohmann::ordered_json index = {{"metadata", {{"total_size", total}}}, {"weight_map", map}};
-  out.add("model.safetensors.index.json", index.dump(2) + "\n");
-}
-
-std::string generation_json(const ModelConfig& config) {
-  auto out = nlohmann::ordered_json::object();
-  if (config.bos_token_id >= 0) out["bos_token_id"] = config.bos_token_id;
-  if (config.eos_token_ids.size() == 1) out["eos_token_id"] = config.eos_token_ids.front();
-  if (config.eos_token_ids.size() > 1) out["eos_token_id"] = config.eos_token_ids;
-  return out.dump(2) + "\n";
-}
-
 // The directory without the weights.
 hub::DirectoryImage directory_of(const ModelConfig& config, const std::string& dir, DType dtype,
                                  const std::string& tokenizer_dir) {
@@ -144,7 +98,7 @@ hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weig
                                 DType dtype, const std::string& tokenizer_dir, std::size_t max_shard_bytes,
                                 bool separate_adapters) {
   hub::DirectoryImage out = directory_of(config, dir, dtype, tokenizer_dir);
-  add_weights(out, parts_of(config, weights, dtype), max_shard_bytes);
+  add_weight_files(out, parts_of(config, weights, dtype), max_shard_bytes);
   out.steady = !weights.adapters.empty();  // the base is frozen
   if (separate_adapters && !weights.adapters.empty()) {
     add_adapter_files(out, "lora_adapters/", config, weights.adapters);
@@ -170,7 +124,7 @@ hub::DirectoryImage model_image(const ModelConfig& config,
     }
   }
   hub::DirectoryImage out = directory_of(config, dir, dtype, tokenizer_dir);
-  add_weights(out, parts, max_shard_bytes);
+  add_weight_files(out, parts, max_shard_bytes);
   return out;
 }
 

@@ -166,6 +166,15 @@ std::vector<SampledSequence> Engine::run() {
   return all;
 }
 
+std::vector<std::span<const std::int32_t>> Engine::outputs(std::int64_t group_id) const {
+  std::vector<std::span<const std::int32_t>> all;
+  for (const SequenceHandle handle : state_->scheduler.members(group_id)) {
+    const Sequence& sequence = state_->scheduler.sequence(handle);
+    all.push_back(std::span(sequence.tokens).subspan(static_cast<std::size_t>(sequence.prompt_tokens)));
+  }
+  return all;
+}
+
 const EngineStats& Engine::stats() const {
   const SchedulerStats& of_scheduler = state_->scheduler.stats();
   EngineStats& stats = state_->stats;

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -74,6 +75,10 @@ class Engine {
   std::vector<SampledSequence> step();
   // Runs until idle.
   std::vector<SampledSequence> run();
+
+  // The output so far of the unfinished sequences of a group, in the order of their samples: for showing text
+  // as it is made. Empty for an unknown group. Valid until the next call.
+  std::vector<std::span<const std::int32_t>> outputs(std::int64_t group_id) const;
 
   const EngineStats& stats() const;
 

@@ -51,7 +51,9 @@ class World {
     return dir_ / name;
   }
 
-  pid_t start(const std::vector<std::string>& words, const std::string& out, const std::string& err) const {
+  // `in`: a file that is stdin; empty: ours.
+  pid_t start(const std::vector<std::string>& words, const std::string& out, const std::string& err,
+              const std::string& in = "") const {
     std::vector<std::string> all = {RLCPP_BINARY};
     all.insert(all.end(), words.begin(), words.end());
     std::vector<char*> argv;
@@ -59,6 +61,7 @@ class World {
     argv.push_back(nullptr);
     const pid_t pid = fork();
     if (pid != 0) return pid;
+    if (!in.empty()) dup2(open(in.c_str(), O_RDONLY), STDIN_FILENO);
     dup2(open(out.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644), STDOUT_FILENO);
     dup2(open(err.c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644), STDERR_FILENO);
     execv(argv[0], argv.data());
@@ -71,8 +74,8 @@ class World {
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   }
 
-  ProcessOutcome run(const std::vector<std::string>& words) const {
-    const int code = wait_for(start(words, dir_ / "stdout", dir_ / "stderr"));
+  ProcessOutcome run(const std::vector<std::string>& words, const std::string& in = "") const {
+    const int code = wait_for(start(words, dir_ / "stdout", dir_ / "stderr", in));
     return {code, slurp(dir_ / "stdout"), slurp(dir_ / "stderr")};
   }
 

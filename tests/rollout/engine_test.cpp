@@ -141,6 +141,30 @@ TEST_F(EngineTest, AbortReturnsWhatThereIs) {
   EXPECT_TRUE(rest[0].ids.empty());
 }
 
+TEST_F(EngineTest, OutputsGrowIntoTheResult) {
+  TinyEngine tiny(model_, kConfig);
+  tiny.engine->submit(request(7, 3, 6));
+  std::vector<std::vector<std::int32_t>> seen(3);
+  std::vector<SampledSequence> got;
+  while (!tiny.engine->idle()) {
+    for (SampledSequence& sequence : tiny.engine->step()) got.push_back(std::move(sequence));
+    const auto outputs = tiny.engine->outputs(7);
+    for (std::size_t i = 0; i < outputs.size(); ++i) {
+      ASSERT_LE(outputs[i].size(), seen[i].size() + 1);
+      ASSERT_TRUE(std::equal(seen[i].begin(), seen[i].end(), outputs[i].begin()));
+      seen[i].assign(outputs[i].begin(), outputs[i].end());
+    }
+    EXPECT_TRUE(tiny.engine->outputs(8).empty());
+  }
+  ASSERT_EQ(got.size(), 3U);
+  EXPECT_TRUE(tiny.engine->outputs(7).empty());
+  for (const SampledSequence& sequence : got) {
+    const auto& before = seen[static_cast<std::size_t>(sequence.sample)];
+    ASSERT_EQ(before.size(), 5U);  // the sixth token ended it
+    EXPECT_TRUE(std::equal(before.begin(), before.end(), sequence.ids.begin()));
+  }
+}
+
 TEST_F(EngineTest, CountsWhatItDoes) {
   TinyEngine tiny(model_, kConfig);
   tiny.engine->submit(request(1, 4, 6));
