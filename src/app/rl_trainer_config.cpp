@@ -73,6 +73,7 @@ std::string TrainerConfig::decisive_json() const {
   same.log = LogSection{};
   same.rollout_transport = {};
   same.weight_broadcast = {};
+  same.dist = DistSection{};  // a checkpoint does not know ranks
   same.run = decisive(run);
   if (!depends_on_length(scheduler)) same.max_steps.reset();
   return config::to_json(config::describer(same));

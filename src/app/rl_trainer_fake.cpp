@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <memory>
 
 #include <fmt/format.h>
@@ -12,6 +13,7 @@
 #include "app/run_console.h"
 #include "app/run_directory.h"
 #include "app/run_start.h"
+#include "base/durable.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/signals.h"
@@ -21,6 +23,36 @@
 #include "ops/matmul.h"
 
 namespace rlcpp::app {
+namespace {
+
+// Weights through files, the newest step alone, in a directory that did not exist and is removed at the end.
+class Publishing {
+ public:
+  Publishing(const std::string& root, DType type)
+      : root_(root), sender_(durable::system_files(), root, "bench", type) {
+    std::error_code ignored;
+    if (std::filesystem::exists(root, ignored)) {
+      throw bad_input(fmt::format("bench.publish_dir: {} exists", root),
+                      "it is made by the command, and removed at its end", "name a new directory");
+    }
+  }
+  ~Publishing() {
+    std::error_code ignored;
+    std::filesystem::remove_all(root_, ignored);
+  }
+  Publishing(const Publishing&) = delete;
+  Publishing& operator=(const Publishing&) = delete;
+  void publish(RankTeam& team, const model::ModelConfig& model, std::int64_t step) {
+    publish_weights(team, sender_, model, step, step);
+    sender_.prune_before(step, [](std::int64_t) { return false; });
+  }
+
+ private:
+  std::string root_;
+  transport::FileWeightSender sender_;
+};
+
+}  // namespace
 
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
                               const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
@@ -41,7 +73,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
                                                   config.max_steps, config.seq_len());
   options.loss = config.loss;
-  const std::size_t limit = config.run.memory_limit_bytes(device.device);
+  const std::size_t limit = ranks.limit_for_plan(config.run.memory_limit_bytes(device.device));
   const int zero = require_trainer_memory(config, model, ctx, ranks, absent, limit);
   options.sharding = ranks.sharding(0, zero);
   const RankPlan rank_plan = plan_rank(ctx, model.config, options, config.seq_len());
@@ -70,6 +102,11 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   RankTeam team(ranks, ctx,
                 RankTeam::Parts{model, options, rank_plan, zero, config.run.seed, config.model.pin_host()});
   std::unique_ptr<monitor::MetricsWriter> metrics;
+  std::unique_ptr<Publishing> publishing;
+  if (config.bench.has_value() && config.bench->publish_dir.has_value()) {
+    publishing = std::make_unique<Publishing>(*config.bench->publish_dir,
+                                              broadcast_dtype(config.weight_broadcast, ctx.compute_type()));
+  }
   if (directory != nullptr) metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
 
   data::FakeRlOptions data;
@@ -99,6 +136,8 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     step.result = team.step(batches);
     if (step.result.stop.has_value()) throw *step.result.stop;  // nothing is ever saved here
     for (const std::string& warning : team.take_product_warnings()) log.warn(warning);
+    const double trained = monotonic_seconds();
+    if (publishing != nullptr) publishing->publish(team, model.config, out.steps + 1);
     const double end = monotonic_seconds();
     if (step.result.grad_norm == 0) {
       throw runtime_failure(fmt::format("the gradient of step {} is zero", out.steps + 1),
@@ -106,7 +145,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
                             "lower data.fake.logprob_noise, or widen the masks of the section loss");
     }
     step.step = ++out.steps;
-    step.step_seconds = end - begin;
+    step.step_seconds = trained - begin;
     step.interval_seconds = (end - last_end) - (begin - making);
     last_end = end;
     step.tokens = step.result.tokens;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "ops/context.h"
 #include "tensor/arena.h"
+#include "transport/files.h"
 
 namespace rlcpp::app {
 
@@ -14,6 +15,11 @@ namespace rlcpp::app {
 // not here; `limit`: bytes of the device that the plan may take. Returns the level of ZeRO (choose_zero).
 int require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
                            const RankSetup& ranks, bool absent, std::size_t limit);
+
+// The weights that the ranks of `team` hold together, as a policy that others load.
+transport::Publication publish_weights(RankTeam& team, transport::FileWeightSender& sender,
+                                       const model::ModelConfig& model, std::int64_t step,
+                                       std::int64_t replay_from);
 
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,

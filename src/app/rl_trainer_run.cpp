@@ -94,7 +94,7 @@ void TrainerRun::prepare() {
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
                              config_.seq_len());
   options_.loss = config_.loss;
-  memory_limit_ = config_.run.memory_limit_bytes(device_.device);
+  memory_limit_ = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   zero_ = require_trainer_memory(config_, model_, ctx_, ranks_, absent_, memory_limit_);
   options_.sharding = ranks_.sharding(0, zero_);
   rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.seq_len());
@@ -134,7 +134,7 @@ void TrainerRun::publish() {
   const std::int64_t step = progress_.step;
   const std::int64_t replay_from =
       checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
-  published_ = sender_->publish(model_.config, team_->trainer().weights(), step, replay_from);
+  published_ = publish_weights(*team_, *sender_, model_.config, step, replay_from);
   sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
     std::error_code ignored;
     return checkpoints_->due(old) &&

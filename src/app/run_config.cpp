@@ -190,6 +190,10 @@ void LogSection::describe(config::Schema& s) {
 
 void BenchSection::describe(config::Schema& s) {
   s.field("output_json", output_json, "Write the result to this file, in the reference's schema.");
+  s.field("publish_dir", publish_dir,
+          "rlcpp trainer: write the weights after each step to this new directory, as a run over files does, "
+          "within "
+          "the measured interval; removed at the end. None: published in the process.");
 }
 
 void RunSection::describe(config::Schema& s, const char* seed_key) {

@@ -90,7 +90,7 @@ struct LogSection {
 };
 
 struct BenchSection {
-  std::optional<std::string> output_json;
+  std::optional<std::string> output_json, publish_dir;
   void describe(config::Schema& s);
 };
 

@@ -41,6 +41,8 @@ struct RankSetup {
   // Of the process with rank 0: it writes what people read.
   bool first() const { return launch.process == 0; }
   Device device_of(int local) const;
+  // What is left of `limit` (0: none) for the plan of a rank: NCCL allocates its own buffers beside it.
+  std::size_t limit_for_plan(std::size_t limit) const;
   train::Sharding sharding(int local, int level) const;
 };
 RankSetup find_ranks(const DistSection& section, Device chosen);

@@ -129,7 +129,7 @@ void SftRun::prepare() {
 
 void SftRun::plan_memory() {
   const double rows = loading().bytes();
-  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
+  const std::size_t limit = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   AdviceKeys keys;
   keys.parameters = model_.config.parameters();
   const MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
@@ -443,7 +443,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       model_.text,
       data_.text,
       rank_plan_.plan,
-      config_.run.memory_limit_bytes(device_.device),
+      ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device)),
       "samples",
       [&] { return sample_listing(data_, config_.data.seq_len, 3, invocation_.colour_stdout); },
       [&] { return sample_json(data_, 3); },

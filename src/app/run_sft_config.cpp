@@ -53,6 +53,10 @@ void SftConfig::validate() const {
     throw bad_input("val needs a data set", "data.type is fake, and val.data.name is not set",
                     "set val.data.name, or remove the section val");
   }
+  if (bench.has_value() && bench->publish_dir.has_value()) {
+    throw bad_input("bench.publish_dir is for the trainer of rollouts", "sft publishes to nobody",
+                    "remove it, or run rlcpp trainer --bench");
+  }
   require_clean_or_resume(run, ckpt);
 }
 
@@ -61,6 +65,7 @@ std::string SftConfig::decisive_json() const {
   same.ckpt = CkptSection{};
   same.log = LogSection{};
   same.bench.reset();
+  same.dist = DistSection{};  // a checkpoint does not know ranks
   same.val.reset();
   same.data.dump.clear();
   same.run = decisive(run);

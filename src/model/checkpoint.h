@@ -45,4 +45,9 @@ void save_model(const ModelConfig& config, const WeightSet& weights, const std::
                 const std::string& tokenizer_dir, std::size_t max_shard_bytes = std::size_t{5} << 30,
                 bool separate_adapters = false);
 
+// The same of a model in pieces; the devices have finished writing them.
+void save_model(const ModelConfig& config, const std::vector<std::vector<hub::TensorPiece>>& weights,
+                const std::string& dir, DType dtype, const std::string& tokenizer_dir,
+                std::size_t max_shard_bytes = std::size_t{5} << 30);
+
 }  // namespace rlcpp::model

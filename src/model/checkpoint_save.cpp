@@ -128,17 +128,32 @@ hub::DirectoryImage model_image(const ModelConfig& config,
   return out;
 }
 
-void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
-                const std::string& tokenizer_dir, std::size_t max_shard_bytes, bool separate_adapters) {
+namespace {
+
+void write(hub::DirectoryImage image, Device device) {
   std::vector<hub::DirectoryImage> images;
-  images.push_back(
-      model_image(config, weights, dir, dtype, tokenizer_dir, max_shard_bytes, separate_adapters));
-  to_floats(
-      weights.flat.front().view({weights.flat.front().size()}).rows(0, 1));  // after all work of the device
+  images.push_back(std::move(image));
   constexpr std::size_t kRing = 4 * hub::ImageWriter::kBlock;
-  hub::ImageWriter writer(durable::system_files(), weights.flat.front().device(), kRing, 1);
+  hub::ImageWriter writer(durable::system_files(), device, kRing, 1);
   hub::WriteProgress progress;
   writer.write(images, std::to_string(getpid()), progress);
+}
+
+}  // namespace
+
+void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,
+                const std::string& tokenizer_dir, std::size_t max_shard_bytes, bool separate_adapters) {
+  to_floats(
+      weights.flat.front().view({weights.flat.front().size()}).rows(0, 1));  // after all work of the device
+  write(model_image(config, weights, dir, dtype, tokenizer_dir, max_shard_bytes, separate_adapters),
+        weights.flat.front().device());
+}
+
+void save_model(const ModelConfig& config, const std::vector<std::vector<hub::TensorPiece>>& weights,
+                const std::string& dir, DType dtype, const std::string& tokenizer_dir,
+                std::size_t max_shard_bytes) {
+  write(model_image(config, weights, dir, dtype, tokenizer_dir, max_shard_bytes),
+        weights.front().front().values.device());
 }
 
 }  // namespace rlcpp::model

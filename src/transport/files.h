@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "base/durable.h"
+#include "hub/tensor_image.h"
 #include "tensor/dtype.h"
 #include "transport/transport.h"
 
@@ -77,12 +78,18 @@ class FileWeightSender final : public WeightSender {
   // A directory of that step is replaced.
   Publication publish(const model::ModelConfig& config, const model::WeightSet& weights, std::int64_t step,
                       std::int64_t replay_from) override;
+  // The same of a model that lies in pieces (model::model_image).
+  Publication publish(const model::ModelConfig& config,
+                      const std::vector<std::vector<hub::TensorPiece>>& weights, std::int64_t step,
+                      std::int64_t replay_from);
   // Removes the steps after `step`, from the last on: a resumed trainer makes them anew.
   void remove_after(std::int64_t step);
   // Removes the steps before `step`, except those that `keep` says true for.
   void prune_before(std::int64_t step, const std::function<bool(std::int64_t)>& keep);
 
  private:
+  Publication publish(std::int64_t step, std::int64_t replay_from,
+                      const std::function<void(const std::string&)>& write);
   durable::FileLayer& files_;
   std::string root_, run_;
   DType dtype_;

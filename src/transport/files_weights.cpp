@@ -55,10 +55,25 @@ Publication read_marker(const std::string& directory, std::int64_t step) {
 
 Publication FileWeightSender::publish(const model::ModelConfig& config, const model::WeightSet& weights,
                                       std::int64_t step, std::int64_t replay_from) {
+  return publish(step, replay_from, [&](const std::string& directory) {
+    model::save_model(config, weights, directory, dtype_, "", max_shard_bytes_);
+  });
+}
+
+Publication FileWeightSender::publish(const model::ModelConfig& config,
+                                      const std::vector<std::vector<hub::TensorPiece>>& weights,
+                                      std::int64_t step, std::int64_t replay_from) {
+  return publish(step, replay_from, [&](const std::string& directory) {
+    model::save_model(config, weights, directory, dtype_, "", max_shard_bytes_);
+  });
+}
+
+Publication FileWeightSender::publish(std::int64_t step, std::int64_t replay_from,
+                                      const std::function<void(const std::string&)>& write) {
   Publication out{run_, step, 0, replay_from, step_path(root_, step)};
   durable::make_directories(files_, root_);
   durable::remove_tree(files_, out.directory);
-  model::save_model(config, weights, out.directory, dtype_, "", max_shard_bytes_);
+  write(out.directory);
   out.fingerprint = fingerprint_of(out.directory);
   failpoint::hit("transport.publish.before_stable");
   const nlohmann::ordered_json marker = {{"run", run_},
