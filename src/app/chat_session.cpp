@@ -43,13 +43,13 @@ std::string without_controls(std::string_view text) {
 std::string TextStream::feed(std::string_view bytes) {
   held_ += bytes;
   const std::size_t ready = held_.size() - unfinished_bytes(held_);
-  const std::string text = without_controls(tokenizer::lossy_utf8(held_.substr(0, ready)));
+  std::string text = without_controls(tokenizer::lossy_utf8(held_.substr(0, ready)));
   held_.erase(0, ready);
   return text;
 }
 
 std::string TextStream::finish() {
-  const std::string text = without_controls(tokenizer::lossy_utf8(held_));
+  std::string text = without_controls(tokenizer::lossy_utf8(held_));
   held_.clear();
   return text;
 }

@@ -52,11 +52,13 @@ void LoraSection::describe(config::Schema& s) {
 }
 
 void ModelSection::describe(config::Schema& s) {
-  s.field("name", name,
-          "Directory of the model (config.json, safetensors, tokenizer). With config.json alone, weights are "
-          "random. "
-          "Ids of well-known models give their shapes where no weights are needed (--bench, "
-          "model.debug.random_init).")
+  s.field(
+       "name", name,
+       "Directory of the model (config.json, safetensors, tokenizer), or an id of the hub (org/name, "
+       "org/name@revision), which is taken from the Hugging Face cache or downloaded (HF_HOME, HF_ENDPOINT, "
+       "HF_TOKEN and HF_HUB_OFFLINE mean what they mean to Python's programs). With config.json alone, "
+       "weights are random. Ids of well-known models give their shapes where no weights are needed (--bench, "
+       "model.debug.random_init).")
       .alias("model_name_or_path");
   s.field("seq_len", seq_len,
           "Longest row the trainer is given; sft: data.seq_len decides, this is only an upper bound.")
@@ -121,8 +123,10 @@ model::Recompute ModelSection::recompute() const {
 }
 
 void TokenizerSection::describe(config::Schema& s) {
-  s.field("name", name,
-          "Directory of the tokenizer (tokenizer.json, tokenizer_config.json); None: the model's.");
+  s.field(
+      "name", name,
+      "Directory of the tokenizer (tokenizer.json, tokenizer_config.json), or an id of the hub; None: the "
+      "model's.");
   s.field("chat_template", chat_template, "Jinja template, as a file or as text; None: the tokenizer's.");
   s.refused("trust_remote_code",
             "rlcpp never runs code of a model repository: remove tokenizer.trust_remote_code");

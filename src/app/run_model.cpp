@@ -1,4 +1,5 @@
 #include "app/run_model.h"
+#include "app/hub_models.h"
 #include "app/run_lora.h"
 
 #include <algorithm>
@@ -65,6 +66,21 @@ void require_weights_are_read(const std::string& dir) {
   }
 }
 
+// The directory of a name that is none itself: an id of the hub. `builtin`: its shapes are known without it.
+std::string model_from_hub(const std::string& name, bool weights, bool builtin) {
+  try {
+    if (const auto directory = hub_model(name, weights, "model.name")) return *directory;
+  } catch (const Error& error) {
+    if (!builtin) throw;
+    throw Error(error.code(), error.what(), error.because(),
+                error.help() + "; or train from scratch with --model.debug.random-init");
+  }
+  throw bad_input(fmt::format("model.name = \"{}\" is neither a directory nor a built-in model", name),
+                  fmt::format("nor can it be an id of the hub; built in are the shapes of: {}",
+                              fmt::join(model::builtin_model_ids(), ", ")),
+                  "give a directory with config.json and safetensors, or an id such as Qwen/Qwen3-0.6B");
+}
+
 }  // namespace
 
 std::string parameters_text(std::int64_t parameters) {
@@ -85,30 +101,24 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
   RunModel out;
   std::error_code ignored;
   std::string source;
-  if (fs::is_directory(section.name, ignored)) {
-    out.directory = section.name;
-    out.config = model::load_config(section.name);
-    if (!section.debug.random_init && !shapes_only) require_weights_are_read(section.name);
-    out.random_init = section.debug.random_init || !has_weights(section.name);
+  const auto shapes = model::builtin_config(section.name);
+  const bool scratch = section.debug.random_init || shapes_only;
+  out.directory = section.name;
+  if (!fs::is_directory(section.name, ignored) && (!shapes || !scratch))
+    out.directory = model_from_hub(section.name, !scratch, shapes.has_value());
+  if (fs::is_directory(out.directory, ignored)) {
+    out.config = model::load_config(out.directory);
+    if (!scratch) require_weights_are_read(out.directory);
+    out.random_init = section.debug.random_init || !has_weights(out.directory);
     source = !out.random_init ? "weights of " + section.name
              : section.debug.random_init
                  ? fmt::format("random weights (seed {})", seed)
                  : fmt::format("random weights (seed {}): {} has no safetensors", seed, section.name);
-  } else if (const auto shapes = model::builtin_config(section.name)) {
-    if (!section.debug.random_init && !shapes_only) {
-      throw bad_input(
-          fmt::format("model.name = \"{}\" is not a directory here", section.name),
-          "its shapes are built in, its weights are not, and rlcpp does not download",
-          "download the model and give its directory, or train from scratch with --model.debug.random-init");
-    }
+  } else {
+    out.directory.clear();
     out.config = *shapes;
     out.random_init = true;
     source = fmt::format("built-in shapes of {}, random weights (seed {})", section.name, seed);
-  } else {
-    throw bad_input(
-        fmt::format("model.name = \"{}\" is neither a directory nor a built-in model", section.name),
-        fmt::format("built in are the shapes of: {}", fmt::join(model::builtin_model_ids(), ", ")),
-        "give a directory with config.json and safetensors");
   }
   if (section.debug.num_layers.has_value()) {
     if (*section.debug.num_layers > out.config.num_layers) {
@@ -137,8 +147,10 @@ std::string tokenizer_directory(const TokenizerSection& section, const RunModel&
   std::string dir = section.name.value_or(model.directory);
   if (dir.empty()) {
     throw bad_input("there is no tokenizer", "model.name gives shapes only, and tokenizer.name is not set",
-                    "set tokenizer.name to a directory with tokenizer.json");
+                    "set tokenizer.name to a directory with tokenizer.json, or to an id of the hub");
   }
+  std::error_code ignored;
+  if (!fs::exists(dir, ignored)) dir = hub_model(dir, false, "tokenizer.name").value_or(dir);
   if (!is_file(dir + "/tokenizer.json") && !is_file(dir)) {
     throw bad_input(fmt::format("{} has no tokenizer.json", dir),
                     section.name.has_value() ? "tokenizer.name names this directory"

@@ -19,8 +19,9 @@ struct RunModel {
   std::string text;  // one line for the banner
 };
 
-// Finds the model that `section.name` means: a directory, or the id of built-in shapes if weights are to be
-// random. `shapes_only` (benchmarks) takes built-in shapes without asking for random_init. Throws bad_input.
+// Finds the model that `section.name` means: a directory, the id of built-in shapes if weights are to be
+// random, or an id of the hub, which is taken from the cache or downloaded. `shapes_only` (benchmarks) takes
+// built-in shapes without asking for random_init. Throws bad_input.
 RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only);
 
 // The directory that the tokenizer is loaded from. Throws bad_input if there is none.

@@ -18,7 +18,7 @@ namespace rlcpp::app {
 
 struct ValDataSection {
   std::optional<std::string> name;  // None: data.name
-  std::vector<std::string> splits = {"validation"};
+  std::vector<std::string> subsets, splits = {"validation"};
   std::optional<std::int64_t> max_examples;
   void describe(config::Schema& s);
 };

@@ -9,7 +9,8 @@ namespace rlcpp::app {
 
 void ValDataSection::describe(config::Schema& s) {
   s.field("name", name, "Data set, as data.name; None: data.name.");
-  s.field("splits", splits, "Files <split>.jsonl to read from a directory.");
+  s.field("subsets", subsets, "As data.subsets.");
+  s.field("splits", splits, "As data.splits.");
   s.field("max_examples", max_examples, "Use only the first rows; None: all.").at_least(1).in("rows");
 }
 

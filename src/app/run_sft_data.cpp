@@ -2,11 +2,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <optional>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "app/hub_models.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "monitor/console.h"
@@ -24,11 +26,15 @@ std::uint64_t order_seed(const SftConfig& config) {
 }
 
 std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const tokenizer::Tokenizer& tokenizer,
-                                             const std::string& name, const std::vector<std::string>& splits,
-                                             bool shuffle, const std::string& key) {
+                                             const std::string& name, const std::vector<std::string>& subsets,
+                                             const std::vector<std::string>& splits, bool shuffle,
+                                             const std::string& key) {
+  std::error_code ignored;
+  const std::string path =
+      std::filesystem::exists(name, ignored) ? name : hub_data(name, subsets, splits, key).value_or(name);
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
-  return std::make_shared<data::SftSource>(data::Dataset::open(name, splits, key), std::move(renderer),
-                                           shuffle, order_seed(config));
+  return std::make_shared<data::SftSource>(data::Dataset::open(path, splits, key, subsets),
+                                           std::move(renderer), shuffle, order_seed(config));
 }
 
 std::vector<data::Sample> first_samples(SftData& data, int count) {
@@ -73,8 +79,8 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
     require_vocabulary(model, out.tokenizer->vocab_size(), dir);
   }
   if (config.data.type == "sft") {
-    out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.splits, config.data.shuffle,
-                           "data.name");
+    out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.subsets, config.data.splits,
+                           config.data.shuffle, "data.name");
     out.source = out.rows;
     monitor::ProgressOptions quiet;
     quiet.line = [&log](std::string_view line) { log.info(line); };
@@ -103,8 +109,8 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
   }
   if (config.val.has_value()) {
     const auto& val = config.val->data;
-    const auto source = open_source(config, *out.tokenizer, val.name.value_or(config.data.name), val.splits,
-                                    false, val.name.has_value() ? "val.data.name" : "data.name");
+    const auto source = open_source(config, *out.tokenizer, val.name.value_or(config.data.name), val.subsets,
+                                    val.splits, false, val.name.has_value() ? "val.data.name" : "data.name");
     out.validation = data::one_pass(*source, config.data.seq_len, config.data.micro_batch_size,
                                     val.max_examples.value_or(0));
   }

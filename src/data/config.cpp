@@ -25,13 +25,20 @@ bool LossMaskConfig::of(const std::string& role) const {
 void DataConfig::describe(config::Schema& s) {
   s.field("type", type, "sft: rows of a data set; fake: made-up tokens of full length, for benchmarks.")
       .one_of({"sft", "fake"});
-  s.field("name", name,
-          "Data set: a .jsonl file, or a directory with <split>.jsonl. Rows have `messages`, or `prompt` and "
-          "`completion`, "
-          "and optionally `tools` and `chat_template_kwargs`.")
+  s.field(
+       "name", name,
+       "Data set: a file of rows (.jsonl; .json with a list or with lines; either with .zst), a directory "
+       "with <split>.jsonl or with files named as the hub's are, or the id of a data set of the hub "
+       "(org/name, org/name@revision), which is taken from the Hugging Face cache or downloaded. Rows have "
+       "`messages`, or `prompt` and `completion`, and optionally `tools` and `chat_template_kwargs`.")
       .alias("dataset_name")
       .alias("path");
-  s.field("splits", splits, "Files <split>.jsonl to read from a directory, one after the other.");
+  s.field("subsets", subsets,
+          "Subsets (configurations) of the data set, one after the other: folders of it, or how its files "
+          "begin.");
+  s.field("splits", splits,
+          "Splits to read from a directory or the hub, one after the other: <split>.jsonl, or the files with "
+          "that word in their names. With subsets: one for each, or one for all.");
   s.field("batch_size", batch_size, "Rows of seq_len tokens in an optimizer step.").at_least(1).in("rows");
   s.field("seq_len", seq_len, "Length of a packed row. Longer samples are cut, and counted.")
       .at_least(2)
@@ -61,9 +68,6 @@ void DataConfig::describe(config::Schema& s) {
       "is "
       "trained, one JSON line a step: step, and rows with ids, cu_seqlens (where documents begin, and the "
       "end) and mask (1: the token is trained). Empty: none.");
-  s.refused("subsets",
-            "data.subsets names configurations of a hub data set, which rlcpp does not read: point data.name "
-            "at a JSONL file");
   s.refused(
       "probabilities",
       "data.probabilities (mixing of data sets) is not supported yet: write the mixture into one JSONL file");

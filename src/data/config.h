@@ -18,8 +18,9 @@ struct LossMaskConfig {
 };
 
 struct DataConfig {
-  std::string type = "sft";  // sft | fake
-  std::string name;          // a .jsonl file, or a directory with <split>.jsonl
+  std::string type = "sft";          // sft | fake
+  std::string name;                  // a file, a directory, or an id of the hub
+  std::vector<std::string> subsets;  // empty: the data set has none
   std::vector<std::string> splits = {"train"};
   std::int64_t batch_size = 128;  // rows of seq_len tokens in an optimizer step
   std::int64_t seq_len = 128;

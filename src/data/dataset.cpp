@@ -7,14 +7,28 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "data/data_files.h"
 
 namespace rlcpp::data {
 namespace {
 
 namespace fs = std::filesystem;
 
-std::vector<std::string> files_of(const std::string& name, const std::vector<std::string>& splits,
-                                  const std::string& key) {
+// Names of all files below `root`, relative to it.
+std::vector<std::string> names_below(const std::string& root) {
+  std::vector<std::string> names;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
+    std::error_code ignored;
+    if (at.depth() > 8) at.disable_recursion_pending();
+    if (fs::is_regular_file(at->path(), ignored))
+      names.push_back(at->path().lexically_relative(root).string());
+  }
+  return names;
+}
+
+std::vector<std::string> files_of(const std::string& name, const std::vector<std::string>& subsets,
+                                  const std::vector<std::string>& splits, const std::string& key) {
   std::error_code ignored, error;
   const fs::file_type type = fs::status(name, error).type();
   if (type == fs::file_type::none || type == fs::file_type::unknown) {
@@ -24,37 +38,26 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
   if (fs::is_regular_file(name, ignored)) return {name};
   if (!fs::is_directory(name, ignored)) {
     throw bad_input(fmt::format("{} = \"{}\" is neither a file nor a directory", key, name),
-                    "data sets are read from disk",
-                    "give a .jsonl file, or a directory with train.jsonl (download hub data sets first)");
+                    "nor can it be the id of a data set of the hub, such as \"org/name\"",
+                    "give a .jsonl file, a directory with train.jsonl, or such an id");
   }
+  const std::vector<std::string> names = names_below(name);
   std::vector<std::string> paths;
-  for (const std::string& split : splits) {
-    const std::string path = fmt::format("{}/{}.jsonl", name, split);
-    if (!fs::is_regular_file(path, ignored)) {
-      std::vector<std::string> found;
-      for (const auto& entry : fs::directory_iterator(name)) {
-        if (entry.path().extension() == ".jsonl") found.push_back(entry.path().stem().string());
-      }
-      throw bad_input(fmt::format("{} = \"{}\" has no split \"{}\"", key, name, split),
-                      found.empty() ? "there is no .jsonl file in it"
-                                    : fmt::format("there are: {}", fmt::join(found, ", ")),
-                      fmt::format("write {}, or set the splits", path));
-    }
-    paths.push_back(path);
+  for (const DataPart& part : parts_of(subsets, splits)) {
+    for (const std::string& file : match_data_files(names, part, fmt::format("{} = \"{}\"", key, name)))
+      paths.push_back(fmt::format("{}/{}", name, file));
   }
-  if (paths.empty())
-    throw bad_input("data.splits is empty", {}, "name at least one split, such as \"train\"");
   return paths;
 }
 
 }  // namespace
 
-Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits,
-                      const std::string& key) {
+Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits, const std::string& key,
+                      const std::vector<std::string>& subsets) {
   Dataset set;
-  set.paths_ = files_of(name, splits, key);
+  set.paths_ = files_of(name, subsets, splits, key);
   for (const std::string& path : set.paths_) {
-    set.texts_.push_back(durable::read_file(path));
+    set.texts_.push_back(read_data_lines(path));
     const std::string& text = set.texts_.back();
     set.fingerprint_ = durable::crc32c(std::as_bytes(std::span(text)), set.fingerprint_);
     std::size_t number = 0;

@@ -25,9 +25,10 @@ Conversation parse_row(std::string_view line, const std::string& where);
 
 class Dataset {
  public:
-  // `name`: a file, or a directory with <split>.jsonl for each of `splits`.
+  // `name`: a file, or a directory that is searched for `subsets` and `splits` (data/data_files.h). Each file
+  // is read by read_data_lines().
   static Dataset open(const std::string& name, const std::vector<std::string>& splits,
-                      const std::string& key = "data.name");
+                      const std::string& key = "data.name", const std::vector<std::string>& subsets = {});
 
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::string_view line(std::int64_t row) const;

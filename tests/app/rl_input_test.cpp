@@ -79,7 +79,7 @@ TEST_F(RlInput, Lengths) {
 
 TEST_F(RlInput, ModelAndTokenizer) {
   refused({"--model.name", *world_ / "nowhere"}, {"nowhere", "neither a directory nor a built-in model"});
-  refused({"--model.name", "Qwen/Qwen3-0.6B"}, {"Qwen/Qwen3-0.6B", "does not download"});
+  refused({"--model.name", "Qwen/Qwen3-0.6B"}, {"Qwen/Qwen3-0.6B", "HF_HUB_OFFLINE"});
   refused({"--tokenizer.name", *world_ / "model"}, {"has no tokenizer.json"});
   std::string config = slurp(*world_ / "model/config.json");
   config.replace(config.find("320"), 3, "280");

@@ -52,7 +52,7 @@ TEST_F(SftInput, ModelAndTokenizer) {
           {"data.seq_len = 129 is longer than the model", "max_position_embeddings = 128"});
   refused({"--model.name", *world_ / "nowhere"}, {"nowhere", "neither a directory nor a built-in model"});
   refused({"--model.name", "Qwen/Qwen3-0.6B"},
-          {"Qwen/Qwen3-0.6B", "does not download", "--model.debug.random-init"});
+          {"Qwen/Qwen3-0.6B", "HF_HUB_OFFLINE", "--model.debug.random-init"});
   refused({"--tokenizer.name", *world_ / "model"}, {"has no tokenizer.json"});
   refused({"--tokenizer.chat-template", "missing.jinja"}, {"tokenizer.chat_template", "missing.jinja"});
   refused({"--tokenizer.chat-template", "{% for m in messages %}{{ m.content }}"}, {"template"});

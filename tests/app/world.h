@@ -1,4 +1,5 @@
-// A directory of its own, and ways to run the binary in it.
+// A directory of its own, and ways to run the binary in it: without the network, which a test that has a hub
+// of its own allows again.
 #pragma once
 
 #include <fcntl.h>
@@ -33,6 +34,8 @@ inline void expect_has(const std::string& text, const std::vector<std::string>& 
   for (const std::string& part : parts)
     EXPECT_NE(text.find(part), std::string::npos) << "no \"" << part << "\" in\n" << text;
 }
+
+inline const int kOffline = setenv("HF_HUB_OFFLINE", "1", 1);
 
 struct ProcessOutcome {
   int code = -1;  // 128 + signal if it was killed

@@ -1,0 +1,36 @@
+// Which files of a data set hold a subset and a split, by the names that the hub's data sets use
+// (huggingface.co/docs/hub/datasets-file-names-and-splits).
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace rlcpp::data {
+
+struct DataPart {
+  std::string subset;  // empty: the data set has none
+  std::string split;
+};
+
+// Subset i with split i, or all subsets with the only split; without subsets the splits alone. Throws
+// bad_input if there is no split, or lists of other lengths.
+std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
+                               const std::vector<std::string>& splits);
+
+// Of `names` (relative to the data set's folder) those that hold `part`, sorted: <split>.jsonl itself if it
+// is there; else files below a folder of the subset's name, or with it in theirs, that have the split as a
+// word of their path ("data/train-00000-of-00002.parquet"); for "train", if no file has the word of any
+// split, all. Of several formats one is taken: .jsonl before .json, then Parquet. Throws bad_input that says
+// what there is; `data_set` is named in it.
+std::vector<std::string> match_data_files(const std::vector<std::string>& names, const DataPart& part,
+                                          const std::string& data_set);
+
+// Every part has files, and where they are numbered ("-00000-of-00002") all of them are there.
+bool has_all_shards(const std::vector<std::string>& names, const std::vector<DataPart>& parts);
+
+// The rows of a file as lines of JSON: .jsonl and .ndjson as they are; .json an array of rows, or lines; .zst
+// of these unpacked with libzstd, which is opened when it is needed. Throws bad_input naming the file, for
+// Parquet with how to convert it; environment_error without libzstd.
+std::string read_data_lines(const std::string& path);
+
+}  // namespace rlcpp::data

@@ -1,0 +1,260 @@
+#include "hub/repository.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <filesystem>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <thread>
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "hub/http.h"
+
+namespace rlcpp::hub {
+namespace {
+
+using nlohmann::json;
+
+constexpr std::size_t kMaxListBytes = std::size_t{64} << 20;
+
+struct Listing {
+  std::string commit;
+  std::map<std::string, HubFile> files;
+};
+
+std::vector<std::string> authorization(const HubOptions& options) {
+  if (options.token.empty()) return {};
+  return {"Authorization: Bearer " + options.token};
+}
+
+HttpRequest hub_request(const HubOptions& options, const std::string& url) {
+  HttpRequest request;
+  request.url = url;
+  request.headers = authorization(options);
+  request.connect_limit = options.retry.connect_limit;
+  request.stall_limit = options.retry.stall_limit;
+  return request;
+}
+
+std::string kind_path(const Repository& repository) {
+  return repository.kind == RepositoryKind::kModel ? "" : "datasets/";
+}
+
+Error strange_answer(const std::string& url, const std::string& why) {
+  return environment_error("the answer of " + url + " is not a hub's", why,
+                           "check HF_ENDPOINT and what stands between here and it");
+}
+
+// One entry of "siblings": {"rfilename", "size", "blobId", "lfs": {"sha256"}}.
+HubFile file_of_entry(const json& entry, const std::string& url) {
+  HubFile file;
+  if (!entry.is_object() || !entry.contains("rfilename") || !entry["rfilename"].is_string())
+    throw strange_answer(url, "it lists a file without a name");
+  file.name = entry["rfilename"].get<std::string>();
+  if (!is_repository_path(file.name))
+    throw strange_answer(url, "it lists a file named " + printable(file.name));
+  if (entry.contains("size") && entry["size"].is_number_unsigned())
+    file.size = entry["size"].get<std::uint64_t>();
+  const auto text = [](const json& object, const char* key) {
+    return object.is_object() && object.contains(key) && object[key].is_string()
+               ? object[key].get<std::string>()
+               : std::string();
+  };
+  if (entry.contains("lfs") && entry["lfs"].is_object()) {
+    file.etag = text(entry["lfs"], "sha256");
+    if (file.etag.empty()) file.etag = text(entry["lfs"], "oid");
+  } else {
+    file.etag = text(entry, "blobId");
+  }
+  if (!file.etag.empty() && !is_etag(file.etag))
+    throw strange_answer(url, "the id of " + file.name + " is " + printable(file.etag));
+  return file;
+}
+
+// As download's transfer, for short answers.
+std::string ask(const Repository& repository, const HubOptions& options, const std::string& url) {
+  auto pause = options.retry.first_pause;
+  for (int attempt = 1;; ++attempt) {
+    std::string body;
+    const HttpResponse response = http_text(hub_request(options, url), body, kMaxListBytes);
+    if (response.status == 200 && response.complete()) return body;
+    const bool passing =
+        !response.complete() || response.status == 408 || response.status == 429 || response.status >= 500;
+    if (!passing) throw refused_by_hub(response.status, repository.text(), !options.token.empty());
+    const std::string why =
+        response.complete() ? fmt::format("it answers {}", response.status) : response.failure;
+    if (attempt >= options.retry.attempts) {
+      throw environment_error(fmt::format("{} cannot be asked for {}", options.endpoint, repository.text()),
+                              why,
+                              "look at the network and HF_ENDPOINT; or download by other means and name the "
+                              "directory");
+    }
+    if (options.note) options.note(fmt::format("{}: {}; asking again", options.endpoint, why));
+    std::this_thread::sleep_for(pause);
+    pause *= 2;
+  }
+}
+
+Listing list_repository(const Repository& repository, const HubOptions& options) {
+  const std::string url = fmt::format("{}/api/{}/{}/revision/{}?blobs=true", options.endpoint,
+                                      repository.kind == RepositoryKind::kModel ? "models" : "datasets",
+                                      repository.id, url_path(repository.revision));
+  const json answer = json::parse(ask(repository, options, url), nullptr, false);
+  if (!answer.is_object() || !answer.contains("sha") || !answer["sha"].is_string() ||
+      !is_commit(answer["sha"].get<std::string>()) || !answer.contains("siblings") ||
+      !answer["siblings"].is_array()) {
+    throw strange_answer(url, "it has no commit and no list of files");
+  }
+  Listing out;
+  out.commit = answer["sha"].get<std::string>();
+  for (const json& entry : answer["siblings"]) {
+    HubFile file = file_of_entry(entry, url);
+    const std::string name = file.name;
+    out.files[name] = std::move(file);
+  }
+  return out;
+}
+
+std::string unquoted(std::string etag) {
+  if (etag.starts_with("W/")) etag = etag.substr(2);
+  std::erase(etag, '"');
+  return etag;
+}
+
+// A hub whose list has no ids tells them in the headers of each file, those of the answer before any redirect
+// to where large files lie (huggingface_hub, get_hf_file_metadata).
+void ask_for_id(const HubOptions& options, const std::string& url, const std::string& what, HubFile& file) {
+  HttpRequest request = hub_request(options, url);
+  request.head = true;
+  request.follow = false;
+  const HttpResponse response =
+      http_request(request, [](const HttpResponse&, std::span<const std::byte>) { return true; });
+  if (response.status == 0)
+    throw environment_error("the hub does not answer for " + what, response.failure, "start again later");
+  if (response.status >= 400) throw refused_by_hub(response.status, what, !options.token.empty());
+  const std::string linked = response.header("x-linked-etag");
+  file.etag = unquoted(linked.empty() ? response.header("etag") : linked);
+  if (!is_etag(file.etag)) throw strange_answer(url, "its ETag is \"" + printable(file.etag) + "\"");
+  const std::string size = response.header(linked.empty() ? "content-length" : "x-linked-size");
+  std::uint64_t bytes = 0;
+  const auto read = std::from_chars(size.data(), size.data() + size.size(), bytes);
+  if (!size.empty() && read.ec == std::errc()) file.size = bytes;
+}
+
+void fetch_file(const Repository& repository, const HubOptions& options, const HubCache& cache,
+                const std::string& commit, HubFile file) {
+  DownloadTask task;
+  task.url = fmt::format("{}/{}{}/resolve/{}/{}", options.endpoint, kind_path(repository), repository.id,
+                         commit, url_path(file.name));
+  task.what = fmt::format("{}: {}", repository.text(), file.name);
+  task.headers = authorization(options);
+  if (file.etag.empty()) ask_for_id(options, task.url, task.what, file);
+  task.retry = options.retry;
+  task.note = options.note;
+  if (options.progress) {
+    task.progress = [&](std::uint64_t done, std::uint64_t total) {
+      options.progress(file.name, done, total);
+    };
+  }
+  task.file = file;
+  download_blob(cache, task);
+  cache.link(commit, file.name, file.etag);
+}
+
+}  // namespace
+
+std::string fetch_repository(const Repository& repository, const HubOptions& options,
+                             const Selection& selection) {
+  const HubCache cache(options.cache, repository);
+  const std::optional<std::string> known = cache.commit();
+  if (known && selection.complete(cache.files(*known))) return cache.snapshot(*known);
+  if (options.offline) {
+    throw bad_input(fmt::format("{} is not {} in the Hugging Face cache, and HF_HUB_OFFLINE is set",
+                                repository.text(), known ? "whole" : "there"),
+                    "the cache is " + options.cache, "unset HF_HUB_OFFLINE, or name a directory");
+  }
+  const Listing listing = list_repository(repository, options);
+  std::vector<std::string> names;
+  for (const auto& [name, file] : listing.files) names.push_back(name);
+  const std::vector<std::string> chosen = selection.choose(names);
+  cache.prepare();
+  for (const std::string& name : chosen)
+    fetch_file(repository, options, cache, listing.commit, listing.files.at(name));
+  // The revision is known to the cache once all of it is there.
+  cache.set_commit(listing.commit);
+  return cache.snapshot(listing.commit);
+}
+
+Selection model_files_of_hub(bool weights) {
+  static constexpr std::array kWanted = {"config.json",
+                                         "generation_config.json",
+                                         "tokenizer.json",
+                                         "tokenizer_config.json",
+                                         "special_tokens_map.json",
+                                         "added_tokens.json",
+                                         "vocab.json",
+                                         "merges.txt",
+                                         "chat_template.jinja"};
+  static constexpr const char *kSingle = "model.safetensors", *kIndex = "model.safetensors.index.json";
+  const auto is_shard = [](const std::string& name) {
+    return name.starts_with("model-") && name.ends_with(".safetensors");
+  };
+  Selection selection;
+  selection.complete = [is_shard, weights](const std::set<std::string>& files) {
+    if (!files.contains("config.json") || !files.contains("tokenizer.json")) return false;
+    if (!weights || files.contains(kSingle)) return true;
+    if (!files.contains(kIndex)) return false;
+    // "model-00001-of-00003.safetensors": all of as many as the first says.
+    std::size_t shards = 0, all = 0;
+    for (const std::string& name : files) {
+      if (!is_shard(name)) continue;
+      ++shards;
+      const std::size_t of = name.rfind("-of-");
+      if (of != std::string::npos) std::from_chars(name.data() + of + 4, name.data() + name.size(), all);
+    }
+    return shards > 0 && shards == all;
+  };
+  selection.choose = [is_shard, weights](const std::vector<std::string>& files) {
+    const std::set<std::string> all(files.begin(), files.end());
+    if (!all.contains("config.json")) {
+      throw bad_input("the repository holds no model that rlcpp reads", "it has no config.json",
+                      "choose a repository with config.json and safetensors");
+    }
+    std::vector<std::string> chosen;
+    for (const char* name : kWanted) {
+      if (all.contains(name)) chosen.emplace_back(name);
+    }
+    if (!weights) return chosen;
+    if (all.contains(kSingle)) {
+      chosen.emplace_back(kSingle);
+      return chosen;
+    }
+    if (all.contains(kIndex)) {
+      chosen.emplace_back(kIndex);
+      std::copy_if(files.begin(), files.end(), std::back_inserter(chosen), is_shard);
+      return chosen;
+    }
+    std::vector<std::string> found;
+    for (const std::string& name : files) {
+      for (const char* end : {".bin", ".gguf", ".pth", ".pt", ".h5", ".msgpack"}) {
+        if (name.ends_with(end) && found.size() < 5) found.push_back(name);
+      }
+    }
+    const bool gguf =
+        std::any_of(found.begin(), found.end(), [](const auto& n) { return n.ends_with(".gguf"); });
+    throw bad_input(
+        "the repository has no safetensors",
+        found.empty() ? "it has no weights at all" : fmt::format("it has {}", fmt::join(found, ", ")),
+        gguf ? "download a GGUF file and give it to rlcpp convert"
+             : "choose a repository with model.safetensors");
+  };
+  return selection;
+}
+
+}  // namespace rlcpp::hub

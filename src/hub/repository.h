@@ -1,0 +1,44 @@
+// A repository of the hub as a local directory: from the shared cache, else downloaded into it.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "hub/download.h"
+#include "hub/hub_cache.h"
+
+namespace rlcpp::hub {
+
+// Where the hub and its cache are. The names in comments are huggingface_hub's variables, which the app
+// reads.
+struct HubOptions {
+  std::string cache;                                // HF_HUB_CACHE, or HF_HOME/hub
+  std::string endpoint = "https://huggingface.co";  // HF_ENDPOINT
+  std::string token;                                // HF_TOKEN; empty: none
+  bool offline = false;                             // HF_HUB_OFFLINE
+  RetryPolicy retry;
+  // File, bytes so far, all bytes (0: unknown). May be empty, as the next.
+  std::function<void(const std::string& file, std::uint64_t done, std::uint64_t total)> progress;
+  std::function<void(const std::string&)> note;
+};
+
+// What of a repository is wanted. `complete`: whether these files of a cached snapshot are enough.
+// `choose`: of all files of the repository, those to load; throws bad_input if they cannot be used.
+struct Selection {
+  std::function<bool(const std::set<std::string>& files)> complete;
+  std::function<std::vector<std::string>(const std::vector<std::string>& files)> choose;
+};
+
+// The directory of the snapshot, with what `selection` wants. A complete snapshot in the cache is taken as it
+// is, without asking the hub. Throws bad_input (no such repository, no right, offline and not there) and
+// environment_error (network, disk).
+std::string fetch_repository(const Repository& repository, const HubOptions& options,
+                             const Selection& selection);
+
+// What a model needs: configuration, tokenizer, and safetensors unless `weights` is false.
+Selection model_files_of_hub(bool weights = true);
+
+}  // namespace rlcpp::hub
