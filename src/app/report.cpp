@@ -24,6 +24,7 @@ using Json = nlohmann::ordered_json;
 struct ReportConfig {
   std::string results = "benchmarks/results";
   std::string baselines = "benchmarks/baselines";
+  std::string peers = "benchmarks/peers";
   std::string history = "benchmarks/history.jsonl";
   std::string out;
   bool check = false;
@@ -35,6 +36,9 @@ struct ReportConfig {
   void describe(config::Schema& s) {
     s.field("results", results, "Directory of result files (benchmark-*.json).");
     s.field("baselines", baselines, "Directory of baseline files, ours or the reference project's own.");
+    s.field(
+        "peers", peers,
+        "Directory of figures of other trainers (*.json) that the page shows beside ours; it may be absent.");
     s.field("history", history, "File of all results ever reported; its plot is written beside it as .svg.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check, "Leave with 4 if a row regressed or is missing, and change no file.");
@@ -99,6 +103,7 @@ int run_report(const Invocation& invocation) {
   const bool first = config.update_baselines && !std::filesystem::exists(config.baselines);
   const bench::Baselines baselines(first ? std::vector<bench::Result>{}
                                          : results_of(config.baselines, "baselines"));
+  const std::vector<bench::Peer> peers = bench::read_peers(config.peers);
   const bench::Thresholds thresholds{config.regression_threshold, config.diff_display_threshold};
   const Findings found = findings_of(results, baselines, thresholds, config.partial);
   if (config.check || invocation.dry_run) {
@@ -121,7 +126,7 @@ int run_report(const Invocation& invocation) {
   facts.machine = machine_line();
   const auto page_dir = std::filesystem::absolute(page_path).parent_path();
   facts.history = std::filesystem::absolute(plot_path).lexically_relative(page_dir).generic_string();
-  durable::write_file(files, page_path, bench::render_page(results, baselines, thresholds, facts));
+  durable::write_file(files, page_path, bench::render_page(results, baselines, thresholds, facts, peers));
   log.success("wrote " + page_path + " and " + plot_path);
   if (config.update_baselines) {
     std::filesystem::create_directories(config.baselines);

@@ -4,8 +4,9 @@
 
 #include <algorithm>
 #include <map>
-#include <sstream>
 #include <tuple>
+
+#include "bench/page_text.h"
 
 namespace rlcpp::bench {
 namespace {
@@ -18,43 +19,9 @@ std::string with_difference(const std::string& value, const Difference& d) {
   return value;
 }
 
-std::string thousands(double value) {
-  return value >= 1000 ? fmt::format("{:.2f}k", value / 1000) : fmt::format("{:.1f}", value);
-}
-
 std::string seconds(double value) {
   return value < 0.1 ? fmt::format("{:.1f}ms", 1000 * value) : fmt::format("{:.2f}s", value);
 }
-
-// A table cell must not end its row.
-std::string cell(const std::string& text) {
-  std::string out;
-  for (const char c : text.substr(0, 200)) {
-    if (c == '|') out += '\\';
-    out += c == '\n' ? ' ' : c;
-  }
-  return out;
-}
-
-// Whether the machine was busy with something else when the row began: its load average of a minute before
-// the first step exceeds its cores by half (rows run back to back leave up to all cores behind). Unknown
-// where the file does not say how many cores there were.
-bool under_load(const Result& r) {
-  if (!r.extension) return false;
-  const auto& clocks = r.extension->clocks;
-  double load = 0;
-  double cores = 0;
-  if (const auto found = clocks.find("load"); found != clocks.end())
-    std::istringstream(found->second) >> load;
-  if (const auto found = clocks.find("cores"); found != clocks.end()) {
-    std::istringstream(found->second) >> cores;
-  } else if (const std::string start = "measured, "; r.extension->peak_source.starts_with(start)) {
-    std::istringstream(r.extension->peak_source.substr(start.size())) >> cores;  // "measured, 2 cores, f32"
-  }
-  return cores > 0 && load > 1.5 * cores;
-}
-
-constexpr const char* kLoadMark = "†";
 
 std::string row_of(const Result& r, const Baselines& baselines, const Thresholds& t) {
   const Result* before = baselines.find(r.config);
@@ -62,9 +29,8 @@ std::string row_of(const Result& r, const Baselines& baselines, const Thresholds
   const Metrics& old = before == nullptr ? none : before->metrics;
   const Metrics& m = r.metrics;
   return fmt::format(
-      "| {}{} | {} | {} | {} | {} | {} | {} | {} | {:.1f} GiB |\n", r.config.type_text(),
-      under_load(r) ? std::string(" ") + kLoadMark : "", cell(r.config.hardware_text()), r.config.seq_len,
-      r.config.ac, r.config.attention,
+      "| {} | {} | {} | {} | {} | {} | {} | {} | {:.1f} GiB |\n", marked_type(r),
+      cell(r.config.hardware_text()), r.config.seq_len, r.config.ac, r.config.attention,
       with_difference(fmt::format("{:.1f}%", m.mfu.mean), compare(m.mfu.mean, old.mfu.mean, true, t)),
       with_difference(thousands(m.throughput.mean), compare(m.throughput.mean, old.throughput.mean, true, t)),
       with_difference(seconds(m.step_time.mean), compare(m.step_time.mean, old.step_time.mean, false, t)),
@@ -85,6 +51,22 @@ std::string detail_of(const Result& r) {
       r.config.commit_sha);
 }
 
+// The second table of a model: what the reference's page leaves out. Empty if no row's file has it.
+std::string details_of(const std::vector<const Result*>& rows) {
+  std::string lines;
+  for (const Result* r : rows) {
+    if (r->extension) lines += detail_of(*r);
+  }
+  if (lines.empty()) return lines;
+  return "\n| Type | Hardware | SeqLen | AC | Numeric mode | True MFU | Steps | Spread | Planned | Peak | "
+         "First "
+         "step | Peak rate | Commit |\n"
+         "|------|----------|--------|----|--------------|----------|-------|--------|---------|------|------"
+         "-"
+         "-----|-----------|--------|\n" +
+         lines;
+}
+
 bool in_page_order(const Result* a, const Result* b) {
   const auto key = [](const Result* r) {
     return std::tuple(r->config.hardware_text(), r->config.type_text(), r->config.seq_len, r->config.ac,
@@ -101,7 +83,8 @@ std::string model_title(const std::string& name) {
 }
 
 std::string render_page(const std::vector<Result>& results, const Baselines& baselines,
-                        const Thresholds& thresholds, const PageFacts& facts) {
+                        const Thresholds& thresholds, const PageFacts& facts,
+                        const std::vector<Peer>& peers) {
   std::string page = "# Performance Benchmarks\n\n";
   page += fmt::format("**Last Updated:** {}  \n**Commit:** {}  \n**Machine:** {}\n\n", facts.updated,
                       facts.commit, facts.machine);
@@ -134,19 +117,11 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
           "cores.\n",
           kLoadMark);
     }
-    if (std::none_of(rows.begin(), rows.end(), [](const Result* r) { return r->extension.has_value(); }))
-      continue;
-    page +=
-        "\n| Type | Hardware | SeqLen | AC | Numeric mode | True MFU | Steps | Spread | Planned | Peak | "
-        "First "
-        "step | Peak rate | Commit |\n";
-    page +=
-        "|------|----------|--------|----|--------------|----------|-------|--------|---------|------|-------"
-        "-----"
-        "|-----------|--------|\n";
-    for (const Result* r : rows) {
-      if (r->extension) page += detail_of(*r);
-    }
+    if (std::any_of(rows.begin(), rows.end(),
+                    [](const Result* r) { return !r->config.memory_limit.empty(); }))
+      page += fmt::format("\n{} memory check for another card: its speed does not compare.\n", kMemoryMark);
+    page += details_of(rows);
+    page += render_peers(rows, peers);
   }
   if (!facts.history.empty())
     page += fmt::format("\n## History\n\n![Throughput of each row over time]({})\n", facts.history);

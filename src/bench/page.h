@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "bench/compare.h"
+#include "bench/peers.h"
 
 namespace rlcpp::bench {
 
@@ -20,9 +21,11 @@ struct PageFacts {
 
 // One section a model (by name), rows by hardware, then type, then length; columns Type, Hardware, SeqLen,
 // AC, Attn, MFU, TPS, Step Time, Peak Mem. Regressions are bold with a mark, differences from 1 % are shown.
-// Rows measured on a machine busy with something else have a mark and a note. A second table gives what the
-// reference's page leaves out. Then the failed rows with their reasons.
+// Rows measured on a machine busy with something else have a mark and a note, and so have rows with a memory
+// limit. A second table gives what the reference's page leaves out, then come those against `peers`. At the
+// end the failed rows with their reasons.
 std::string render_page(const std::vector<Result>& results, const Baselines& baselines,
-                        const Thresholds& thresholds, const PageFacts& facts);
+                        const Thresholds& thresholds, const PageFacts& facts,
+                        const std::vector<Peer>& peers = {});
 
 }  // namespace rlcpp::bench
