@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <thread>
@@ -147,7 +148,9 @@ void HubCache::link(const std::string& commit, const std::string& file, const st
   // From the file's folder up to the repository's: one level more than the file has folders.
   std::string up = "../../";
   for (std::ptrdiff_t i = std::count(file.begin(), file.end(), '/'); i > 0; --i) up += "../";
-  const std::string fresh = fmt::format("{}.tmp-{}", path.string(), getpid());
+  // Of this call alone, whoever else links the same file.
+  static std::atomic<int> calls{0};
+  const std::string fresh = fmt::format("{}.tmp-{}-{}", path.string(), getpid(), calls++);
   fs::remove(fresh, error);
   fs::create_symlink(up + "blobs/" + etag, fresh, error);
   require_done(error, "link", fresh);

@@ -178,7 +178,7 @@ void HubServer::answer(int socket) {
       send_file(socket, request, list, "");
       return;
     }
-    for (const char* prefix : {"/", "/datasets/", "/cdn/"}) {
+    for (const char* prefix : {"/", "/datasets/", "/cdn/", "/cdn/datasets/"}) {
       const std::string resolve = fmt::format("{}{}/resolve/{}/", prefix, repository, kCommit);
       if (!request.path.starts_with(resolve)) continue;
       const auto found = files.find(request.path.substr(resolve.size()));
