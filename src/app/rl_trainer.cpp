@@ -44,6 +44,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .seq_len = config.seq_len(),
                                   .micro_batches = config.data.fake->batch_size,
                                   .ac = ac_text(config.model),
+                                  .publication = config.bench->publish_dir.has_value() ? "files" : "",
                                   .memory_limit = config.run.memory_limit.value_or("")});
   TrainerHooks hooks;
   hooks.on_start = [&](const TrainerFacts& facts) {

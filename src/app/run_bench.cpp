@@ -63,6 +63,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;
   facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
+  facts.config.publication = identity_.publication;
   facts.config.memory_limit = identity_.memory_limit;
   facts.config.micro_batches = identity_.micro_batches / ranks;
   facts.config.commit_sha = commit_sha();

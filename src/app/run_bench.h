@@ -23,6 +23,7 @@ struct BenchIdentity {
   std::int64_t seq_len = 0;
   std::int64_t micro_batches = 0;  // rows a step, of all ranks
   std::string ac;                  // of ac_text()
+  std::string publication;         // RunConfig::publication
   std::string memory_limit;        // empty: none
 };
 

@@ -14,6 +14,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                                   .seq_len = config.data.seq_len,
                                   .micro_batches = config.data.batch_size,
                                   .ac = ac_text(config.model),
+                                  .publication = {},
                                   .memory_limit = config.run.memory_limit.value_or("")});
   SftHooks hooks;
   hooks.on_start = [&](const SftFacts& facts) {

@@ -44,6 +44,7 @@ std::vector<std::string> arguments_of(const RunConfig& c, const std::string& dev
   if (c.ac == "Selective") add("--model.ac.mode", "selective");
   if (c.ac == "Offload") a.emplace_back("--model.ac-offloading");
   if (c.lora_rank) add("--model.lora.rank", std::to_string(*c.lora_rank));
+  if (c.publication == "files") add("--bench.publish-dir", "bench-published");
   if (!c.memory_limit.empty()) add("--memory-limit", c.memory_limit);
   add("--device", device);
   if (c.num_gpus > 1) add("--dist.ranks", std::to_string(c.num_gpus));
@@ -64,6 +65,10 @@ void MatrixRow::describe(config::Schema& s) {
       .one_of({"None", "Selective", "Recompute", "Offload"});
   s.field("micro_batches", micro_batches, "Rows a device and optimizer step.").at_least(1);
   s.field("max_steps", max_steps, "Steps of the run, the first of them warm-up.").at_least(2);
+  s.field(
+       "publication", publication,
+       "rl: how each step's weights reach the sampler, inside the interval: in the process or through files.")
+      .one_of({"process", "files"});
   s.field("memory_limit", memory_limit, "Plan for a card with this much memory, e.g. 44GiB.");
   s.field("numeric_mode", numeric_mode,
           "Numeric mode of the row; None: the device's own, exact on a CPU, fast on a GPU.")
@@ -101,6 +106,12 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
     c.ac = chosen<std::string>(row.ac, d.ac, "None");
     c.micro_batches = chosen<std::int64_t>(row.micro_batches, d.micro_batches, 2);
     c.timeout = chosen<std::int64_t>(row.timeout, d.timeout, 3600);
+    c.publication = chosen<std::string>(row.publication, d.publication, "process");
+    if (c.publication == "process") c.publication.clear();
+    if (!c.publication.empty() && c.type == "sft") {
+      throw bad_input("a row of type sft has publication = \"files\"", "sft publishes to nobody",
+                      "remove it, or make the row one of rl");
+    }
     c.memory_limit = chosen<std::string>(row.memory_limit, d.memory_limit, "");
     c.numeric_mode = chosen<std::string>(row.numeric_mode, d.numeric_mode, "");
     p.max_steps = chosen<std::int64_t>(row.max_steps, d.max_steps, 4);
@@ -109,7 +120,9 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
     p.id = row.id ? *row.id
                   : fmt::format("{}-{}-{}-{}-{}gpu-{}{}", base_name(c.model_name), c.type,
                                 c.lora_rank ? fmt::format("lora{}", *c.lora_rank) : "full", c.seq_len,
-                                c.num_gpus, c.ac, c.memory_limit.empty() ? "" : "-" + c.memory_limit);
+                                c.num_gpus, c.ac,
+                                (c.publication.empty() ? "" : "-" + c.publication) +
+                                    (c.memory_limit.empty() ? "" : "-" + c.memory_limit));
     if (!ids.insert(p.id).second) {
       throw bad_input("two rows of the matrix have the id \"" + p.id + "\"", "",
                       "give one of them an `id` of its own");

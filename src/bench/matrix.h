@@ -13,7 +13,7 @@ namespace rlcpp::bench {
 
 struct MatrixRow {
   std::optional<std::string> id;  // default: made of the other fields
-  std::optional<std::string> model_name, type, ac, memory_limit, numeric_mode;
+  std::optional<std::string> model_name, type, ac, publication, memory_limit, numeric_mode;
   std::optional<std::int64_t> num_gpus, lora_rank, seq_len, micro_batches, timeout, max_steps;
   std::vector<std::string> extra;  // further arguments for the command of this row
   void describe(config::Schema& s);

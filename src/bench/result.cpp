@@ -56,6 +56,7 @@ RunConfig config_from(const Json& object) {
   c.cp = object.value("cp", c.cp);
   c.ep = object.value("ep", c.ep);
   c.numeric_mode = text_or(object, "numeric_mode", "fast");
+  c.publication = text_or(object, "publication", "");
   c.memory_limit = text_or(object, "memory_limit", "");
   c.micro_batches = object.value("micro_batches", c.micro_batches);
   c.timeout = object.value("timeout", c.timeout);
@@ -90,7 +91,8 @@ Extension extension_from(const Json& object) {
 
 std::string RunConfig::type_text() const {
   std::string text = type == "sft" ? "SFT" : "RL";
-  return text + (lora_rank ? fmt::format(" LoRA(r={})", *lora_rank) : " Full");
+  text += lora_rank ? fmt::format(" LoRA(r={})", *lora_rank) : " Full";
+  return publication.empty() ? text : text + ", weights through " + publication;
 }
 
 std::string RunConfig::hardware_text() const {
@@ -104,7 +106,7 @@ std::string RunConfig::hardware_text() const {
 std::string RunConfig::identity() const {
   return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}", model_name, hardware_text(), type,
                      lora_rank ? std::to_string(*lora_rank) : "none", seq_len, ac, attention, ep, cp) +
-         (numeric_mode == "fast" ? "" : "|" + numeric_mode);
+         (numeric_mode == "fast" ? "" : "|" + numeric_mode) + (publication.empty() ? "" : "|" + publication);
 }
 
 std::string RunConfig::file_name() const {
@@ -120,9 +122,10 @@ std::string RunConfig::file_name() const {
     }
     return out;
   };
-  return fmt::format("benchmark-{}-{}-{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
-                     plain(model_name), type, lora_rank ? std::to_string(*lora_rank) : "full", num_gpus, ac,
-                     plain(attention), seq_len, cp, ep, numeric_mode);
+  return fmt::format("benchmark-{}-{}-{}{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
+                     plain(model_name), type, publication.empty() ? "" : "-" + publication,
+                     lora_rank ? std::to_string(*lora_rank) : "full", num_gpus, ac, plain(attention), seq_len,
+                     cp, ep, numeric_mode);
 }
 
 std::string to_json(const Result& result) {
@@ -139,6 +142,7 @@ std::string to_json(const Result& result) {
                  {"micro_batches", c.micro_batches},
                  {"timeout", c.timeout},
                  {"numeric_mode", c.numeric_mode},
+                 {"publication", c.publication.empty() ? Json() : Json(c.publication)},
                  {"memory_limit", c.memory_limit.empty() ? Json() : Json(c.memory_limit)},
                  {"device_name", c.device_name},
                  {"commit_sha", c.commit_sha},

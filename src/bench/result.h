@@ -25,6 +25,7 @@ struct RunConfig {
   std::int64_t cp = 1;
   std::int64_t ep = 1;
   std::string numeric_mode = "exact";
+  std::string publication;   // "files": new weights through files inside the interval; empty: in the process
   std::string memory_limit;  // "44GiB": a memory check on another card; part of the identity
 
   std::int64_t micro_batches = 2;  // a device and step

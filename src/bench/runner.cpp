@@ -27,9 +27,9 @@ bool already_there(const std::vector<Result>& known, const PlannedRow& row, cons
     return c.success && c.commit_sha == options.commit_sha && c.device_name == options.device_name &&
            c.model_name == p.model_name && c.type == p.type && c.seq_len == p.seq_len && c.ac == p.ac &&
            c.lora_rank == p.lora_rank && c.num_gpus == p.num_gpus && c.memory_limit == p.memory_limit &&
-           c.numeric_mode == p.numeric_mode && c.micro_batches == p.micro_batches &&
-           r.extension.has_value() && r.extension->repeats == options.repeats &&
-           r.extension->command == recorded_command(row);
+           c.publication == p.publication && c.numeric_mode == p.numeric_mode &&
+           c.micro_batches == p.micro_batches && r.extension.has_value() &&
+           r.extension->repeats == options.repeats && r.extension->command == recorded_command(row);
   });
 }
 
