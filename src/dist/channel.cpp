@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
+
 #include <cstring>
 #include <random>
 #include <thread>
@@ -14,6 +16,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/signals.h"
 #include "base/wait.h"
 
 namespace rlcpp::dist {
@@ -92,7 +95,7 @@ std::pair<std::string, int> split_address(const std::string& address) {
     throw bad_input(
         fmt::format("the address \"{}\" where the ranks meet has not the form HOST:PORT", address),
         "the port is a number from 1 to 65535",
-        "use --address HOST:PORT, or --address file:PATH on one machine");
+        "use --dist.address HOST:PORT, or --dist.address file:PATH on one machine");
   }
   std::string host = address.substr(0, colon);
   if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
@@ -110,7 +113,17 @@ void require_private_folder(const std::string& path) {
   }
   throw environment_error(
       fmt::format("the folder {} of the file where the ranks meet cannot be used", folder),
-      "it must be a folder of this user that nobody else may write", "name another with --address file:PATH");
+      "it must be a folder of this user that nobody else may write",
+      "name another with --dist.address file:PATH");
+}
+
+// A run that has not begun has nothing to finish.
+void leave_if_asked(const Launch& launch) {
+  const int signal = stop_signal();
+  if (signal == 0) return;
+  throw Error(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kTerminated,
+              fmt::format("stopped while the processes of the run met at {}", launch.address),
+              "nothing was done yet", "");
 }
 
 }  // namespace
@@ -151,16 +164,18 @@ void Channel::host(Clock::time_point deadline) {
     listener_ = listen_on(name, port);
   }
   while (arrived_ < launch_.processes) {
+    leave_if_asked(launch_);
     if (Clock::now() >= deadline) {
       throw runtime_failure(
           fmt::format("{} of {} processes came to {}", arrived_, launch_.processes, launch_.address),
-          missing() + " did not come in time", "look at their logs; all need the same --address and --ranks");
+          missing() + " did not come in time",
+          "look at their logs; all need the same --dist.address and --dist.ranks");
     }
     pump(milliseconds(50));
     if (!refusal_.empty()) {
       drain(milliseconds(500));
       throw bad_input("the processes of this run do not fit together", refusal_,
-                      "start all of them with the same program and the same --ranks and --devices");
+                      "start all of them with the same program and the same --dist.ranks and --dist.devices");
     }
   }
   listener_ = Socket();  // nobody else is expected
@@ -176,9 +191,10 @@ void Channel::go_to_host(Clock::time_point deadline) {
   const bool by_file = launch_.address.starts_with(kFile);
   std::string why = "it was not tried";
   while (!welcomed_) {
+    leave_if_asked(launch_);
     if (Clock::now() >= deadline) {
       throw runtime_failure(fmt::format("process 0 was not reached at {}", launch_.address), why,
-                            "look at its log; all processes need the same --address and --ranks");
+                            "look at its log; all processes need the same --dist.address and --dist.ranks");
     }
     if (peers_.empty()) {
       std::string host_name = "127.0.0.1";
@@ -214,8 +230,9 @@ void Channel::go_to_host(Clock::time_point deadline) {
     }
     pump(milliseconds(50));
     if (!refusal_.empty()) {
-      throw bad_input(fmt::format("process 0 at {} refused this process", launch_.address), refusal_,
-                      "start all processes with the same program and the same --ranks and --devices");
+      throw bad_input(
+          fmt::format("process 0 at {} refused this process", launch_.address), refusal_,
+          "start all processes with the same program and the same --dist.ranks and --dist.devices");
     }
     if (!welcomed_ && peers_[0]->gone) {  // another program on that port, or a run that is ending
       why = "what answers there closed the connection";

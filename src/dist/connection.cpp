@@ -67,7 +67,7 @@ Socket listen_on(const std::string& host, int port) {
   }
   throw environment_error(
       fmt::format("rank 0 cannot listen on {}:{}, where the ranks are to meet", host, port), why,
-      "name a free port and a host name of this machine with --address HOST:PORT");
+      "name a free port and a host name of this machine with --dist.address HOST:PORT");
 }
 
 int port_of(const Socket& listener) {

@@ -187,7 +187,7 @@ std::string first_host(const std::string& nodelist) {
     const std::size_t close = nodelist.find(']', at);
     if (close == std::string::npos) {
       throw bad_input(fmt::format("the Slurm node list \"{}\" has no closing bracket", nodelist), "",
-                      "name the meeting point with --address host:port");
+                      "name the meeting point with --dist.address host:port");
     }
     const std::string inside = nodelist.substr(at + 1, close - at - 1);
     host += inside.substr(0, inside.find_first_of(",-"));
@@ -243,7 +243,7 @@ Launch find_launch(const LaunchRequest& request, const Environment& environment)
     throw bad_input(
         fmt::format("{} processes were started and no address is known where they meet", launch.processes),
         "found by " + launch.source,
-        "add --address HOST:PORT with a host and a free port of process 0, the same for all");
+        "add --dist.address HOST:PORT with a host and a free port of process 0, the same for all");
   }
   return launch;
 }

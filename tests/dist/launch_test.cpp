@@ -156,7 +156,7 @@ TEST(Launch, RefusesHalvesNonsenseAndAMissingAddress) {
   EXPECT_NE(refusal({{"RANK", "x"}, {"WORLD_SIZE", "2"}}).find("RANK=x"), std::string::npos);
   EXPECT_NE(refusal({{"RANK", "2"}, {"WORLD_SIZE", "2"}}).find("there is no such process"),
             std::string::npos);
-  EXPECT_NE(refusal({{"RANK", "0"}, {"WORLD_SIZE", "2"}}).find("--address"), std::string::npos);
+  EXPECT_NE(refusal({{"RANK", "0"}, {"WORLD_SIZE", "2"}}).find("--dist.address"), std::string::npos);
   LaunchRequest half;
   half.process = 0;
   EXPECT_NE(refusal({}, half).find("--rank was given without --ranks"), std::string::npos);
