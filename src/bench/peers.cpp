@@ -179,7 +179,8 @@ std::vector<Peer> read_peers(const std::string& path) {
 
 std::vector<const Peer*> comparable_peers(const RunConfig& row, const std::vector<Peer>& peers) {
   std::vector<const Peer*> fitting;
-  if (!row.memory_limit.empty()) return fitting;
+  // Nor does a peer write its weights to a disk after each step.
+  if (!row.memory_limit.empty() || !row.publication.empty()) return fitting;
   std::set<std::string> with_same_ac;
   for (const Peer& peer : peers) {
     if (!same_work(row, peer.config) || row.hardware_text() != peer.config.hardware_text()) continue;
