@@ -28,6 +28,7 @@ class FileLayer {
   virtual ~FileLayer() = default;
   virtual int open_new(const std::string& path) = 0;  // O_CREAT | O_EXCL | O_NOFOLLOW; returns a descriptor
   virtual int open_append(const std::string& path) = 0;
+  virtual int open_there(const std::string& path) = 0;  // to write into a file that somebody else made
   virtual void write(int fd, std::span<const std::byte> bytes) = 0;  // whole, EINTR handled
   // The same at `offset`; several threads may write to one descriptor. The system is asked to begin storing.
   virtual void write_at(int fd, std::uint64_t offset, std::span<const std::byte> bytes) = 0;
@@ -50,6 +51,8 @@ std::uint32_t crc32c(std::span<const std::byte> bytes, std::uint32_t crc = 0);
 std::uint32_t crc32c_table(std::span<const std::byte> bytes,
                            std::uint32_t crc = 0);  // the portable form of the same
 bool crc32c_in_hardware();
+// Of `first_crc`'s bytes followed by `bytes` others, whose checksum is second_crc.
+std::uint32_t crc32c_combine(std::uint32_t first_crc, std::uint32_t second_crc, std::uint64_t bytes);
 
 // Bytes under one checksum of a manifest.
 inline constexpr std::size_t kChunkBytes = std::size_t{4} << 20;
@@ -101,6 +104,10 @@ class AtomicDirectory {
     // thread that wrote the last one missing: it should call finish().
     bool write(std::uint64_t chunk, std::span<const std::byte> bytes);
     void finish();  // all chunks are written: syncs and closes
+    // Of a file that several processes write (durable_shared.h): a part of it, from any thread; and the end,
+    // when all others have synced theirs, with the checksums of all chunks.
+    void write_at(std::uint64_t offset, std::span<const std::byte> bytes);
+    void finish(std::vector<std::uint32_t> chunk_crcs);
 
    private:
     friend class AtomicDirectory;
@@ -112,6 +119,10 @@ class AtomicDirectory {
   Writer create(const std::string& name);
   Parts create(const std::string& name, std::uint64_t size);
   void add(const std::string& name, std::string_view content);
+  // Where the files are until commit().
+  static std::string temporary_of(const std::string& path, const std::string& run_id) {
+    return path + ".tmp-" + run_id;
+  }
   // facts_json: an object, e.g. {"step": 12, "config_hash": ...}.
   void commit(const std::string& facts_json);
 

@@ -43,7 +43,30 @@ __attribute__((target("sse4.2"))) std::uint32_t crc32c_sse42(std::span<const std
   return ~narrow;
 }
 
+// Polynomials modulo kPolynomial over GF(2), in the reflected form: bit 31 is x^0.
+constexpr std::uint32_t kOne = 0x80000000U;
+
+std::uint32_t multiply(std::uint32_t a, std::uint32_t b) {
+  std::uint32_t product = 0;
+  for (; a != 0; a <<= 1) {
+    if ((a & kOne) != 0) product ^= b;
+    b = (b >> 1) ^ ((b & 1U) != 0 ? kPolynomial : 0U);  // b * x
+  }
+  return product;
+}
+
 }  // namespace
+
+// Bytes that follow multiply the remainder of those before by x^8 each; the rest of a checksum is linear, and
+// its inversions before and after cancel.
+std::uint32_t crc32c_combine(std::uint32_t first_crc, std::uint32_t second_crc, std::uint64_t bytes) {
+  std::uint32_t shift = kOne, power = kOne >> 8;  // x^8
+  for (; bytes != 0; bytes >>= 1) {
+    if ((bytes & 1U) != 0) shift = multiply(shift, power);
+    power = multiply(power, power);
+  }
+  return multiply(first_crc, shift) ^ second_crc;
+}
 
 bool crc32c_in_hardware() {
   static const bool supported = __builtin_cpu_supports("sse4.2") != 0;

@@ -185,6 +185,25 @@ bool AtomicDirectory::Parts::write(std::uint64_t chunk, std::span<const std::byt
   return s.missing.fetch_sub(1, std::memory_order_acq_rel) == 1;
 }
 
+void AtomicDirectory::Parts::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  State& s = *state_;
+  RLCPP_CHECK(!s.finished && offset + bytes.size() <= s.entry.size);
+  if (s.failed) return;  // its first error is on the way already
+  try {
+    s.directory->files.write_at(s.file.fd(), offset, bytes);
+  } catch (...) {
+    s.fail();
+    throw;
+  }
+}
+
+void AtomicDirectory::Parts::finish(std::vector<std::uint32_t> chunk_crcs) {
+  RLCPP_CHECK(chunk_crcs.size() == chunks());
+  state_->entry.chunk_crcs = std::move(chunk_crcs);
+  state_->missing = 0;
+  finish();
+}
+
 void AtomicDirectory::Parts::finish() {
   RLCPP_CHECK(state_ != nullptr && !state_->finished && !state_->failed && state_->missing == 0);
   try {
@@ -207,7 +226,7 @@ AtomicDirectory::AtomicDirectory(FileLayer& files, std::string path, std::string
                     "remove it if it is not needed, or write elsewhere");
   }
   make_directories(files, detail::parent_of(path));
-  std::string temporary = path + ".tmp-" + run_id;
+  std::string temporary = temporary_of(path, run_id);
   remove_tree(files, temporary);  // of this run, killed before
   files.make_directory(temporary);
   state_ = std::make_shared<State>(files, std::move(path), std::move(temporary), std::move(run_id));

@@ -79,6 +79,10 @@ class SystemFiles final : public FileLayer {
     pass("durable.append");
     return open(path, O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW | O_CLOEXEC, "open for appending");
   }
+  int open_there(const std::string& path) override {
+    pass("durable.open");
+    return open(path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC, "open for writing");
+  }
   void write(int fd, std::span<const std::byte> bytes) override {
     if (!failpoint::any_armed()) return write_all(fd, bytes);
     in_halves(bytes, [&](std::size_t, std::span<const std::byte> half) { write_all(fd, half); });

@@ -49,11 +49,14 @@ class Ring {
 // One block of one file.
 struct Block {
   const TensorImage* image;
-  durable::AtomicDirectory::Parts* parts;
-  std::size_t directory;
   std::uint64_t chunk;
   std::size_t bytes;
   bool steady;
+  std::size_t directory;
+  durable::AtomicDirectory::Parts* parts;  // null: of a file that several processes write
+  JointDirectories* joint = nullptr;
+  std::size_t file = 0;                // of the joint ones
+  std::vector<ByteRange> ranges = {};  // of the file; empty: all of the block
 };
 
 }  // namespace
@@ -104,9 +107,7 @@ class Job {
           const auto [index, place] = *taken;
           const Block& block = blocks_[index];
           failpoint::hit("checkpoint.read_block");
-          begun = {index, place,
-                   block.image->begin_read(block.chunk * ImageWriter::kBlock, {ring_.at(place), block.bytes},
-                                           stager)};
+          begun = {index, place, begin_read(block, place, stager)};
         }
         if (before) {
           stager.finish(before->ticket);
@@ -132,14 +133,14 @@ class Job {
         }
         const Block& block = blocks_[index];
         failpoint::hit("checkpoint.write_block");
-        const bool last = block.parts->write(block.chunk, {ring_.at(place), block.bytes});
+        const bool last = store(block, place);
         progress_.written_bytes += block.bytes;
         {
           const std::lock_guard hold(lock_);
           free_.push_back(place);
         }
         freed_.notify_one();
-        if (last) block.parts->finish();  // waits for the disk; the other threads go on
+        if (last && block.parts != nullptr) block.parts->finish();  // waits for the disk; the others go on
         bool all = false;
         {
           const std::lock_guard hold(lock_);
@@ -166,6 +167,24 @@ class Job {
   }
 
  private:
+  Stager::Ticket begin_read(const Block& block, std::size_t place, Stager& stager) const {
+    const std::size_t begin = block.chunk * ImageWriter::kBlock;
+    if (block.joint == nullptr) return block.image->begin_read(begin, {ring_.at(place), block.bytes}, stager);
+    for (const ByteRange& range : block.ranges)
+      block.image->begin_read(range.first, {ring_.at(place + (range.first - begin)), range.count}, stager);
+    return stager.newest();
+  }
+
+  // True if that was the last block of its file.
+  bool store(const Block& block, std::size_t place) const {
+    if (block.joint == nullptr) return block.parts->write(block.chunk, {ring_.at(place), block.bytes});
+    for (const ByteRange& range : block.ranges) {
+      const std::size_t at = place + (range.first - block.chunk * ImageWriter::kBlock);
+      block.joint->write(block.file, range.first, {ring_.at(at), range.count});
+    }
+    return false;
+  }
+
   // The next block and a place for it. nullopt: there is no block left or a thread has failed, or, unless it
   // may wait, no place.
   std::optional<std::pair<std::size_t, std::size_t>> take(bool wait) {
@@ -245,8 +264,12 @@ ImageWriter::~ImageWriter() = default;
 std::size_t ImageWriter::ring_for(const std::vector<DirectoryImage>& images) {
   std::size_t blocks = 0;
   for (const DirectoryImage& image : images) {
-    for (const DirectoryImage::File& file : image.files)
-      blocks += file.tensors.has_value() ? (file.tensors->bytes() + kBlock - 1) / kBlock : 0;
+    for (const DirectoryImage::File& file : image.files) {
+      if (!file.tensors.has_value()) continue;
+      const std::size_t bytes = file.tensors->bytes();
+      for (std::size_t at = 0; at < bytes; at += kBlock)
+        blocks += file.tensors->held({at, std::min(kBlock, bytes - at)}).empty() ? 0 : 1;
+    }
   }
   return std::max<std::size_t>(blocks, 1) * kBlock;
 }
@@ -275,8 +298,12 @@ void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::st
       progress.total_bytes += bytes;
       durable::AtomicDirectory::Parts& place = parts.emplace_back(directory.create(file.name, bytes));
       for (std::uint64_t chunk = 0; chunk < place.chunks(); ++chunk)
-        blocks.push_back(
-            {&*file.tensors, &place, d, chunk, std::min(kBlock, bytes - chunk * kBlock), images[d].steady});
+        blocks.push_back({.image = &*file.tensors,
+                          .chunk = chunk,
+                          .bytes = std::min(kBlock, bytes - chunk * kBlock),
+                          .steady = images[d].steady,
+                          .directory = d,
+                          .parts = &place});
     }
   }
   Job job(state_->ring, std::move(blocks), images.size(), progress, on_read);
@@ -300,6 +327,49 @@ void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::st
       throw;
     }
   }
+}
+
+void ImageWriter::write(const std::vector<DirectoryImage>& images, JointDirectories& to,
+                        WriteProgress& progress, const std::function<void()>& on_read) {
+  std::vector<Block> blocks;
+  std::size_t index = 0;
+  for (std::size_t d = 0; d < images.size(); ++d) {
+    for (const DirectoryImage::File& file : images[d].files) {
+      if (!file.tensors.has_value()) continue;
+      const std::size_t all = file.tensors->bytes();
+      for (std::size_t at = 0; at < all; at += kBlock) {
+        std::vector<ByteRange> ranges = file.tensors->held({at, std::min(kBlock, all - at)});
+        if (ranges.empty()) continue;
+        std::size_t bytes = 0;
+        for (const ByteRange& range : ranges) bytes += range.count;
+        progress.total_bytes += bytes;
+        blocks.push_back({.image = &*file.tensors,
+                          .chunk = at / kBlock,
+                          .bytes = bytes,
+                          .steady = images[d].steady,
+                          .directory = d,
+                          .parts = nullptr,
+                          .joint = &to,
+                          .file = index,
+                          .ranges = std::move(ranges)});
+      }
+      ++index;
+    }
+  }
+  Job job(state_->ring, std::move(blocks), images.size(), progress, on_read);
+  {
+    std::vector<std::jthread> threads;
+    try {
+      for (const auto& stager : state_->stagers)
+        threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
+      for (int i = 0; i < state_->writers; ++i) threads.emplace_back([&job] { job.write_blocks(); });
+      for (std::size_t d = 0; d < images.size(); ++d) job.await(d);
+    } catch (...) {
+      job.fail(std::current_exception());
+      throw;
+    }
+  }
+  to.finish();
 }
 
 }  // namespace rlcpp::hub

@@ -13,16 +13,11 @@
 #include <vector>
 
 #include "base/durable.h"
+#include "hub/joint_directories.h"
 #include "hub/tensor_image.h"
 #include "tensor/device.h"
 
 namespace rlcpp::hub {
-
-// What others may look at while images are written.
-struct WriteProgress {
-  std::atomic<std::uint64_t> read_bytes = 0, written_bytes = 0, total_bytes = 0;
-  std::atomic<int> committed = 0;  // directories, in their order
-};
 
 class ImageWriter {
  public:
@@ -37,7 +32,7 @@ class ImageWriter {
   ImageWriter(const ImageWriter&) = delete;
   ImageWriter& operator=(const ImageWriter&) = delete;
 
-  // Ring memory that writes all of `images` without waiting for the disk.
+  // Ring memory that writes all of `images` that this process has without waiting for the disk.
   static std::size_t ring_for(const std::vector<DirectoryImage>& images);
   std::size_t ring_bytes() const;
   std::size_t pinned_bytes() const;
@@ -47,6 +42,11 @@ class ImageWriter {
   // (DirectoryImage::steady) have been read, from one of the threads; not called if that never happens.
   // run_id: of durable::AtomicDirectory.
   void write(const std::vector<DirectoryImage>& images, const std::string& run_id, WriteProgress& progress,
+             const std::function<void()>& on_read = {});
+
+  // What this process has of the tensors of `images` into `to`, which another commits. Returns when it is on
+  // disk. `on_read` as above.
+  void write(const std::vector<DirectoryImage>& images, JointDirectories& to, WriteProgress& progress,
              const std::function<void()>& on_read = {});
 
  private:

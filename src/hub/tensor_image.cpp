@@ -53,8 +53,10 @@ void begin_pieces(const ImagePart& part, std::size_t begin, std::span<std::byte>
   auto piece = std::upper_bound(
       part.pieces.begin(), part.pieces.end(), begin / size,
       [](std::size_t element, const TensorPiece& p) { return element < static_cast<std::size_t>(p.first); });
+  RLCPP_CHECK(begin % size == 0 && piece != part.pieces.begin());
   --piece;
   for (; !out.empty(); ++piece) {
+    RLCPP_CHECK(piece != part.pieces.end() && begin / size >= static_cast<std::size_t>(piece->first));
     const std::size_t first = static_cast<std::size_t>(piece->first) * size;
     const std::size_t from = begin - first;
     const std::size_t count =
@@ -108,8 +110,9 @@ struct TensorImage::Made {
   }
 };
 
-TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata)
-    : parts_(std::move(parts)) {
+TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata,
+                         Share share)
+    : parts_(std::move(parts)), share_(share) {
   std::vector<StoredTensor> stored;
   for (const ImagePart& part : parts_) stored.push_back(part.stored);
   header_ = safetensors_header(stored, metadata);
@@ -120,16 +123,16 @@ TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::strin
     for (const std::int64_t extent : t.shape) elements *= extent;
     const bool converts = t.dtype == DType::kBF16 || t.dtype == DType::kF32;
     if (part.make) {
-      RLCPP_CHECK(converts && part.values.empty() && part.pieces.empty());
+      RLCPP_CHECK(converts && part.values.empty() && part.pieces.empty() && whole());
     } else {
-      if (part.pieces.empty()) part.pieces.push_back({0, part.values});
+      if (whole() && part.pieces.empty()) part.pieces.push_back({0, part.values});
       std::int64_t covered = 0;
       for (const TensorPiece& piece : part.pieces) {
-        RLCPP_CHECK(piece.first == covered);
+        RLCPP_CHECK(whole() ? piece.first == covered : piece.first >= covered);
         RLCPP_CHECK(t.dtype == piece.values.dtype() || (converts && is_float(piece.values.dtype())));
-        covered += piece.values.size();
+        covered = piece.first + piece.values.size();
       }
-      RLCPP_CHECK(covered == elements);
+      RLCPP_CHECK(whole() ? covered == elements : covered <= elements);
     }
     made_.push_back(part.make ? std::make_shared<Made>() : nullptr);
     t.offset = bytes_;
@@ -138,8 +141,35 @@ TensorImage::TensorImage(std::vector<ImagePart> parts, const std::map<std::strin
   }
 }
 
+std::vector<ByteRange> TensorImage::held(ByteRange range) const {
+  const std::size_t end = range.first + range.count;
+  if (whole()) return {range};
+  std::vector<ByteRange> out;
+  const auto add = [&](std::size_t first, std::size_t count) {
+    const std::size_t from = std::max(range.first, first), to = std::min(end, first + count);
+    if (from >= to) return;
+    if (!out.empty() && out.back().first + out.back().count == from) {
+      out.back().count += to - from;
+    } else {
+      out.push_back({from, to - from});
+    }
+  };
+  if (share_ == Share::kHeaderAndPieces) add(0, header_.size());
+  auto at = std::upper_bound(parts_.begin(), parts_.end(), range.first,
+                             [](std::size_t o, const ImagePart& part) { return o < part.stored.offset; });
+  if (at != parts_.begin()) --at;
+  for (; at != parts_.end() && at->stored.offset < end; ++at) {
+    const std::size_t size = size_of(at->stored.dtype);
+    for (const TensorPiece& piece : at->pieces) {
+      add(at->stored.offset + static_cast<std::size_t>(piece.first) * size,
+          static_cast<std::size_t>(piece.values.size()) * size);
+    }
+  }
+  return out;
+}
+
 Stager::Ticket TensorImage::begin_read(std::size_t offset, std::span<std::byte> out, Stager& stager) const {
-  RLCPP_CHECK(offset % 8 == 0 && offset + out.size() <= bytes_);
+  RLCPP_CHECK((offset % 8 == 0 || !whole()) && offset + out.size() <= bytes_);
   if (offset < header_.size()) {
     const std::size_t part = std::min(header_.size() - offset, out.size());
     std::memcpy(out.data(), header_.data() + offset, part);

@@ -35,18 +35,32 @@ struct ImagePart {
   // Values that lie nowhere, e.g. a base with adapters merged: called by the first thread that reads some of
   // them, kept until all are read. Then `values` is empty.
   std::function<std::vector<float>()> make = {};
-  // Values that lie in several places, of one type, in order and without gaps. Then `values` is empty.
+  // Values that lie in several places, of one type, in order, and unless other processes have some
+  // (Share) without gaps. Then `values` is empty.
   std::vector<TensorPiece> pieces = {};
 };
+
+// Bytes of a file: [first, first + count).
+struct ByteRange {
+  std::size_t first = 0, count = 0;
+};
+
+// What this process has of a file that several write together.
+enum class Share : std::uint8_t { kAll, kHeaderAndPieces, kPieces };
 
 // A safetensors file. The values are read when read() is called, so they must live and not change until then.
 class TensorImage {
  public:
-  TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata);
+  TensorImage(std::vector<ImagePart> parts, const std::map<std::string, std::string>& metadata,
+              Share share = Share::kAll);
 
   std::size_t bytes() const { return bytes_; }
-  // Begins to read bytes [offset, offset + out.size()) of the file; `offset`: a multiple of 8. All are there
-  // when `stager` has finished the ticket that is returned.
+  bool whole() const { return share_ == Share::kAll; }
+  // What this process has of `range`, in order; neighbours are one.
+  std::vector<ByteRange> held(ByteRange range) const;
+  // Begins to read bytes [offset, offset + out.size()) of the file, which this process must have; `offset`: a
+  // multiple of 8, or where a range of held() begins. All are there when `stager` has finished the ticket
+  // that is returned.
   Stager::Ticket begin_read(std::size_t offset, std::span<std::byte> out, Stager& stager) const;
   void read(std::size_t offset, std::span<std::byte> out, Stager& stager) const {
     stager.finish(begin_read(offset, out, stager));
@@ -58,6 +72,7 @@ class TensorImage {
   std::vector<ImagePart> parts_;             // by offset, without gaps
   std::vector<std::shared_ptr<Made>> made_;  // of each part; null where the values lie somewhere
   std::size_t bytes_ = 0;
+  Share share_ = Share::kAll;
 };
 
 // A directory for durable::AtomicDirectory: texts and tensor files in the order of the manifest.

@@ -34,11 +34,12 @@ hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weig
                                 bool separate_adapters = false);
 
 // The same of a model without adapters whose parameters lie in pieces: of each in the order of
-// parameter_list, f32 or bf16.
+// parameter_list, f32 or bf16. `share`: what of them is in this process.
 hub::DirectoryImage model_image(const ModelConfig& config,
                                 const std::vector<std::vector<hub::TensorPiece>>& weights,
                                 const std::string& dir, DType dtype, const std::string& tokenizer_dir,
-                                std::size_t max_shard_bytes = std::size_t{5} << 30);
+                                std::size_t max_shard_bytes = std::size_t{5} << 30,
+                                hub::Share share = hub::Share::kAll);
 
 // Writes that image. Durable and atomic: the directory appears complete or not at all.
 void save_model(const ModelConfig& config, const WeightSet& weights, const std::string& dir, DType dtype,

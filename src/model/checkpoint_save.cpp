@@ -110,7 +110,7 @@ hub::DirectoryImage model_image(const ModelConfig& config, const WeightSet& weig
 hub::DirectoryImage model_image(const ModelConfig& config,
                                 const std::vector<std::vector<hub::TensorPiece>>& weights,
                                 const std::string& dir, DType dtype, const std::string& tokenizer_dir,
-                                std::size_t max_shard_bytes) {
+                                std::size_t max_shard_bytes, hub::Share share) {
   const std::vector<ParameterInfo> list = parameter_list(config);
   RLCPP_CHECK(list.size() == weights.size());
   std::vector<hub::ImagePart> parts;
@@ -125,7 +125,7 @@ hub::DirectoryImage model_image(const ModelConfig& config,
     }
   }
   hub::DirectoryImage out = directory_of(config, dir, dtype, tokenizer_dir);
-  add_weight_files(out, parts, max_shard_bytes);
+  add_weight_files(out, parts, max_shard_bytes, share);
   return out;
 }
 

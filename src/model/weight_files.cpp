@@ -27,19 +27,19 @@ std::vector<std::vector<hub::ImagePart>> shards_of(const std::vector<hub::ImageP
 }  // namespace
 
 void add_weight_files(hub::DirectoryImage& out, const std::vector<hub::ImagePart>& parts,
-                      std::size_t max_shard_bytes) {
+                      std::size_t max_shard_bytes, hub::Share share) {
   // transformers refuses a file that does not say "pt" here.
   const std::map<std::string, std::string> metadata = {{"format", "pt"}};
   const auto shards = shards_of(parts, max_shard_bytes);
   if (shards.size() == 1) {
-    out.add("model.safetensors", hub::TensorImage(shards[0], metadata));
+    out.add("model.safetensors", hub::TensorImage(shards[0], metadata, share));
     return;
   }
   std::size_t total = 0;
   nlohmann::ordered_json map;
   for (std::size_t i = 0; i < shards.size(); ++i) {
     const std::string name = fmt::format("model-{:05}-of-{:05}.safetensors", i + 1, shards.size());
-    out.add(name, hub::TensorImage(shards[i], metadata));
+    out.add(name, hub::TensorImage(shards[i], metadata, share));
     for (const hub::ImagePart& part : shards[i]) {
       map[part.stored.name] = name;
       total += part.stored.bytes;

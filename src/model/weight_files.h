@@ -10,9 +10,10 @@
 
 namespace rlcpp::model {
 
-// Adds model.safetensors, or above max_shard_bytes shards and their index, in the order of `parts`.
+// Adds model.safetensors, or above max_shard_bytes shards and their index, in the order of `parts`. `share`:
+// what of them is in this process.
 void add_weight_files(hub::DirectoryImage& out, const std::vector<hub::ImagePart>& parts,
-                      std::size_t max_shard_bytes);
+                      std::size_t max_shard_bytes, hub::Share share = hub::Share::kAll);
 
 // The text of generation_config.json.
 std::string generation_json(const ModelConfig& config);

@@ -28,6 +28,10 @@ class ForwardingFiles : public durable::FileLayer {
     before("open_append", path);
     return remember(below_.open_append(path), path);
   }
+  int open_there(const std::string& path) override {
+    before("open_there", path);
+    return remember(below_.open_there(path), path);
+  }
   void write(int fd, std::span<const std::byte> bytes) override {
     before_write(fd, bytes);
     below_.write(fd, bytes);
@@ -136,6 +140,9 @@ class RecordingFiles final : public durable::FileLayer {
   }
   int open_append(const std::string& path) override {
     return opened(durable::system_files().open_append(path), path);
+  }
+  int open_there(const std::string& path) override {
+    return opened(durable::system_files().open_there(path), path);
   }
   void write(int fd, std::span<const std::byte> bytes) override {
     durable::system_files().write(fd, bytes);
