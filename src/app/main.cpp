@@ -15,6 +15,7 @@
 #include "app/command.h"
 #include "base/error.h"
 #include "base/wait.h"
+#include "dist/launch.h"
 
 namespace rlcpp::app {
 namespace {
@@ -82,6 +83,18 @@ void survive_closed_pipes() {
   sigaction(SIGPIPE, &action, nullptr);
 }
 
+// What is wrong with a command line is so for all processes that a launcher started with it: the first says
+// it.
+bool first_process_says(const std::exception& error) {
+  const auto* ours = dynamic_cast<const Error*>(&error);
+  if (ours == nullptr || ours->code() != ExitCode::kBadInput) return false;
+  try {
+    return dist::find_launch({}).process > 0;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
 int run_process(const std::vector<std::string>& words) {
   const Surroundings around = surroundings();
   CommandLine line;
@@ -95,6 +108,7 @@ int run_process(const std::vector<std::string>& words) {
   } catch (const std::exception& error) {
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (system != nullptr && system->code() == std::errc::broken_pipe && reader_left()) return 0;
+    if (first_process_says(error)) return static_cast<int>(ExitCode::kBadInput);
     const Report report = report_error(error, line.invocation.log, words);
     std::fflush(stdout);
     std::fwrite(report.text.data(), 1, report.text.size(), stderr);

@@ -22,7 +22,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
   config.apply_bench();
   if (!config.bench.has_value()) {
     const TrainerOutcome outcome = run_trainer(config, loaded, invocation);
-    if (invocation.dry_run) return static_cast<int>(outcome.exit);
+    if (invocation.dry_run || !outcome.first) return static_cast<int>(outcome.exit);
     if (!config.data.fake.has_value()) return static_cast<int>(outcome.exit);  // it has said all
     RunResult result;
     result.title = outcome.exit == ExitCode::kDone ? "Trainer finished" : "Trainer stopped by a signal";
@@ -60,7 +60,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                  .peak_memory_bytes = step.peak_memory_bytes});
   };
   const TrainerOutcome outcome = run_trainer(config, loaded, invocation, hooks);
-  if (outcome.exit == ExitCode::kDone && !invocation.dry_run) record.finish(invocation.json);
+  if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);
 }
 

@@ -79,8 +79,9 @@ struct TrainerOutcome {
   ExitCode exit = ExitCode::kDone;
   std::int64_t steps = 0;
   double first_loss = 0, last_loss = 0;
-  std::string memory;  // planned and peak, for the result
+  std::string memory = {};  // planned and peak, for the result
   double seconds = 0;
+  bool first = true;  // of several processes: the one that speaks
 };
 
 // Trains on what `config.data` says. The sampler's log-probabilities of fake rollouts are the policy's own

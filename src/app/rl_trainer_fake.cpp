@@ -12,6 +12,7 @@
 #include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_processes.h"
 #include "app/run_start.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -28,34 +29,33 @@ namespace {
 // Weights through files, the newest step alone, in a directory that did not exist and is removed at the end.
 class Publishing {
  public:
-  Publishing(const std::string& root, DType type)
-      : root_(root), sender_(durable::system_files(), root, "bench", type) {
+  Publishing(const std::string& root, DType type, bool first)
+      : root_(root), first_(first), sender_(durable::system_files(), root, "bench", type) {
     std::error_code ignored;
-    if (std::filesystem::exists(root, ignored)) {
+    if (first && std::filesystem::exists(root, ignored)) {
       throw bad_input(fmt::format("bench.publish_dir: {} exists", root),
                       "it is made by the command, and removed at its end", "name a new directory");
     }
   }
   ~Publishing() {
     std::error_code ignored;
-    std::filesystem::remove_all(root_, ignored);
+    if (first_) std::filesystem::remove_all(root_, ignored);
   }
   Publishing(const Publishing&) = delete;
   Publishing& operator=(const Publishing&) = delete;
   void publish(RankTeam& team, const model::ModelConfig& model, std::int64_t step) {
     publish_weights(team, sender_, model, step, step);
-    sender_.prune_before(step, [](std::int64_t) { return false; });
+    if (first_) sender_.prune_before(step, [](std::int64_t) { return false; });
   }
 
  private:
   std::string root_;
+  bool first_;  // of several processes
   transport::FileWeightSender sender_;
 };
 
-}  // namespace
-
-TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
-                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
+TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const Invocation& invocation,
+                     const TrainerHooks& hooks, RankSetup& ranks, Logger& log) {
   config.validate();
   const std::int64_t max_steps = config.max_steps.value_or(-1);
   const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
@@ -63,7 +63,8 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   bool absent = false;  // a dry run plans for a GPU that is not here
   DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
                                            : choose_device(config.run.device);
-  const RankSetup ranks = find_ranks(config.dist, device.device);
+  ranks = find_ranks(config.dist, device.device);
+  meet(ranks, invocation.dry_run, log);
   device.device = ranks.device_of(0);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx =
@@ -80,8 +81,8 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   const MemoryPlan& plan = rank_plan.plan;
 
   const std::optional<CkptSection> no_ckpt;
-  const RunStart run_start{"trainer",  config::describer(config), loaded, invocation, config.run, no_ckpt,
-                           config.log, !config.bench.has_value()};
+  const RunStart run_start{"trainer",  config::describer(config), loaded, invocation,   config.run, no_ckpt,
+                           config.log, !config.bench.has_value(), true,   ranks.first()};
   const std::unique_ptr<RunDirectory> directory = open_run(run_start, log);
   const FakeRolloutsSection& fake = *config.data.fake;
   const RunFacts facts{
@@ -96,7 +97,7 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
       [] { return nlohmann::ordered_json::array(); },
       absent,
       ranks_text(ranks, zero, model.config.adapters.any())};
-  if (!announce(run_start, facts, log)) return {};
+  if (!announce(run_start, facts, log)) return {.first = ranks.first()};
   if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes(), ranks.count()});
 
   RankTeam team(ranks, ctx,
@@ -105,9 +106,11 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   std::unique_ptr<Publishing> publishing;
   if (config.bench.has_value() && config.bench->publish_dir.has_value()) {
     publishing = std::make_unique<Publishing>(*config.bench->publish_dir,
-                                              broadcast_dtype(config.weight_broadcast, ctx.compute_type()));
+                                              broadcast_dtype(config.weight_broadcast, ctx.compute_type()),
+                                              ranks.first());
   }
-  if (directory != nullptr) metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
+  if (directory != nullptr && ranks.first())
+    metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
 
   data::FakeRlOptions data;
   data.micro_batches = fake.batch_size;
@@ -120,7 +123,10 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
   monitor::Eta eta;
   const double start = monotonic_seconds();
   double last_end = start;
-  while ((max_steps < 0 || out.steps < max_steps) && stop_signal() == 0) {
+  int signal = 0;
+  while (max_steps < 0 || out.steps < max_steps) {
+    signal = agreed_stop(team, ranks, log);
+    if (signal != 0) break;
     // The data is made outside the step, as the orchestrator would: a forward for the sampler's
     // log-probabilities is no work of the trainer, so it is left out of the interval too.
     const double making = monotonic_seconds();
@@ -181,10 +187,19 @@ TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loade
     if (hooks.on_step) hooks.on_step(step);
   }
   if (metrics != nullptr) metrics->flush();
-  out.exit = exit_of(stop_signal());
+  out.exit = exit_of(signal);
+  out.first = ranks.first();
   out.memory = memory_row(plan, device.device).second;
   out.seconds = monotonic_seconds() - start;
   return out;
+}
+
+}  // namespace
+
+TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
+                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
+  RankSetup ranks;
+  return together(ranks, [&] { return train(config, loaded, invocation, hooks, ranks, log); });
 }
 
 }  // namespace rlcpp::app

@@ -1,4 +1,4 @@
-// What a trainer of rollouts plans, the ways out if it does not fit, and what it publishes.
+// What a trainer of rollouts plans, and the ways out if it does not fit.
 #include "app/memory_advice.h"
 #include "app/rl_trainer_parts.h"
 
@@ -21,17 +21,6 @@ int require_trainer_memory(const TrainerConfig& config, const RunModel& model, c
   const int zero = choose_zero(ranks, [&](int level) { return limits.fits(planned(now, level)); });
   require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero); });
   return zero;
-}
-
-transport::Publication publish_weights(RankTeam& team, transport::FileWeightSender& sender,
-                                       const model::ModelConfig& model, std::int64_t step,
-                                       std::int64_t replay_from) {
-  const train::TrainerGroup group = team.group();
-  if (group.trainers.size() == 1 || model.adapters.any()) {
-    return sender.publish(model, group.first().weights(), step, replay_from);
-  }
-  group.on_each([](train::Trainer& trainer) { trainer.synchronize(); });
-  return sender.publish(model, train::pieces_of(group, &train::TrainedParameter::master), step, replay_from);
 }
 
 }  // namespace rlcpp::app

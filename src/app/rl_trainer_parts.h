@@ -16,7 +16,8 @@ namespace rlcpp::app {
 int require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
                            const RankSetup& ranks, bool absent, std::size_t limit);
 
-// The weights that the ranks of `team` hold together, as a policy that others load.
+// The weights that the ranks of `team` hold together, as a policy that others load. Of several processes all
+// come here, and the first one's result counts.
 transport::Publication publish_weights(RankTeam& team, transport::FileWeightSender& sender,
                                        const model::ModelConfig& model, std::int64_t step,
                                        std::int64_t replay_from);

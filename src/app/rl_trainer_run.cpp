@@ -14,6 +14,7 @@
 #include "app/run_curves.h"
 #include "app/run_directory.h"
 #include "app/run_disk.h"
+#include "app/run_processes.h"
 #include "app/run_start.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -34,6 +35,7 @@ class TrainerRun {
       : config_(config), invocation_(invocation), log_(log), max_steps_(config.max_steps.value_or(-1)) {}
 
   TrainerOutcome run(const config::Loaded& loaded);
+  const RankSetup& ranks() const { return ranks_; }
 
  private:
   void prepare();
@@ -82,11 +84,12 @@ class TrainerRun {
 
 void TrainerRun::prepare() {
   config_.validate();
-  model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
-  require_positions(model_, config_.seq_len(), "model.seq_len");
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
   ranks_ = find_ranks(config_.dist, device_.device);
+  meet(ranks_, invocation_.dry_run, log_);
+  model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
+  require_positions(model_, config_.seq_len(), "model.seq_len");
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
@@ -108,6 +111,7 @@ void TrainerRun::start_or_resume() {
   team_ = std::make_unique<RankTeam>(
       ranks_, ctx_,
       RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
+  if (ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   run_ = directory_->run_id();
   if (resume.has_value()) {
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), kProducer, "trainer");
@@ -116,14 +120,16 @@ void TrainerRun::start_or_resume() {
   }
   checkpoints_->prepare(team_->group(),
                         device_.device.kind == DeviceKind::kCpu ? rank_plan_.plan.total_bytes() : 0);
-  metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   receiver_ = std::make_unique<transport::FileRolloutReceiver>(
       rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
+  if (ranks_.first()) {
+    metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
+  }
   sender_ = std::make_unique<transport::FileWeightSender>(
       durable::system_files(), *directory_ / "broadcasts", run_,
       broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()));
   // Whoever samples waits for these, then goes on from the step that is resumed.
-  sender_->remove_after(progress_.step);
+  if (ranks_.first()) sender_->remove_after(progress_.step);
   publish();
 }
 
@@ -135,6 +141,7 @@ void TrainerRun::publish() {
   const std::int64_t replay_from =
       checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
   published_ = publish_weights(*team_, *sender_, model_.config, step, replay_from);
+  if (!ranks_.first()) return;
   sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
     std::error_code ignored;
     return checkpoints_->due(old) &&
@@ -148,7 +155,7 @@ void TrainerRun::save(bool wait) {
   train::CheckpointContent content;
   content.progress = progress_;
   content.extra = nlohmann::json{{kProducer, {{"run", run_}}}}.dump();
-  metrics_->flush();
+  if (metrics_ != nullptr) metrics_->flush();
   if (wait) {
     checkpoints_->save(team_->group(), std::move(content));
   } else {
@@ -190,7 +197,8 @@ void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
   const bool promised = ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
                         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
                         batch.oldest_version == published_.step && batch.newest_version == published_.step &&
-                        batch.policy == published_.fingerprint && !model_.config.adapters.any();
+                        batch.policy == published_.fingerprint && !model_.config.adapters.any() &&
+                        ranks_.first();
   if (!promised || result.skipped || !result.first_mismatch.has_value()) return;
   const train::Mismatch& first = *result.first_mismatch;
   throw runtime_failure(
@@ -204,11 +212,13 @@ void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
 // False: a signal came while the rollouts were awaited.
 bool TrainerRun::one_step() {
   const double begin = monotonic_seconds();
-  auto batch = receiver_->receive(progress_.step + 1, wait_options(config_.rollout_transport.timeout, log_));
+  auto batch =
+      receive_together(*receiver_, progress_.step + 1, wait_options(config_.rollout_transport.timeout, log_),
+                       *team_, ranks_, &signal_, log_);
   const double received = monotonic_seconds();
   if (!batch.has_value()) return false;
   require_fitting(*batch);
-  if (batch->newest_version == published_.step && batch->policy != published_.fingerprint) {
+  if (ranks_.first() && batch->newest_version == published_.step && batch->policy != published_.fingerprint) {
     log_.warn(
         fmt::format("the rollouts of step {} were sampled from other weights of step {} than these: "
                     "those of before a change of the configuration",
@@ -233,6 +243,7 @@ bool TrainerRun::one_step() {
 
 void TrainerRun::report_step(const train::StepResult& result, const transport::RolloutBatch& batch,
                              double begin) {
+  if (!ranks_.first()) return;
   const double end = monotonic_seconds();
   const double interval = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
@@ -278,11 +289,13 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
 }
 
 TrainerOutcome TrainerRun::finish() {
-  metrics_->flush();
   TrainerOutcome out;
+  out.first = ranks_.first();
   out.steps = progress_.step;
   out.exit = exit_of(signal_);
   out.seconds = monotonic_seconds() - begin_;
+  if (!out.first) return out;
+  metrics_->flush();
   const auto losses = read_curves(directory_->path(), kProducer, {"loss/mean"}).front();
   RunResult result;
   result.title = signal_ == 0
@@ -329,8 +342,11 @@ TrainerOutcome TrainerRun::finish() {
 
 TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
   prepare();
-  const RunStart start{kProducer,  config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
-                       config_.log};
+  const RunStart start{kProducer,   config::describer(config_),
+                       loaded,      invocation_,
+                       config_.run, config_.ckpt,
+                       config_.log, true,
+                       true,        ranks_.first()};
   // Exported weights come with the tokenizer, if there is one.
   std::string tokenizer = config_.tokenizer.name.value_or(model_.directory);
   if (config_.tokenizer.name.has_value()) tokenizer = tokenizer_directory(config_.tokenizer, model_);
@@ -348,14 +364,14 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
       [] { return nlohmann::ordered_json::array(); },
       absent_,
       ranks_text(ranks_, zero_, model_.config.adapters.any())};
-  if (!announce(start, facts, log_)) return {};
+  if (!announce(start, facts, log_)) return {.first = ranks_.first()};
   options_.dump_dir = directory_->nonfinite();
   checkpoints_ =
       std::make_unique<Checkpoints>(*directory_, config_.ckpt, config_.decisive_json(), tokenizer, log_);
   start_or_resume();
   begin_ = monotonic_seconds();
   while (max_steps_ < 0 || progress_.step < max_steps_) {
-    signal_ = stop_signal();
+    signal_ = agreed_stop(*team_, ranks_, log_);
     if (signal_ != 0) break;
     if (!one_step()) continue;
     if (stop_.has_value())
@@ -373,7 +389,8 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
 
 TrainerOutcome train_on_rollouts(const TrainerConfig& config, const config::Loaded& loaded,
                                  const Invocation& invocation, Logger& log) {
-  return TrainerRun(config, invocation, log).run(loaded);
+  TrainerRun run(config, invocation, log);
+  return together(run.ranks(), [&] { return run.run(loaded); });
 }
 
 }  // namespace rlcpp::app

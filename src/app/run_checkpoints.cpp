@@ -54,7 +54,7 @@ std::optional<hub::DirectoryImage> Checkpoints::weights_image(const train::Train
   const WeightsSection& weights = *section_->weights;
   const std::string dir = train::step_directory(run_.weights(), step);
   std::error_code ignored;
-  if (std::filesystem::exists(dir, ignored)) {  // appears complete or not at all
+  if (!run_.follows() && std::filesystem::exists(dir, ignored)) {  // appears complete or not at all
     weights_dir_ = dir;
     return std::nullopt;
   }
@@ -62,9 +62,10 @@ std::optional<hub::DirectoryImage> Checkpoints::weights_image(const train::Train
       weights.save_sharded ? std::size_t{5} << 30 : std::numeric_limits<std::size_t>::max();
   const DType type = weights.dtype == "float32" ? DType::kF32 : DType::kBF16;
   const model::ModelConfig& model = group.first().model();
-  if (!model.adapters.any() && group.trainers.size() > 1) {
+  const hub::Share share = train::share_of(group);
+  if (!model.adapters.any() && (group.trainers.size() > 1 || share != hub::Share::kAll)) {
     return model::model_image(model, train::pieces_of(group, &train::TrainedParameter::master), dir, type,
-                              tokenizer_dir_, shard);
+                              tokenizer_dir_, shard, share);
   }
   return model::model_image(model, group.first().weights(), dir, type, tokenizer_dir_, shard,
                             weights.save_adapter_separately);
@@ -95,12 +96,15 @@ std::vector<hub::DirectoryImage> Checkpoints::images_of(const train::TrainerGrou
 }
 
 void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_planned) {
+  processes_ = group.processes;
   if (!section_.has_value()) return;
   train::CheckpointContent nothing;
   nothing.progress.step = -1;  // never the name of a directory
   const std::size_t all = hub::ImageWriter::ring_for(images_of(group, nothing));
   const std::size_t free = host_memory_available_bytes();
-  const std::size_t room = (free - std::min(free, host_planned)) / 2;
+  // Processes of one machine share it, and so they may all be here.
+  const std::size_t room =
+      (free - std::min(free, host_planned)) / 2 / static_cast<std::size_t>(processes_.count);
   std::size_t ring = std::min(all, kSmallRing);
   if (section_->staging.has_value()) {
     ring = std::min(all, parse_bytes(*section_->staging, "ckpt.staging"));
@@ -120,20 +124,26 @@ void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_pla
 void Checkpoints::begin(const train::TrainerGroup& group, train::CheckpointContent content) {
   if (!section_.has_value()) return;
   const std::int64_t step = content.progress.step;
-  if (writer_->busy() == step) return;
+  if (under_way() == step) return;
   const double begin = monotonic_seconds();
   poll();
-  if (const auto earlier = writer_->busy()) {
+  if (const auto earlier = under_way()) {
     log_.info(fmt::format("step {} is to be saved and waits for step {}, which is still being written", step,
                           *earlier));
     wait();
   }
   std::vector<hub::DirectoryImage> images = images_of(group, std::move(content));
-  if (!images.empty()) {
+  if (!run_.follows() && !images.empty()) {
     durable::make_directories(durable::system_files(), run_.checkpoints());
     if (!pending_.weights_dir.empty()) durable::make_directories(durable::system_files(), run_.weights());
+  }
+  if (processes_.count > 1) {
+    start_joint(group, step, std::move(images));
+  } else if (!images.empty()) {
     group.on_each([](train::Trainer& trainer) { trainer.synchronize(); });
     writer_->start(step, std::move(images), run_.run_id(), [this, step] { prune(step); });
+  }
+  if (under_way().has_value()) {
     pending_.stall = monotonic_seconds() - begin;
     if (!section_->background) wait();
   }
@@ -158,7 +168,7 @@ void Checkpoints::prune(std::int64_t step) const {
 }
 
 void Checkpoints::report(const train::WriteOutcome& outcome) {
-  const int directories = (pending_.checkpoint ? 1 : 0) + (pending_.weights_dir.empty() ? 0 : 1);
+  const int directories = pending_.directories();
   if (pending_.checkpoint && outcome.committed > 0) last_saved_ = outcome.step;
   if (outcome.committed == directories && !pending_.weights_dir.empty()) weights_dir_ = pending_.weights_dir;
   write_ += outcome.seconds;
@@ -171,11 +181,13 @@ void Checkpoints::report(const train::WriteOutcome& outcome) {
 
 void Checkpoints::poll() {
   if (writer_ == nullptr) return;
+  if (joint_ != nullptr) return poll_joint();
   if (const auto outcome = writer_->take()) report(*outcome);
 }
 
 void Checkpoints::wait() {
   const double begin = monotonic_seconds();
+  if (joint_ != nullptr) return wait_joint();
   const train::WriteOutcome outcome = writer_->wait();
   pending_.stall += monotonic_seconds() - begin;
   report(outcome);
@@ -184,7 +196,7 @@ void Checkpoints::wait() {
 void Checkpoints::save(const train::TrainerGroup& group, train::CheckpointContent content) {
   if (!section_.has_value()) return;
   begin(group, std::move(content));
-  if (const auto step = writer_->busy()) {
+  if (const auto step = under_way()) {
     log_.debug(fmt::format("waiting until step {} is written", *step));
     const double begin = monotonic_seconds();
     wait();
@@ -198,7 +210,9 @@ std::optional<std::int64_t> Checkpoints::resume_step() {
   // Checksums are compared while the state is loaded: see resume().
   const std::int64_t step =
       train::resolve_resume_step(run_.checkpoints(), *section_->resume_step, &skipped, false);
-  for (const std::string& reason : skipped) log_.warn("passed over " + reason);
+  for (const std::string& reason : skipped) {
+    if (!run_.follows()) log_.warn("passed over " + reason);
+  }
   return step;
 }
 
@@ -206,14 +220,19 @@ train::Restored Checkpoints::load(std::int64_t* step, const train::TrainerGroup&
   for (;;) {
     const std::string dir = train::step_directory(run_.checkpoints(), *step);
     const double begin = monotonic_seconds();
+    require_same_step(*step);
+    std::optional<train::Restored> restored;
     try {
-      train::Restored restored = train::load_checkpoint(dir, group);
-      log_.info(fmt::format("resumed from {} in {:.2f} s", dir, monotonic_seconds() - begin));
-      return restored;
+      restored = train::load_checkpoint(dir, group);
     } catch (const Error& error) {
       // Sound as a directory, so it is the run that differs; or this very step was asked for.
       if (*section_->resume_step != -1 || is_sound(dir)) throw;
-      log_.warn(fmt::format("passed over {}: {}", error.what(), error.because()));
+      if (!run_.follows()) log_.warn(fmt::format("passed over {}: {}", error.what(), error.because()));
+    }
+    // Every process reads all of it, so only a disk that answers them differently makes them differ.
+    if (largest(restored.has_value() ? 0 : 1) == 0) {
+      log_.info(fmt::format("resumed from {} in {:.2f} s", dir, monotonic_seconds() - begin));
+      return std::move(*restored);
     }
     const std::vector<std::int64_t> steps = durable::committed_steps(run_.checkpoints(), nullptr, false);
     const auto older = std::lower_bound(steps.begin(), steps.end(), *step);
@@ -249,6 +268,7 @@ void Checkpoints::report_changes(const std::string& checkpoint, const std::strin
 
 train::Restored Checkpoints::resume(std::int64_t step, const train::TrainerGroup& group,
                                     const std::string& producer, const std::string& command) {
+  processes_ = group.processes;
   train::Restored restored = load(&step, group);
   const std::string dir = train::step_directory(run_.checkpoints(), step);
   const auto extra = nlohmann::ordered_json::parse(restored.extra, nullptr, false);
@@ -259,12 +279,13 @@ train::Restored Checkpoints::resume(std::int64_t step, const train::TrainerGroup
                     fmt::format("choose the output_dir of a run of `rlcpp {}`", command));
   }
   restored.extra = extra.at(producer).dump();
+  last_saved_ = step;
+  if (run_.follows()) return restored;
   report_changes(dir, restored.config_hash);
   if (const int moved = run_.set_aside_after(step); moved > 0) {
     log_.warn(fmt::format("set {} later entries aside as before-{}.step_N: this run makes those steps anew",
                           moved, run_.run_id()));
   }
-  last_saved_ = step;
   return restored;
 }
 

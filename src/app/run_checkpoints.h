@@ -14,6 +14,7 @@
 #include "app/run_config.h"
 #include "app/run_directory.h"
 #include "base/error.h"
+#include "hub/joint_directories.h"
 #include "train/checkpoint.h"
 #include "train/checkpoint_writer.h"
 
@@ -77,6 +78,16 @@ class Checkpoints {
   std::vector<hub::DirectoryImage> images_of(const train::TrainerGroup& group,
                                              train::CheckpointContent content);
   std::optional<hub::DirectoryImage> weights_image(const train::TrainerGroup& group, std::int64_t step);
+  std::optional<std::int64_t> under_way() const;  // the step that is being written
+  // Of several processes, in run_checkpoints_joint.cpp: their background writers store one checkpoint, and
+  // what they have to tell each other passes at step boundaries, where all are.
+  void start_joint(const train::TrainerGroup& group, std::int64_t step,
+                   std::vector<hub::DirectoryImage> images);
+  void poll_joint();
+  void wait_joint();
+  void start_commit();
+  void require_same_step(std::int64_t step) const;
+  double largest(double mine) const;
   void prune(std::int64_t step) const;  // on the writer's thread
   void report(const train::WriteOutcome& outcome);
   void wait();
@@ -94,7 +105,20 @@ class Checkpoints {
     bool checkpoint = false;
     std::string weights_dir;
     double stall = 0;
+    int directories() const { return (checkpoint ? 1 : 0) + (weights_dir.empty() ? 0 : 1); }
   } pending_;
+  train::Processes processes_;
+  // What several processes have under way; null: nothing.
+  struct Joint {
+    std::int64_t step = 0;
+    bool committing = false;  // else storing
+    bool done = false;        // here
+    double moved = 0;         // by all: changes as long as something moves
+    train::WriteOutcome outcome;
+    std::shared_ptr<std::vector<hub::DirectoryImage>> images;
+    std::shared_ptr<hub::JointDirectories> to;  // null: the first process writes all
+  };
+  std::unique_ptr<Joint> joint_;
   std::unique_ptr<train::CheckpointWriter> writer_;  // last: its thread uses the above
 };
 

@@ -88,7 +88,9 @@ void ModelSection::describe(config::Schema& s) {
   no("ep", "expert parallelism (model.ep) is not supported yet: remove the key");
   no("cp", "context parallelism (model.cp) is not supported yet: remove the key");
   no("tp", "tensor parallelism (model.tp) is not supported yet: remove the key");
-  no("dp_replicate", "replicated data parallelism (model.dp_replicate) is not supported yet: remove the key");
+  no("dp_replicate",
+     "there are no groups of replicas: with dist.zero = 1 every rank holds all weights; remove "
+     "model.dp_replicate");
   no("vlm", "vision models (model.vlm) are not supported: use a text model");
   no("quantization", "FP8 and quantised training (model.quantization) is not supported yet: remove the key");
   no("fp8", "FP8 training (model.fp8) is not supported yet: remove the key");
@@ -102,7 +104,9 @@ void ModelSection::describe(config::Schema& s) {
      "weights and gradients stay on the device: use model.optim_cpu_offload in place of fsdp_cpu_offload");
   no("full_offload",
      "weights and gradients stay on the device: use model.optim_cpu_offload in place of full_offload");
-  no("reshard_after_forward", "weights are not sharded on one device: remove model.reshard_after_forward");
+  no("reshard_after_forward",
+     "what ranks hold in shards is dist.zero (3: weights, gathered again for the backward; 1 and 2 keep them "
+     "whole): remove model.reshard_after_forward");
   no("trust_remote_code", "rlcpp never runs code of a model repository: remove model.trust_remote_code");
   no("moe_use_grouped_mm", "mixtures of experts (model.moe_*) are not supported yet: remove the key");
   no("fused_lm_head_chunk_size",
@@ -252,8 +256,9 @@ void refuse_reference_keys(config::Schema& s) {
   s.refused("memory_profiler_path",
             "memory is planned and printed before the start: remove memory_profiler_path");
   s.refused("trace_path", "trace_path is not supported yet: remove the key");
-  s.refused("dist_timeout_seconds",
-            "there is one process and nothing to wait for: remove dist_timeout_seconds");
+  s.refused(
+      "dist_timeout_seconds",
+      "the deadlines between ranks are dist.timeout and dist.start_timeout: remove dist_timeout_seconds");
   s.refused("weights", "top-level weights is not a key: use ckpt.weights");
 }
 

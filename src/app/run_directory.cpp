@@ -85,7 +85,7 @@ int remove_run(durable::FileLayer& files, const std::string& path, std::vector<s
     if (!written_by_runs(entry)) {
       left.push_back(entry);
     } else {
-      durable::remove_tree(files, path + "/" + entry);
+      durable::remove_tree(files, fmt::format("{}/{}", path, entry));
       ++removed;
     }
   }
@@ -168,6 +168,13 @@ RunDirectory::RunDirectory(std::string path, OpenRun how, Logger& log)
   if (fs::exists(path_ + "/configs", ignored))
     durable::remove_leftovers(files, path_ + "/configs", "resolved.toml");
   for (const char* entry : {"configs", "logs"}) durable::make_directories(files, path_ + "/" + entry);
+}
+
+RunDirectory RunDirectory::follow(std::string path) {
+  RunDirectory out;
+  out.path_ = std::move(path);
+  out.follows_ = true;
+  return out;
 }
 
 void RunDirectory::write(const std::string& name, const std::string& content) const {

@@ -26,6 +26,10 @@ class RunDirectory {
   // process works in it. Removes what killed processes left half written.
   RunDirectory(std::string path, OpenRun how, Logger& log);
 
+  // Of a process other than the first: reads there, and leaves all else to the first.
+  static RunDirectory follow(std::string path);
+  bool follows() const { return follows_; }
+
   const std::string& path() const { return path_; }
   std::string operator/(const std::string& name) const { return path_ + "/" + name; }
   std::string checkpoints() const { return path_ + "/checkpoints"; }
@@ -33,6 +37,7 @@ class RunDirectory {
   std::string nonfinite() const { return path_ + "/nonfinite"; }
   // Names this process in temporary files.
   const std::string& run_id() const { return run_id_; }
+  void set_run_id(std::string id) { run_id_ = std::move(id); }
 
   void write(const std::string& name, const std::string& content) const;  // whole or not at all
 
@@ -50,7 +55,10 @@ class RunDirectory {
   static bool is_run(const std::string& path);
 
  private:
+  RunDirectory() = default;
+
   std::string path_, run_id_;
+  bool follows_ = false;
   std::shared_ptr<void>
       lock_;  // held while this process works in the directory; the kernel frees it whatever happens
 };

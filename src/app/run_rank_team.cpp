@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "model/adapters.h"
 #include "ops/matmul.h"
+#include "train/exchange.h"
 
 namespace rlcpp::app {
 
@@ -22,6 +23,7 @@ struct RankTeam::Rank {
   ModelMemory memory;
   train::Peers peers;
   std::unique_ptr<train::Trainer> trainer;
+  Tensor words = {};  // of plan_exchange
 };
 
 // A thread for every rank but the first, which is the caller's. One job at a time, the same for all.
@@ -89,7 +91,8 @@ void RankTeam::each(const std::function<void(int)>& body) {
     if (world_ == nullptr || world_->failed()) return;
     world_->fail({fmt::format("rank {} failed: {}", setup_.launch.first_rank() + local,
                               error != nullptr ? error->what() : text),
-                  error != nullptr ? error->because() : "", error != nullptr ? error->help() : ""});
+                  error != nullptr ? error->because() : "", error != nullptr ? error->help() : "",
+                  error != nullptr ? error->code() : ExitCode::kFailed});
   };
   threads_->run([&](int local) {
     try {
@@ -124,14 +127,13 @@ WholeModel whole_model(const RunModel& model, std::int64_t seed, ThreadPool& poo
 }  // namespace
 
 RankTeam::RankTeam(const RankSetup& setup, const ops::Context& ctx, const Parts& parts)
-    : setup_(setup), zero_(parts.zero), threads_(std::make_unique<Threads>(setup.local())) {
-  if (setup.count() > 1) {
-    dist::WorldOptions options;
-    options.launch = setup.launch;
-    options.device = setup.device;
-    options.deadlines = setup.deadlines;
-    world_ = std::make_unique<dist::World>(options);
-  }
+    : setup_(setup),
+      zero_(parts.zero),
+      world_(setup.world),
+      threads_(std::make_unique<Threads>(setup.local())),
+      unwinding_(std::uncaught_exceptions()) {
+  if (setup.count() > 1 && world_ == nullptr) world_ = std::make_shared<dist::World>(setup.world_options());
+  if (world_ != nullptr) world_->check();
   for (int local = 0; local < setup.local(); ++local) ranks_.push_back(std::make_unique<Rank>());
   ranks_.front()->ctx = ctx;
   std::optional<WholeModel> whole;
@@ -154,6 +156,7 @@ void RankTeam::build(int local, const Parts& parts, const model::WeightSet* whol
   }
   if (world_ != nullptr) rank.communicator = world_->join(local);
   rank.arena = std::make_unique<Arena>(parts.plan.plan, rank.ctx.device, parts.pin_host);
+  if (world_ != nullptr) rank.words = (*rank.arena)[parts.plan.words];
   train::TrainerOptions options = parts.options;
   options.sharding = setup_.sharding(local, zero_);
   rank.peers.communicator = rank.communicator.get();
@@ -188,6 +191,10 @@ void RankTeam::build(int local, const Parts& parts, const model::WeightSet* whol
 }
 
 RankTeam::~RankTeam() {
+  // Whoever leaves by an error must not wait for the others, nor they for it.
+  if (std::uncaught_exceptions() > unwinding_ && world_ != nullptr && !world_->failed()) {
+    world_->fail({fmt::format("rank {} failed", setup_.launch.first_rank()), "", "look at its log"});
+  }
   // A rank's device is that of its thread.
   const std::function<void(int)> leave = [this](int local) {
     ranks_[static_cast<std::size_t>(local)].reset();
@@ -228,6 +235,29 @@ std::vector<std::vector<float>> RankTeam::logprobs(const std::vector<data::Micro
   return out;
 }
 
+std::vector<std::vector<double>> RankTeam::exchange(const std::vector<double>& mine, std::string_view name) {
+  if (world_ == nullptr) return {mine};
+  std::vector<std::vector<double>> all, out;
+  each([&](int local) {
+    const Rank& rank = *ranks_[static_cast<std::size_t>(local)];
+    auto said =
+        train::exchange(*rank.communicator, rank.words, local == 0 ? mine : std::vector<double>(), name);
+    if (local == 0) all = std::move(said);
+  });
+  for (std::size_t r = 0; r < all.size(); r += ranks_.size()) out.push_back(std::move(all[r]));
+  return out;
+}
+
+double RankTeam::largest(double mine, std::string_view name) {
+  if (world_ == nullptr) return mine;
+  std::vector<double> out(ranks_.size());
+  each([&](int local) {
+    const auto index = static_cast<std::size_t>(local);
+    out[index] = train::largest(*ranks_[index]->communicator, ranks_[index]->words, mine, name);
+  });
+  return out.front();
+}
+
 train::Trainer& RankTeam::trainer() {
   return *ranks_.front()->trainer;
 }
@@ -235,9 +265,13 @@ train::Trainer& RankTeam::trainer() {
 train::TrainerGroup RankTeam::group() {
   std::vector<train::Trainer*> trainers;
   for (const auto& rank : ranks_) trainers.push_back(rank->trainer.get());
-  return {std::move(trainers), [this](const std::function<void(train::Trainer&)>& body) {
-            each([&](int local) { body(*ranks_[static_cast<std::size_t>(local)]->trainer); });
-          }};
+  const auto on_each = [this](const std::function<void(train::Trainer&)>& body) {
+    each([&](int local) { body(*ranks_[static_cast<std::size_t>(local)]->trainer); });
+  };
+  return {std::move(trainers),
+          on_each,
+          {setup_.launch.processes, setup_.launch.process,
+           [this](const std::vector<double>& mine) { return exchange(mine, "how far a checkpoint is"); }}};
 }
 
 std::size_t RankTeam::peak_memory() {

@@ -7,6 +7,7 @@
 
 #include "app/run_lora.h"
 #include "base/error.h"
+#include "train/exchange.h"
 
 namespace rlcpp::app {
 
@@ -96,6 +97,14 @@ std::size_t RankSetup::limit_for_plan(std::size_t limit) const {
   return limit > kNccl ? limit - kNccl : 1;
 }
 
+dist::WorldOptions RankSetup::world_options() const {
+  dist::WorldOptions options;
+  options.launch = launch;
+  options.device = device;
+  options.deadlines = deadlines;
+  return options;
+}
+
 train::Sharding RankSetup::sharding(int local, int level) const {
   return {count(), launch.first_rank() + local, level};
 }
@@ -112,6 +121,7 @@ RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
     out.model = plan_model(ctx, config, out.plan, positions, options.optimizer_on_host);
   }
   out.trainer = train::Trainer::plan(ctx, config, options, out.plan);
+  if (options.sharding.any()) out.words = train::plan_exchange(out.plan, options.sharding.ranks);
   return out;
 }
 

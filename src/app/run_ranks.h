@@ -35,6 +35,7 @@ struct RankSetup {
   DeviceKind device = DeviceKind::kCpu;
   std::optional<std::int64_t> zero;  // unset: the lowest level that fits
   dist::Deadlines deadlines;
+  std::shared_ptr<dist::World> world = nullptr;  // of several processes that have met (run_processes.h)
 
   int count() const { return launch.ranks(); }
   int local() const { return launch.local_ranks(); }
@@ -44,6 +45,7 @@ struct RankSetup {
   // What is left of `limit` (0: none) for the plan of a rank: NCCL allocates its own buffers beside it.
   std::size_t limit_for_plan(std::size_t limit) const;
   train::Sharding sharding(int local, int level) const;
+  dist::WorldOptions world_options() const;
 };
 RankSetup find_ranks(const DistSection& section, Device chosen);
 
@@ -53,6 +55,7 @@ struct RankPlan {
   ModelRegions model;                   // where a rank holds the whole model, or all that is frozen
   train::ShardedWeightRegions sharded;  // else
   std::shared_ptr<train::Trainer::Regions> trainer;
+  RegionId words;  // for RankTeam::exchange(), of several ranks
 };
 RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
                    const train::TrainerOptions& options, std::int64_t positions);
@@ -86,6 +89,10 @@ class RankTeam {
   // Of each batch; the ranks share the work.
   std::vector<std::vector<float>> logprobs(const std::vector<data::MicroBatch>& batches);
 
+  // What the processes say, in their order; and the largest of their numbers. Collective.
+  std::vector<std::vector<double>> exchange(const std::vector<double>& mine, std::string_view name);
+  double largest(double mine, std::string_view name);
+
   // Of the first rank here: what is the same on all of them.
   train::Trainer& trainer();
   train::TrainerGroup group();  // for checkpoints
@@ -102,9 +109,10 @@ class RankTeam {
 
   RankSetup setup_;
   int zero_ = 1;
-  std::unique_ptr<dist::World> world_;  // null: one rank
+  std::shared_ptr<dist::World> world_;  // null: one rank
   std::vector<std::unique_ptr<Rank>> ranks_;
   std::unique_ptr<Threads> threads_;
+  int unwinding_;  // exceptions under way when this was made
 };
 
 }  // namespace rlcpp::app

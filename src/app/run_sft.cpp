@@ -15,6 +15,7 @@
 #include "app/run_directory.h"
 #include "app/run_disk.h"
 #include "app/run_dump.h"
+#include "app/run_processes.h"
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
@@ -39,6 +40,7 @@ class SftRun {
         max_steps_(config.max_steps.value_or(-1)) {}
 
   SftOutcome run(const config::Loaded& loaded);
+  const RankSetup& ranks() const { return ranks_; }
 
  private:
   void prepare();
@@ -94,11 +96,12 @@ class SftRun {
 
 void SftRun::prepare() {
   config_.validate();
-  model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
-  require_positions(model_, config_.data.seq_len, "data.seq_len");
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
   ranks_ = find_ranks(config_.dist, device_.device);
+  meet(ranks_, invocation_.dry_run, log_);
+  model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
+  require_positions(model_, config_.data.seq_len, "data.seq_len");
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   if (absent_) {
@@ -157,7 +160,8 @@ data::LoaderOptions SftRun::loading() const {
   out.batch_size = config_.data.batch_size;
   out.micro_batch_size = config_.data.micro_batch_size;
   out.seq_len = config_.data.seq_len;
-  out.stop = [] { return stop_signal() != 0; };
+  // Several processes stop together, at a step.
+  if (ranks_.launch.processes == 1) out.stop = [] { return stop_signal() != 0; };
   return out;
 }
 
@@ -181,6 +185,7 @@ void SftRun::start_or_resume() {
   team_ = std::make_unique<RankTeam>(
       ranks_, ctx_,
       RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
+  if (directory_ != nullptr && ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), "data", "sft");
@@ -192,7 +197,7 @@ void SftRun::start_or_resume() {
     const bool host = device_.device.kind == DeviceKind::kCpu;
     checkpoints_->prepare(team_->group(), host ? rank_plan_.plan.total_bytes() : 0);
   }
-  if (directory_ != nullptr) {
+  if (directory_ != nullptr && ranks_.first()) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   }
 }
@@ -223,6 +228,7 @@ void SftRun::save(bool wait) {
 }
 
 void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
+  if (!ranks_.first()) return;
   const double rate = static_cast<double>(step.result.tokens) / step.interval_seconds;
   metrics.set("time/step", step.interval_seconds);
   metrics.set("time/forward_backward", step.step_seconds);
@@ -262,7 +268,8 @@ bool SftRun::one_step() {
   const double load_begin = monotonic_seconds();
   const data::StepBatch batch = loader_->next();
   if (batch.stopped) return false;
-  if (!config_.data.dump.empty()) dump_rows(config_.data.dump, progress_.step + 1, batch.micro_batches);
+  if (!config_.data.dump.empty() && ranks_.first())
+    dump_rows(config_.data.dump, progress_.step + 1, batch.micro_batches);
   const double step_begin = monotonic_seconds();
   SftStep step;
   step.result = team_->step(batch.micro_batches);
@@ -317,7 +324,7 @@ void SftRun::train() {
     if (metrics_ != nullptr) metrics_->write(0, metrics);
   }
   while (max_steps_ < 0 || progress_.step < max_steps_) {
-    signal_ = stop_signal();
+    signal_ = agreed_stop(*team_, ranks_, log_);
     if (signal_ != 0) break;
     if (!one_step()) continue;
     if (stop_.has_value())
@@ -366,7 +373,8 @@ SftOutcome SftRun::finish() {
     out.last_loss = losses_.back();
   }
   if (!val_losses_.empty()) out.val_loss = val_losses_.back().second;
-  if (directory_ == nullptr) return out;
+  out.first = ranks_.first();
+  if (directory_ == nullptr || !out.first) return out;
   out.run_dir = directory_->path();
   out.weights_dir = checkpoints_->weights_dir();
   metrics_->flush();
@@ -435,8 +443,8 @@ SftOutcome SftRun::finish() {
 SftOutcome SftRun::run(const config::Loaded& loaded) {
   prepare();
   const RunStart start{
-      "sft",       config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
-      config_.log, !config_.bench.has_value()};
+      "sft",       config::describer(config_), loaded, invocation_,   config_.run, config_.ckpt,
+      config_.log, !config_.bench.has_value(), true,   ranks_.first()};
   open_directory(start);
   const RunFacts facts{
       device_text(device_, ctx_),
@@ -449,7 +457,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       [&] { return sample_json(data_, 3); },
       absent_,
       ranks_text(ranks_, zero_, model_.config.adapters.any())};
-  if (!announce(start, facts, log_)) return {};
+  if (!announce(start, facts, log_)) return {.first = ranks_.first()};
   if (hooks_.on_start)
     hooks_.on_start({model_, device_.device, rank_plan_.plan.total_bytes(), ranks_.count()});
   start_or_resume();
@@ -464,7 +472,10 @@ SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocat
                    const SftHooks& hooks) {
   config.apply_bench();
   return with_run(config.run, config.log, invocation, config.ckpt.has_value() && !config.bench.has_value(),
-                  [&](Logger& log) { return SftRun(config, invocation, hooks, log).run(loaded); });
+                  [&](Logger& log) {
+                    SftRun run(config, invocation, hooks, log);
+                    return together(run.ranks(), [&] { return run.run(loaded); });
+                  });
 }
 
 }  // namespace rlcpp::app

@@ -70,9 +70,10 @@ struct SftOutcome {
   ExitCode exit = ExitCode::kDone;
   std::int64_t steps = 0;                // of the whole run, earlier processes included
   double first_loss = 0, last_loss = 0;  // of this process
-  std::optional<double> val_loss;
+  std::optional<double> val_loss = {};
   double seconds = 0;
-  std::string run_dir, weights_dir;  // empty: none written
+  std::string run_dir = {}, weights_dir = {};  // empty: none written
+  bool first = true;                           // of several processes: the one that speaks
 };
 
 // `invocation` gives logging, --dry-run, --json and the command line; `origins` where values came from.

@@ -30,7 +30,9 @@ void SftConfig::describe(config::Schema& s) {
   s.section("val", val, "Validation loss; None: no validation.");
   s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
   s.refused("loss_impl", "there is one fused head for every loss: remove loss_impl");
-  s.refused("deployment", "sft runs in one process: remove the section deployment");
+  s.refused("deployment",
+            "ranks are those of the section dist, or of srun, torchrun and mpirun: remove the section "
+            "deployment");
   s.refused("slurm", "sft does not submit jobs: start it from your job script and remove the section slurm");
 }
 

@@ -42,6 +42,10 @@ nlohmann::ordered_json dry_run_json(const RunStart& start, const RunFacts& facts
 std::unique_ptr<RunDirectory> open_run(const RunStart& start, Logger& log) {
   if (!start.files) return nullptr;
   const RunSection& run = start.run;
+  if (!start.first) {
+    if (start.invocation.dry_run) return nullptr;
+    return std::make_unique<RunDirectory>(RunDirectory::follow(run.output_dir));
+  }
   const bool resuming = start.ckpt.has_value() && start.ckpt->resume_step.has_value();
   const OpenRun how = run.clean ? OpenRun::kClean : resuming ? OpenRun::kResume : OpenRun::kFresh;
   if (start.invocation.dry_run) {
@@ -61,6 +65,7 @@ std::unique_ptr<RunDirectory> open_run(const RunStart& start, Logger& log) {
 
 bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
   const bool dry = start.invocation.dry_run;
+  if (!start.first) return !dry;
   Banner banner;
   banner.command = start.command;
   banner.device = facts.device;

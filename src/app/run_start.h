@@ -49,6 +49,7 @@ struct RunStart {
   const LogSection& log_section;
   bool files = true;          // false: --bench
   bool by_checkpoint = true;  // false: what a run goes on from is not in checkpoints/
+  bool first = true;          // of several processes: the one that writes and speaks
 };
 
 // Opens output_dir as `start` asks, with its log and configs/resolved.toml. nullptr if the run has no files;

@@ -30,7 +30,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                  .peak_memory_bytes = step.peak_memory_bytes});
   };
   const SftOutcome outcome = run_sft(config, loaded, invocation, hooks);
-  if (outcome.exit == ExitCode::kDone && !invocation.dry_run) record.finish(invocation.json);
+  if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);
 }
 

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -132,9 +133,16 @@ void Logger::open_file(const std::string& path) {
   options_.file = path;
 }
 
-void Logger::write(LogLevel level, std::string_view message) {
+void Logger::speak_as(std::string speaker, LogLevel least) {
+  const std::lock_guard lock(mutex_);
+  speaker_ = std::move(speaker);
+  options_.level = std::max(options_.level, least);
+}
+
+void Logger::write(LogLevel level, std::string_view said) {
   if (level < options_.level) return;
   const LevelName name = name_of(level);
+  const std::string message = speaker_ + std::string(said);
 
   std::string plain;
   std::string coloured;

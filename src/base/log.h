@@ -45,9 +45,12 @@ class Logger {
   // appended.
   void open_file(const std::string& path);
   const LogOptions& options() const { return options_; }
+  // From now on every line begins with `speaker` ("rank 1: "), and those below `least` are dropped.
+  void speak_as(std::string speaker, LogLevel least);
 
  private:
   LogOptions options_;
+  std::string speaker_;
   std::FILE* file_ = nullptr;
   std::mutex mutex_;
 };

@@ -52,6 +52,7 @@ void install_signal_handlers(const StopNotice& notice) {
     const auto line = [&](const std::string& text) {
       if (notice.json) return "{\"level\": \"warn\", \"message\": " + json_string(text) + "}\n";
       // A terminal has shown ^C, perhaps behind a live line.
+      if (notice.quiet) return std::string();
       return (isatty(STDERR_FILENO) == 1 ? "\n" : "") + text + "\n";
     };
     first_lines[which] = line(name + ": " + notice.plan + "; again to stop at once");

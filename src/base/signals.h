@@ -9,7 +9,8 @@ namespace rlcpp {
 // What the first signal says on stderr at once: "SIGINT: <plan>; again to stop at once".
 struct StopNotice {
   std::string plan = "finishing what is under way";
-  bool json = false;  // as an object of a JSON log
+  bool json = false;   // as an object of a JSON log
+  bool quiet = false;  // says nothing: of several processes that are stopped together, one speaks
 };
 
 // Idempotent; the last notice counts. System calls are restarted (SA_RESTART), so a save in progress is not

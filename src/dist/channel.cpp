@@ -57,6 +57,14 @@ std::string text_of(std::span<const std::byte> payload) {
   return {reinterpret_cast<const char*>(payload.data()), payload.size()};
 }
 
+// The code that all ranks leave with: that of the error behind the fault.
+ExitCode code_of(int number) {
+  for (const ExitCode code : {ExitCode::kBadInput, ExitCode::kEnvironment, ExitCode::kCheckFailed}) {
+    if (number == static_cast<int>(code)) return code;
+  }
+  return ExitCode::kFailed;
+}
+
 std::string dump(const Json& json) {
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
@@ -345,7 +353,8 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
     case kFault: {
       const Json json = Json::parse(text_of(payload), nullptr, false);
       if (!json.is_object()) return;
-      on_fault_({json.value("what", ""), json.value("because", ""), json.value("help", "")});
+      on_fault_({json.value("what", ""), json.value("because", ""), json.value("help", ""),
+                 code_of(json.value("code", 0))});
       return;
     }
     case kBye:
@@ -444,7 +453,10 @@ void Channel::left(int rank) {
 
 void Channel::failed(const Fault& fault) {
   const std::lock_guard lock(queue_mutex_);
-  queue_.emplace_back(kFault, dump({{"what", fault.what}, {"because", fault.because}, {"help", fault.help}}));
+  queue_.emplace_back(kFault, dump({{"what", fault.what},
+                                    {"because", fault.because},
+                                    {"help", fault.help},
+                                    {"code", static_cast<int>(fault.code)}}));
 }
 
 void Channel::drain(milliseconds limit) {

@@ -200,15 +200,16 @@ Launch find_launch(const LaunchRequest& request, const Environment& environment)
   const Reader env(environment);
   std::optional<Found> found = launcher(env);
   if (request.processes.has_value() != request.process.has_value()) {
-    throw bad_input(fmt::format("--{} was given without --{}", request.process ? "rank" : "ranks",
-                                request.process ? "ranks" : "rank"),
-                    "a process needs its number and how many there are", "give both");
+    throw bad_input(
+        fmt::format("dist.{} was given without dist.{}", request.process ? "process" : "processes",
+                    request.process ? "processes" : "process"),
+        "a process needs its number and how many there are", "give both");
   }
   if (request.process) {
     Found line;
     line.source = "the command line";
-    line.process_name = "--rank";
-    line.processes_name = "--ranks";
+    line.process_name = "--dist.process";
+    line.processes_name = "--dist.processes";
     line.process = *request.process;
     line.processes = *request.processes;
     if (line.processes < 1 || line.process < 0 || line.process >= line.processes) {

@@ -67,7 +67,8 @@ class Mpi final : public Communicator {
       throw bad_input(fmt::format("MPI counts this process as {} of {}, the run as {} of {}", its_rank,
                                   its_size, rank, size()),
                       "CPU ranks in several processes are those of MPI",
-                      "start them with mpirun or srun --mpi, and leave --rank and --ranks away");
+                      "start them with mpirun or srun --mpi=pmix; processes started by hand or by torchrun "
+                      "need a GPU each");
     }
     const auto ranks = static_cast<std::size_t>(size());
     for (auto* table : {&counts_, &places_, &mine_, &mine_places_}) table->resize(ranks);

@@ -193,10 +193,16 @@ std::optional<Fault> Roll::fault() const {
   for (int rank = 0; rank < size_; ++rank) {
     const Rank& r = ranks_[static_cast<std::size_t>(rank)];
     if (r.row.state == State::kLost) {
-      return Fault{
-          fmt::format("{} is gone: {}", named(rank), r.lost_why),
-          fmt::format("it entered last: {}, and completed #{}", text_of(r.row.last), r.row.completed),
-          "look at the end of its log; the system's log tells of a process killed for memory"};
+      std::string because =
+          fmt::format("it entered last: {}, and completed #{}", text_of(r.row.last), r.row.completed);
+      for (int other = 0; other < size_; ++other) {
+        const Row& waits = ranks_[static_cast<std::size_t>(other)].row;
+        if (waits.state != State::kHere || waits.entered <= waits.completed) continue;
+        because += fmt::format("; {} is in {}", named(other), text_of(waits.last));
+        break;
+      }
+      return Fault{fmt::format("{} is gone: {}", named(rank), r.lost_why), because,
+                   "look at the end of its log; the system's log tells of a process killed for memory"};
     }
     if (r.row.state != State::kLeft) continue;
     for (int other = 0; other < size_; ++other) {

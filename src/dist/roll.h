@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "dist/entry.h"
 
 namespace rlcpp::dist {
@@ -20,6 +21,7 @@ namespace rlcpp::dist {
 // Why a run ends: the parts of an Error (base/error.h), the same on every rank.
 struct Fault {
   std::string what, because, help;
+  ExitCode code = ExitCode::kFailed;
 };
 
 class Roll {

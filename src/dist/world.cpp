@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/failpoint.h"
 #include "dist/carriers.h"
 #include "dist/channel.h"
 #include "dist/cuda/nccl.h"
@@ -20,20 +21,22 @@ using std::chrono::milliseconds;
 
 constexpr milliseconds kPeriod{50};
 
+const failpoint::Registration kJoinPoints{"dist.join"};
+
 std::string host_name() {
   std::array<char, 256> name{};
   ::gethostname(name.data(), name.size() - 1);
   return name.data();
 }
 
-void print_and_leave(const std::string& text) {
+void print_and_leave(const std::string& text, ExitCode code) {
   std::fprintf(stderr, "%s\n", text.c_str());
   std::fflush(nullptr);
-  _exit(static_cast<int>(ExitCode::kFailed));  // no destructors: one of them may be what hangs
+  _exit(static_cast<int>(code));  // no destructors: one of them may be what hangs
 }
 
 Error error_of(const Fault& fault) {
-  return runtime_failure(fault.what, fault.because, fault.help);
+  return {fault.code, fault.what, fault.because, fault.help};
 }
 
 }  // namespace
@@ -103,6 +106,7 @@ Device World::device_of(int local) const {
 std::unique_ptr<Communicator> World::join(int local) {
   RLCPP_CHECK(local >= 0 && local < local_ranks() && options_.carrier == Carrier::kAuto);
   const int rank = first_rank() + local;
+  failpoint::hit("dist.join");
   try {
     std::unique_ptr<Communicator> made = make(rank, device_of(local));
     enlist(*made);
@@ -155,11 +159,13 @@ void World::fail(const Fault& fault) {
 
 void World::leave_now() {
   std::string text = "error: this process leaves without cleaning up";
+  ExitCode code = ExitCode::kFailed;
   {
     const std::lock_guard lock(fault_mutex_);
     if (fault_) text = error_of(*fault_).render();
+    if (fault_) code = fault_->code;
   }
-  options_.leave(text);
+  options_.leave(text, code);
 }
 
 void World::enlist(Communicator& communicator) {

@@ -44,8 +44,8 @@ struct WorldOptions {
   Deadlines deadlines;
   std::string mpi_plugin;  // path of rlcpp_mpi.so; empty: beside the binary, or ../lib from there
   // The last resort, when a fault's deadline to leave has passed. Default: the fault on stderr, then
-  // _exit(1).
-  std::function<void(const std::string&)> leave;
+  // _exit() with its code.
+  std::function<void(const std::string&, ExitCode)> leave;
 };
 
 class World {

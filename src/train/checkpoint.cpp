@@ -25,24 +25,27 @@ const failpoint::Registration kPoints{"checkpoint.before_commit", "checkpoint.af
 
 using Member = Tensor TrainedParameter::*;
 
-// Every HF tensor inside the trained parameters, and its pieces of `member`.
+// Every HF tensor inside the trained parameters, and its pieces of `member` in this process.
 template <class Visit>
 void each_slice(const TrainerGroup& group, Member member, const Visit& visit) {
   const std::vector<std::vector<hub::TensorPiece>> pieces = pieces_of(group, member);
-  std::vector<const TrainedParameter*> parameters(pieces.size(), nullptr);
-  for (const Trainer* trainer : group.trainers) {
-    for (const TrainedParameter& parameter : trainer->trained()) parameters.at(parameter.index) = &parameter;
-  }
-  for (std::size_t p = 0; p < pieces.size(); ++p) {
-    RLCPP_CHECK(parameters[p] != nullptr);
-    for (const model::HfSlice& slice : parameters[p]->slices) {
+  const std::vector<TrainedParameter>& some = group.first().trained();
+  const DType type = some.empty() ? DType::kF32 : (some.front().*member).dtype();
+  const auto visit_all = [&](std::size_t p, const std::vector<model::HfSlice>& slices) {
+    for (const model::HfSlice& slice : slices) {
       // Consecutive rows of the parameter, so one run of elements.
       std::int64_t width = 1;
       for (std::size_t axis = 1; axis < slice.shape.size(); ++axis) width *= slice.shape[axis];
-      visit(slice, (parameters[p]->*member).dtype(),
-            hub::cut(pieces[p], slice.row * width, slice.shape.at(0) * width));
+      visit(slice, type, hub::cut(pieces.at(p), slice.row * width, slice.shape.at(0) * width));
     }
+  };
+  if (group.first().model().adapters.any()) {
+    for (const TrainedParameter& parameter : some) visit_all(parameter.index, parameter.slices);
+    return;
   }
+  // Of a parameter that lies in other processes nobody here has an entry.
+  const std::vector<model::ParameterInfo> list = model::parameter_list(group.first().model());
+  for (std::size_t p = 0; p < list.size(); ++p) visit_all(p, list[p].slices);
 }
 
 hub::TensorImage image_of(const TrainerGroup& group, Member member) {
@@ -53,7 +56,7 @@ hub::TensorImage image_of(const TrainerGroup& group, Member member) {
                part.stored = {slice.name, type, slice.shape};
                part.pieces = std::move(pieces);
              });
-  return {std::move(parts), {{"format", "rlcpp"}}};
+  return {std::move(parts), {{"format", "rlcpp"}}, share_of(group)};
 }
 
 hub::TensorFileTarget target_of(const char* name, const TrainerGroup& group, Member member) {
@@ -125,6 +128,7 @@ TrainerGroup::TrainerGroup(Trainer& one)
 
 std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group, Member member) {
   std::vector<std::vector<hub::TensorPiece>> out;
+  if (!group.first().model().adapters.any()) out.resize(model::parameter_list(group.first().model()).size());
   for (const Trainer* trainer : group.trainers) {
     for (const TrainedParameter& parameter : trainer->trained()) {
       if (out.size() <= parameter.index) out.resize(parameter.index + 1);
@@ -137,6 +141,11 @@ std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group, 
   return out;
 }
 
+hub::Share share_of(const TrainerGroup& group) {
+  if (group.processes.count == 1 || group.first().model().adapters.any()) return hub::Share::kAll;
+  return group.processes.first() ? hub::Share::kHeaderAndPieces : hub::Share::kPieces;
+}
+
 std::string step_directory(const std::string& root, std::int64_t step) {
   return fmt::format("{}/step_{}", root, step);
 }
@@ -147,7 +156,9 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
   const Trainer& trainer = group.first();
   hub::DirectoryImage image;
   image.path = step_directory(root, content.progress.step);
-  if (std::filesystem::exists(image.path) && verifies(image.path)) return std::nullopt;
+  // Of several processes the first decides for all.
+  if (group.processes.first() && std::filesystem::exists(image.path) && verifies(image.path))
+    return std::nullopt;
   for (const auto& [name, member] : kTensorFiles) image.add(name, image_of(group, member));
   const Trainer::State state = trainer.state();
   nlohmann::ordered_json json;

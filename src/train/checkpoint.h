@@ -39,21 +39,36 @@ struct CheckpointContent {
   std::vector<CheckpointFile> files;  // committed together with the rest
 };
 
-// The trainers of a run's ranks in this process. Together they hold all that is trained: a checkpoint does
-// not know ranks, so it is continued by any number of them, at any level of ZeRO.
+// The processes of a run.
+struct Processes {
+  int count = 1, index = 0;
+  // What every process says, in their order; all of them come here.
+  std::function<std::vector<std::vector<double>>(const std::vector<double>&)> exchange = {};
+  bool first() const { return index == 0; }
+};
+
+// The trainers of a run's ranks in this process. Together with those of the other processes they hold all
+// that is trained: a checkpoint does not know ranks, so it is continued by any number of them, at any level
+// of ZeRO.
 struct TrainerGroup {
   TrainerGroup(Trainer& one);  // NOLINT(google-explicit-constructor)
-  TrainerGroup(std::vector<Trainer*> of_ranks, std::function<void(const std::function<void(Trainer&)>&)> each)
-      : trainers(std::move(of_ranks)), on_each(std::move(each)) {}
+  TrainerGroup(std::vector<Trainer*> of_ranks, std::function<void(const std::function<void(Trainer&)>&)> each,
+               Processes of_run = {})
+      : trainers(std::move(of_ranks)), on_each(std::move(each)), processes(std::move(of_run)) {}
   Trainer& first() const { return *trainers.front(); }
   std::vector<Trainer*> trainers;
   // Calls it for every trainer, on its thread; what is collective may be called so.
   std::function<void(const std::function<void(Trainer&)>&)> on_each;
+  Processes processes;
 };
 
 // Where a member of every trained parameter lies, by the parameter's index.
 std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group,
                                                      Tensor TrainedParameter::*member);
+
+// What this process has of the files of a checkpoint or an export: all of them if there is one process, and
+// if adapters are trained, which every rank holds.
+hub::Share share_of(const TrainerGroup& group);
 
 // "<root>/step_<N>".
 std::string step_directory(const std::string& root, std::int64_t step);

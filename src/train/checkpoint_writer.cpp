@@ -35,8 +35,7 @@ struct CheckpointWriter::State {
   bool started = false, read = true, done = true;
   WriteOutcome outcome;
 
-  void run(const std::vector<hub::DirectoryImage>& order, const std::string& run_id,
-           const std::function<void()>& then, hub::WriteProgress& counters) {
+  void run(const Work& work, hub::WriteProgress& counters) {
     const auto begin = Clock::now();
     std::exception_ptr failure;
     const auto finished_reading = [&] {
@@ -49,8 +48,7 @@ struct CheckpointWriter::State {
       changed.notify_all();
     };
     try {
-      images.write(order, run_id, counters, finished_reading);
-      if (then) then();
+      work(images, counters, finished_reading);
     } catch (...) {
       failure = std::current_exception();
     }
@@ -107,6 +105,15 @@ std::size_t CheckpointWriter::ring_bytes() const {
 
 void CheckpointWriter::start(std::int64_t step, std::vector<hub::DirectoryImage> images,
                              const std::string& run_id, std::function<void()> then) {
+  start(step,
+        [images = std::move(images), run_id, then = std::move(then)](
+            hub::ImageWriter& writer, hub::WriteProgress& progress, const std::function<void()>& on_read) {
+          writer.write(images, run_id, progress, on_read);
+          if (then) then();
+        });
+}
+
+void CheckpointWriter::start(std::int64_t step, Work work) {
   State& s = *state_;
   RLCPP_CHECK(!s.started);
   s.join();
@@ -115,14 +122,16 @@ void CheckpointWriter::start(std::int64_t step, std::vector<hub::DirectoryImage>
   s.outcome.step = step;
   s.started = true;
   s.read = s.done = false;
-  s.thread = std::thread([&s, images = std::move(images), run_id, then = std::move(then)] {
-    s.run(images, run_id, then, *s.progress);
-  });
+  s.thread = std::thread([&s, work = std::move(work)] { s.run(work, *s.progress); });
 }
 
 std::optional<std::int64_t> CheckpointWriter::busy() const {
   if (!state_->started) return std::nullopt;
   return state_->outcome.step;
+}
+
+double CheckpointWriter::moved() const {
+  return state_->progress == nullptr ? 0.0 : static_cast<double>(state_->moved());
 }
 
 double CheckpointWriter::await_read() {

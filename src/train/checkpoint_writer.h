@@ -42,8 +42,16 @@ class CheckpointWriter {
   // last commit. The caller made sure that the device has finished what it writes to the tensors.
   void start(std::int64_t step, std::vector<hub::DirectoryImage> images, const std::string& run_id,
              std::function<void()> then = {});
+  // Begins some other work with the writer: it counts what it does, and calls `on_read` when no tensor is
+  // needed any more.
+  using Work =
+      std::function<void(hub::ImageWriter&, hub::WriteProgress&, const std::function<void()>& on_read)>;
+  void start(std::int64_t step, Work work);
   // The step that is being written.
   std::optional<std::int64_t> busy() const;
+
+  // Changes as long as something moves: bytes read and written, and commits, of what was started last.
+  double moved() const;
 
   // Returns when the tensors may change again: all are copied, or the writer has given up. Returns the
   // seconds waited. Throws runtime_failure, as wait() does, if nothing moves for ten minutes.

@@ -59,6 +59,15 @@ std::vector<std::vector<double>> exchange(dist::Communicator& communicator, cons
   return out;
 }
 
+double largest(dist::Communicator& communicator, const Tensor& staging, double mine, std::string_view name) {
+  const Tensor place = staging.view({staging.size()}).rows(0, 1);
+  copy(place, host_view(std::span(&mine, 1), DType::kF64));
+  communicator.all_reduce(place, dist::Reduction::kMax, name).wait();
+  double out = 0;
+  copy(host_view(std::span(&out, 1), DType::kF64), place);
+  return out;
+}
+
 std::vector<double> numbers_of(const LossMetrics& metrics) {
   std::vector<double> out = {metrics.loss, metrics.max_abs_mismatch, static_cast<double>(metrics.documents)};
   const Mismatch first = metrics.first_mismatch.value_or(Mismatch());

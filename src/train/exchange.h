@@ -19,6 +19,9 @@ RegionId plan_exchange(MemoryPlan& plan, int ranks);
 std::vector<std::vector<double>> exchange(dist::Communicator& communicator, const Tensor& staging,
                                           const std::vector<double>& mine, std::string_view name);
 
+// The largest of every rank's number. Collective.
+double largest(dist::Communicator& communicator, const Tensor& staging, double mine, std::string_view name);
+
 // All of `metrics` as numbers, and back: append() adds those of documents that come after what `metrics` has.
 std::vector<double> numbers_of(const LossMetrics& metrics);
 void append(LossMetrics& metrics, const std::vector<double>& numbers);

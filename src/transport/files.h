@@ -82,14 +82,18 @@ class FileWeightSender final : public WeightSender {
   Publication publish(const model::ModelConfig& config,
                       const std::vector<std::vector<hub::TensorPiece>>& weights, std::int64_t step,
                       std::int64_t replay_from);
+  // The same with the directory that `write` makes.
+  Publication publish(std::int64_t step, std::int64_t replay_from,
+                      const std::function<void(const std::string& directory)>& write);
+  std::string directory(std::int64_t step) const { return step_path(root_, step); }
+  DType dtype() const { return dtype_; }
+  std::size_t max_shard_bytes() const { return max_shard_bytes_; }
   // Removes the steps after `step`, from the last on: a resumed trainer makes them anew.
   void remove_after(std::int64_t step);
   // Removes the steps before `step`, except those that `keep` says true for.
   void prune_before(std::int64_t step, const std::function<bool(std::int64_t)>& keep);
 
  private:
-  Publication publish(std::int64_t step, std::int64_t replay_from,
-                      const std::function<void(const std::string&)>& write);
   durable::FileLayer& files_;
   std::string root_, run_;
   DType dtype_;

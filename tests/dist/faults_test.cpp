@@ -203,7 +203,7 @@ TEST_F(ThreadFaults, AProcessThatDoesNotLeaveIsEnded) {
   options.deadlines.leave = std::chrono::milliseconds(300);
   std::atomic<bool> left{false};
   std::string text;
-  options.leave = [&](const std::string& last_words) {
+  options.leave = [&](const std::string& last_words, ExitCode) {
     text = last_words;
     left = true;
   };

@@ -140,7 +140,7 @@ TEST(Launch, ConflictsNameBoth) {
   request.processes = 4;
   request.process = 2;
   const std::string line = refusal(kTorchrun, request);
-  EXPECT_NE(line.find("the command line (--rank=2, --ranks=4)"), std::string::npos) << line;
+  EXPECT_NE(line.find("the command line (--dist.process=2, --dist.processes=4)"), std::string::npos) << line;
   EXPECT_NE(line.find("torchrun (RANK=3, WORLD_SIZE=4)"), std::string::npos) << line;
   request.process = 3;
   EXPECT_EQ(launch(kTorchrun, request).process, 3);
@@ -159,7 +159,7 @@ TEST(Launch, RefusesHalvesNonsenseAndAMissingAddress) {
   EXPECT_NE(refusal({{"RANK", "0"}, {"WORLD_SIZE", "2"}}).find("--dist.address"), std::string::npos);
   LaunchRequest half;
   half.process = 0;
-  EXPECT_NE(refusal({}, half).find("--rank was given without --ranks"), std::string::npos);
+  EXPECT_NE(refusal({}, half).find("dist.process was given without dist.processes"), std::string::npos);
   half.processes = 0;
   EXPECT_NE(refusal({}, half).find("no such process"), std::string::npos);
 }

@@ -1,0 +1,98 @@
+#include "app/run_processes.h"
+
+#include <unistd.h>
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdio>
+
+#include <fmt/format.h>
+
+#include "app/run_start.h"
+#include "base/signals.h"
+#include "base/wait.h"
+
+namespace rlcpp::app {
+namespace {
+
+std::string speaker(const RankSetup& ranks) {
+  const int first = ranks.launch.first_rank(), last = first + ranks.local() - 1;
+  return first == last ? fmt::format("rank {}: ", first) : fmt::format("ranks {}-{}: ", first, last);
+}
+
+}  // namespace
+
+void meet(RankSetup& ranks, bool dry_run, Logger& log) {
+  if (ranks.launch.processes == 1) return;
+  if (!ranks.first()) {
+    log.speak_as(speaker(ranks), LogLevel::kWarn);
+    install_signal_handlers({.plan = {}, .json = false, .quiet = true});
+  }
+  if (dry_run) return;
+  dist::WorldOptions options = ranks.world_options();
+  const std::string prefix = ranks.first() ? "" : speaker(ranks);
+  options.leave = [prefix](const std::string& text, ExitCode code) {
+    std::fprintf(stderr, "%s%s\n", prefix.c_str(), text.c_str());
+    std::fflush(nullptr);
+    _exit(static_cast<int>(code));  // no destructors: one of them may be what hangs
+  };
+  log.info(fmt::format("process 0 of {} waits for the others at {}", ranks.launch.processes,
+                       ranks.launch.address));
+  ranks.world = std::make_shared<dist::World>(std::move(options));
+}
+
+bool tell_others(const RankSetup& ranks, const Error& error) {
+  if (ranks.world == nullptr) return true;
+  if (!ranks.world->failed()) {
+    ranks.world->fail({fmt::format("rank {} failed: {}", ranks.launch.first_rank(), error.what()),
+                       error.because(), error.help(), error.code()});
+  }
+  return ranks.first() || error.code() != ExitCode::kBadInput;
+}
+
+Error with_speaker(const RankSetup& ranks, const Error& error) {
+  if (ranks.first()) return error;
+  return {error.code(), speaker(ranks) + error.what(), error.because(), error.help()};
+}
+
+int agreed_stop(RankTeam& team, const RankSetup& ranks, Logger& log) {
+  const int mine = stop_signal();
+  if (ranks.launch.processes == 1) return mine;
+  const int agreed = static_cast<int>(team.largest(mine, "whether to stop"));
+  if (agreed != 0 && mine == 0 && ranks.first())
+    log.info(signal_name(agreed) + " has reached another process: all stop here");
+  return agreed;
+}
+
+std::optional<transport::RolloutBatch> receive_together(transport::RolloutReceiver& receiver,
+                                                        std::int64_t step, transport::WaitOptions wait,
+                                                        RankTeam& team, const RankSetup& ranks, int* signal,
+                                                        Logger& log) {
+  if (ranks.launch.processes == 1) return receiver.receive(step, wait);
+  using Clock = std::chrono::steady_clock;
+  // A look at the files, then a word with the others; so no collective lasts as long as the orchestrator.
+  constexpr std::chrono::milliseconds kRound{500};
+  const Wait limit("the orchestrator", fmt::format("rollouts of step {}", step), wait.soft, wait.hard);
+  std::optional<transport::RolloutBatch> batch;
+  for (;;) {
+    if (!batch.has_value()) {
+      const auto end = Clock::now() + kRound;
+      wait.stop = [end] { return stop_signal() != 0 || Clock::now() >= end; };
+      batch = receiver.receive(step, wait);
+    }
+    *signal = agreed_stop(team, ranks, log);
+    if (*signal != 0) return std::nullopt;
+    if (team.largest(batch.has_value() ? 0 : 1, "whether rollouts are missing") == 0) return batch;
+    limit.check();
+  }
+}
+
+void share_run_id(RankTeam& team, RunDirectory& directory) {
+  std::uint32_t number = 0;
+  const std::string& mine = directory.run_id();
+  std::from_chars(mine.data(), mine.data() + mine.size(), number, 16);
+  const auto all = team.exchange({static_cast<double>(number)}, "the name of the run");
+  directory.set_run_id(fmt::format("{:08x}", static_cast<std::uint32_t>(all.front().at(0))));
+}
+
+}  // namespace rlcpp::app

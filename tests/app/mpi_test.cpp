@@ -1,0 +1,316 @@
+// `rlcpp sft` in several processes: one speaks, all stop together, checkpoints know nothing of processes, and
+// a process that is gone or hangs takes all with it, by name.
+#include "mpi_run.h"
+
+namespace rlcpp::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Mpi : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new MpiWorld; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  void SetUp() override {
+    if (const std::string why = no_mpi(); !why.empty()) GTEST_SKIP() << why;
+    // Several processes on two cores that other tests share: slow, and not always on time.
+    if (!long_tier()) GTEST_SKIP() << "long tier";
+  }
+  static void copy(const std::string& from, const std::string& to) {
+    fs::remove_all(*world_ / to);
+    fs::copy(*world_ / from, *world_ / to, fs::copy_options::recursive);
+  }
+  static std::vector<std::string> entries(const std::string& folder) {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(*world_ / folder))
+      names.push_back(entry.path().filename());
+    std::sort(names.begin(), names.end());
+    return names;
+  }
+  // Step 6 of an uninterrupted run of two processes, saved at 3 and 6; made once.
+  static const std::string& whole() {
+    static const std::string name = [] {
+      const auto o = world_->mpi(2, world_->sft("whole", {"--ckpt.interval", "3"}));
+      EXPECT_EQ(o.code, 0) << o.err;
+      return std::string("whole");
+    }();
+    return name;
+  }
+  static MpiWorld* world_;
+};
+MpiWorld* Mpi::world_ = nullptr;
+
+TEST_F(Mpi, TheFirstProcessSpeaksAloneAndThreadsGiveTheSameBits) {
+  const auto o = world_->mpi(2, world_->sft("speaks", {"--ckpt.interval", "3", "--json"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto result = nlohmann::json::parse(o.out);  // one object and nothing else
+  EXPECT_EQ(result.at("result").at("steps"), 6);
+  EXPECT_EQ(count_of(o.err, "step 4/6"), 1U) << o.err;
+  EXPECT_EQ(count_of(o.err, "device: "), 1U) << o.err;
+  EXPECT_EQ(count_of(o.err, "rank 1: "), 0U) << o.err;
+  const auto metrics = world_->metrics("speaks");
+  ASSERT_EQ(metrics.size(), 6U);
+  EXPECT_EQ(entries("speaks/checkpoints"), (std::vector<std::string>{"latest", "step_3", "step_6"}));
+  EXPECT_EQ(entries("speaks/weights"), (std::vector<std::string>{"step_3", "step_6"}));
+  ASSERT_EQ(world_->run(world_->sft("threads", {"--ckpt.interval", "3", "--dist.ranks", "2"})).code, 0);
+  const auto threads = world_->metrics("threads");
+  for (std::size_t s = 0; s < metrics.size(); ++s)
+    EXPECT_EQ(metrics[s].at("loss/mean"), threads.at(s).at("loss/mean")) << s;
+  for (const int step : {3, 6}) {
+    EXPECT_TRUE(world_->state("speaks", step) == world_->state("threads", step)) << step;
+    const std::string weights = "/weights/step_" + std::to_string(step) + "/model.safetensors";
+    EXPECT_TRUE(slurp(*world_ / ("speaks" + weights)) == slurp(*world_ / ("threads" + weights))) << step;
+  }
+}
+
+TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
+  const auto dry = world_->mpi(2, world_->sft("dry", {"--dry-run", "--json"}));
+  EXPECT_EQ(dry.code, 0) << dry.err;
+  EXPECT_EQ(nlohmann::json::parse(dry.out).at("command"), "sft");
+  EXPECT_EQ(count_of(dry.err, "dry run: everything fits"), 1U) << dry.err;
+  EXPECT_FALSE(fs::exists(*world_ / "dry"));
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--no-such-key", "1"},
+                                                {"--data.name", *world_ / "nowhere"},
+                                                {"--model.name", *world_ / "nothing"},
+                                                {"--ckpt.resume-step", "7"}}) {
+    const auto o = world_->mpi(2, world_->sft("wrong", wrong));
+    SCOPED_TRACE(wrong.front() + "\n" + o.err);
+    EXPECT_EQ(o.code, 2);
+    EXPECT_EQ(count_of(o.err, "error: "), 1U);
+    EXPECT_TRUE(o.out.empty()) << o.out;
+  }
+  // What one process alone finds, the first says for it.
+  const auto o =
+      world_->mpi({world_->sft("one", {}), world_->sft("one", {"--data.name", *world_ / "nowhere"})});
+  EXPECT_EQ(o.code, 2) << o.err;
+  expect_has(o.err, {"error: rank 1 failed: ", "nowhere"});
+  EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
+}
+
+TEST_F(Mpi, ASignalToOneProcessStopsAllAfterOneStepWithACheckpoint) {
+  for (const bool both : {false, true}) {
+    const std::string out = both ? "both" : "one";
+    const auto words = world_->sft(out, {"--max-steps", "1000000", "--clean"});
+    const pid_t run = start_mpi({words, words}, *world_ / "o", *world_ / "e");
+    for (int i = 0; i < 3000 && slurp(*world_ / (out + "/metrics.jsonl")).empty(); ++i)
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    const auto processes = world_->processes();
+    ASSERT_EQ(processes.size(), 2U) << slurp(*world_ / "e");
+    kill(processes[1], SIGTERM);
+    if (both) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(3));
+      kill(processes[0], SIGTERM);
+    }
+    EXPECT_EQ(MpiWorld::wait_for(run), 143) << slurp(*world_ / "e");
+    world_->expect_no_orphan();
+    const auto metrics = world_->metrics(out);
+    const auto last = metrics.back().at("step").get<int>();
+    EXPECT_TRUE(fs::exists(*world_ / (out + "/checkpoints/step_" + std::to_string(last) + "/manifest.json")));
+    EXPECT_EQ(slurp(*world_ / (out + "/checkpoints/latest")), "step_" + std::to_string(last) + "\n");
+    expect_has(slurp(*world_ / "o"), {"SFT stopped by SIGTERM after step " + std::to_string(last)});
+    if (!both) expect_has(slurp(*world_ / "e"), {"SIGTERM has reached another process"});
+    // Goes on from there.
+    const auto on = world_->mpi(
+        2, world_->sft(out, {"--ckpt.resume-step", "-1", "--max-steps", std::to_string(last + 2)}));
+    EXPECT_EQ(on.code, 0) << on.err;
+  }
+}
+
+TEST_F(Mpi, CheckpointsGoOnAtAnyNumberOfProcessesRanksAndLevels) {
+  const std::string& reference = whole();
+  ASSERT_EQ(world_->mpi(2, world_->sft("half", {"--ckpt.interval", "3", "--max-steps", "3"})).code, 0);
+  EXPECT_TRUE(world_->state("half", 3) == world_->state(reference, 3));
+  const std::vector<std::string> on = {"--ckpt.interval", "3", "--ckpt.resume-step", "-1"};
+  struct Case {
+    std::string name;
+    int processes;
+    std::vector<std::string> more;
+    bool same_bits;
+  };
+  // The sums over ranks have the order of the ranks: as many ranks give the same bits, others the same
+  // numbers but for the rounding of f32, which AdamW can make as large as its step where a gradient is tiny.
+  for (const Case& c : {Case{"same", 2, {}, true},
+                        {"zero3", 2, {"--dist.zero", "3"}, false},
+                        {"threads2", 1, {"--dist.ranks", "2"}, true},
+                        {"threads3", 1, {"--dist.ranks", "3", "--dist.zero", "2"}, false},
+                        {"alone", 1, {}, false},
+                        {"three", 3, {"--dist.zero", "2"}, false}}) {
+    SCOPED_TRACE(c.name);
+    copy("half", c.name);
+    std::vector<std::string> more = on;
+    more.insert(more.end(), c.more.begin(), c.more.end());
+    const auto words = world_->sft(c.name, more);
+    const auto o = c.processes == 1 ? world_->run(words) : world_->mpi(c.processes, words);
+    ASSERT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(count_of(o.err, "resumed from"), 1U) << o.err;
+    EXPECT_LE(world_->distance(c.name, reference, 6), 2e-5);
+    if (c.same_bits) {
+      EXPECT_TRUE(world_->state(c.name, 6) == world_->state(reference, 6));
+    }
+  }
+  // And the other way: a checkpoint of one rank, continued by two processes.
+  ASSERT_EQ(world_->run(world_->sft("single", {"--ckpt.interval", "3", "--max-steps", "3"})).code, 0);
+  ASSERT_EQ(world_->mpi(2, world_->sft("single", on)).code, 0);
+  EXPECT_LE(world_->distance("single", reference, 6), 2e-5);
+}
+
+TEST_F(Mpi, AdaptersAreSavedByTheFirstProcess) {
+  const std::vector<std::string> lora = {"--model.lora.rank", "4", "--ckpt.interval", "2"};
+  const auto with = [&](std::vector<std::string> more) {
+    more.insert(more.begin(), lora.begin(), lora.end());
+    return more;
+  };
+  const auto o = world_->mpi(2, world_->sft("lora", with({"--max-steps", "4"})));
+  ASSERT_EQ(o.code, 0) << o.err;
+  ASSERT_EQ(world_->mpi(2, world_->sft("lora2", with({"--max-steps", "2"}))).code, 0);
+  const auto on =
+      world_->mpi(2, world_->sft("lora2", with({"--max-steps", "4", "--ckpt.resume-step", "-1"})));
+  ASSERT_EQ(on.code, 0) << on.err;
+  EXPECT_TRUE(world_->state("lora", 4) == world_->state("lora2", 4));
+}
+
+TEST_F(Mpi, ADamagedNewestCheckpointIsPassedOverByAll) {
+  copy(whole(), "damaged");
+  const std::string path = *world_ / "damaged/checkpoints/step_6/trainer/exp_avg_sq.safetensors";
+  std::string text = slurp(path);
+  text[text.size() - 3] ^= 1;
+  std::ofstream(path, std::ios::binary) << text;
+  const auto o = world_->mpi(2, world_->sft("damaged", {"--ckpt.interval", "3", "--ckpt.resume-step", "-1"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(count_of(o.err, "passed over"), 1U) << o.err;
+  expect_has(o.err, {"resumed from " + *world_ / "damaged/checkpoints/step_3"});
+  EXPECT_TRUE(world_->state("damaged", 6) == world_->state(whole(), 6));
+}
+
+// Killed at every stage of a save: the state before is whole, and the run goes on from it to the same bits.
+TEST_F(Mpi, AProcessKilledWhileSavingLeavesTheStepBefore) {
+  const std::string& reference = whole();
+  const std::vector<std::string> save = {"--ckpt.interval", "3"};
+  int round = 0;
+  for (const char* point : {"checkpoint.write_block=kill:5", "checkpoint.read_block=kill:6",
+                            "durable.sync=kill:9", "checkpoint.before_commit=kill:2"}) {
+    for (const std::size_t victim : {1U, 0U}) {
+      if (victim == 1 && std::string(point).starts_with("checkpoint.before_commit")) continue;
+      if (victim == 1 && std::string(point).starts_with("durable.sync")) continue;
+      const std::string out = "killed" + std::to_string(round++);
+      SCOPED_TRACE(std::string(point) + " in process " + std::to_string(victim));
+      std::vector<std::vector<std::string>> both(2, world_->sft(out, save));
+      both[victim].insert(both[victim].end(), {"--fail", point});
+      const auto o = world_->mpi(both);
+      EXPECT_NE(o.code, 0);
+      world_->expect_no_orphan();
+      int last = 0;
+      for (const std::string& name : entries(out + "/checkpoints")) {
+        if (name.starts_with("step_") && name.find(".tmp-") == std::string::npos)
+          last = std::max(last, std::stoi(name.substr(5)));
+      }
+      ASSERT_LE(last, 3) << o.err;
+      std::vector<std::string> on = save;
+      if (last > 0) {
+        on.insert(on.end(), {"--ckpt.resume-step", "-1"});
+      } else {
+        on.emplace_back("--clean");
+      }
+      const auto again = world_->mpi(2, world_->sft(out, on));
+      ASSERT_EQ(again.code, 0) << again.err;
+      EXPECT_TRUE(world_->state(out, 6) == world_->state(reference, 6));
+      for (const std::string& name : entries(out + "/checkpoints"))
+        EXPECT_EQ(name.find(".tmp-"), std::string::npos) << name;
+    }
+  }
+}
+
+TEST_F(Mpi, AWriterThatFailsInOneProcessStopsAll) {
+  std::vector<std::vector<std::string>> both(2, world_->sft("full", {"--ckpt.interval", "3"}));
+  both[1].insert(both[1].end(), {"--fail", "checkpoint.write_block=error:5"});
+  const auto o = world_->mpi(both);
+  EXPECT_EQ(o.code, 1) << o.err;
+  expect_has(o.err, {"rank 1", "fail point checkpoint.write_block acted"});
+  world_->expect_no_orphan();
+  EXPECT_EQ(entries("full/checkpoints"), (std::vector<std::string>{"latest", "step_3"}));
+}
+
+TEST_F(Mpi, AProcessKilledInAStepIsNamedByTheOthers) {
+  for (const std::size_t victim : {1U, 0U}) {
+    const std::string out = "gone" + std::to_string(victim);
+    std::vector<std::vector<std::string>> all(3, world_->sft(out, {"--no-ckpt"}));
+    all[victim].insert(all[victim].end(), {"--fail", "train.gradient=kill:3"});
+    const auto begin = std::chrono::steady_clock::now();
+    const auto o = world_->mpi(all);
+    EXPECT_NE(o.code, 0);
+    world_->expect_no_orphan();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
+    expect_has(o.err, {"rank " + std::to_string(victim) + " (", "is gone: its connection closed"});
+  }
+}
+
+TEST_F(Mpi, ARankThatNeverEntersIsNamedWithCollectiveAndNumber) {
+  std::vector<std::vector<std::string>> both(2, world_->sft("hang", {"--no-ckpt", "--dist.timeout", "3"}));
+  both[1].insert(both[1].end(), {"--fail", "dist.enter=hang:40"});
+  const auto begin = std::chrono::steady_clock::now();
+  const auto o = world_->mpi(both);
+  EXPECT_EQ(o.code, 1) << o.err;
+  world_->expect_no_orphan();
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(60));
+  expect_has(o.err, {"rank 0 gave up", "#40 [", "rank 1 (", "the limit is 3.0 s without progress"});
+}
+
+// By hand, where each process is a terminal of its own. CPU ranks need what mpirun gives them, so these meet,
+// find that there is no MPI between them, and leave.
+class ByHand : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new MpiWorld; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  static std::vector<std::string> process(int number, const std::vector<std::string>& more = {}) {
+    std::vector<std::string> words = {"--dist.processes", "2",
+                                      "--dist.process",   std::to_string(number),
+                                      "--dist.address",   "file:" + *world_ / "meet/here",
+                                      "--no-ckpt"};
+    words.insert(words.end(), more.begin(), more.end());
+    // A directory a test: one that was started in is a used one.
+    return world_->sft(::testing::UnitTest::GetInstance()->current_test_info()->name(), words);
+  }
+  static MpiWorld* world_;
+};
+MpiWorld* ByHand::world_ = nullptr;
+
+TEST_F(ByHand, ProcessesMeetAndLeaveWithOneReasonAndOneCode) {
+  if (const std::string why = no_mpi(); !why.empty()) GTEST_SKIP() << why;
+  const pid_t one = world_->start(process(1), *world_ / "o1", *world_ / "e1");
+  const auto o = world_->run(process(0));
+  EXPECT_EQ(o.code, 2) << o.err;
+  EXPECT_EQ(MpiWorld::wait_for(one), 2) << slurp(*world_ / "e1");
+  expect_has(o.err, {"MPI counts this process as 0 of 1", "by hand or by torchrun need a GPU each"});
+  EXPECT_EQ(slurp(*world_ / "e1"), "");
+}
+
+TEST_F(ByHand, AProcessThatDoesNotComeIsNamedInTime) {
+  const auto o = world_->run(process(0, {"--dist.start-timeout", "1"}));
+  EXPECT_EQ(o.code, 1);
+  expect_has(o.err, {"1 of 2 processes came to", "rank 1 did not come in time"});
+  const auto other = world_->run(process(1, {"--dist.start-timeout", "1"}));
+  EXPECT_EQ(other.code, 1);
+  expect_has(other.err, {"process 0 was not reached"});
+}
+
+// A rank that stands still and cannot be asked is ended by its own process's watch.
+TEST_F(ByHand, AProcessKilledBeforeItJoinsIsNamedAndTakesTheOtherWithIt) {
+  if (!long_tier()) GTEST_SKIP() << "long tier";  // 15 s from the fault to the end
+  const auto begin = std::chrono::steady_clock::now();
+  const pid_t one = world_->start(process(1, {"--fail", "dist.join=kill"}), *world_ / "o1", *world_ / "e1");
+  const auto o = world_->run(process(0, {"--fail", "dist.join=hang"}));
+  EXPECT_EQ(MpiWorld::wait_for(one), 128 + SIGKILL);
+  EXPECT_EQ(o.code, 1) << o.err;
+  EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(40));
+  expect_has(o.err, {"rank 1 (", "pid " + std::to_string(one), "is gone", "killed"});
+  world_->expect_no_orphan();
+}
+
+}  // namespace
+}  // namespace rlcpp::test
