@@ -29,8 +29,9 @@ void write_together(const train::TrainerGroup& group, const transport::FileWeigh
   if (processes.first()) open();
   processes.exchange({});  // the files are there
   if (!processes.first()) open();
-  constexpr std::size_t kRing = 4 * hub::ImageWriter::kBlock;
-  hub::ImageWriter writer(files, group.first().device(), kRing, 1);
+  const int threads = train::writer_threads();
+  const std::size_t ring = 4 * static_cast<std::size_t>(threads) * hub::ImageWriter::kBlock;
+  hub::ImageWriter writer(files, group.first().device(), ring, threads);
   hub::WriteProgress progress;
   writer.write(images, *to, progress);
   const auto reports = processes.exchange(to->report());
