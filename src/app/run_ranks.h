@@ -42,7 +42,8 @@ struct RankSetup {
   // Of the process with rank 0: it writes what people read.
   bool first() const { return launch.process == 0; }
   Device device_of(int local) const;
-  // What is left of `limit` (0: none) for the plan of a rank: NCCL allocates its own buffers beside it.
+  // What is left of `limit` (0: none) for the plan of one rank: on GPUs NCCL allocates its own buffers beside
+  // it, on a CPU the ranks of this process divide it.
   std::size_t limit_for_plan(std::size_t limit) const;
   train::Sharding sharding(int local, int level) const;
   dist::WorldOptions world_options() const;

@@ -119,7 +119,9 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
     }
     if (std::any_of(rows.begin(), rows.end(),
                     [](const Result* r) { return !r->config.memory_limit.empty(); }))
-      page += fmt::format("\n{} planned within the memory that is named, as for a smaller card, whose speed this is not.\n", kMemoryMark);
+      page += fmt::format(
+          "\n{} planned within the memory that is named, as for a smaller card, whose speed this is not.\n",
+          kMemoryMark);
     page += details_of(rows);
     page += render_peers(rows, peers);
   }

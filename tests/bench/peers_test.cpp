@@ -229,7 +229,9 @@ TEST(Peers, RowsWithAMemoryLimitAreMemoryChecksOnly) {
   const std::vector<Peer> peers = {peer_of(measured()), peer_of(a6000)};
   EXPECT_TRUE(comparable_peers(limited.config, peers).empty());
   std::string page = page_of({limited}, peers);
-  EXPECT_NE(page.find("‡ planned within the memory that is named, as for a smaller card, whose speed this is not"), std::string::npos);
+  EXPECT_NE(
+      page.find("‡ planned within the memory that is named, as for a smaller card, whose speed this is not"),
+      std::string::npos);
   EXPECT_NE(page.find("| RL Full ‡ | 2xH100 HBM3 limited to 44GiB |"), std::string::npos);
   EXPECT_EQ(page.find("### Against peers"), std::string::npos);
   EXPECT_NE(
