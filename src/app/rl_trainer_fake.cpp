@@ -13,6 +13,7 @@
 #include "app/run_console.h"
 #include "app/run_directory.h"
 #include "app/run_processes.h"
+#include "app/run_rows.h"
 #include "app/run_start.h"
 #include "base/durable.h"
 #include "base/error.h"
@@ -79,6 +80,15 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   options.sharding = ranks.sharding(0, zero);
   const RankPlan rank_plan = plan_rank(ctx, model.config, options, config.seq_len());
   const MemoryPlan& plan = rank_plan.plan;
+  // ids, positions, mask, log-probabilities and advantages, and what is computed of them.
+  constexpr double kBytesOfToken = 24;
+  const double rows_bytes = kBytesOfToken * static_cast<double>(config.data.fake->batch_size) *
+                            static_cast<double>(config.seq_len());
+  require_host_room(
+      fmt::format("the rows of a step do not fit the memory: data.fake.batch_size is {} rows of {} "
+                  "tokens",
+                  config.data.fake->batch_size, config.seq_len()),
+      rows_bytes, plan.total_bytes(), limit, device.device, "lower data.fake.batch_size or model.seq_len");
 
   const std::optional<CkptSection> no_ckpt;
   const RunStart run_start{"trainer",  config::describer(config), loaded, invocation,   config.run, no_ckpt,

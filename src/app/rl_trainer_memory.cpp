@@ -1,4 +1,6 @@
 // What a trainer of rollouts plans, and the ways out if it does not fit.
+#include <algorithm>
+
 #include "app/memory_advice.h"
 #include "app/rl_trainer_parts.h"
 
@@ -16,11 +18,16 @@ int require_trainer_memory(const TrainerConfig& config, const RunModel& model, c
     train::TrainerOptions options =
         trainer_options(p.model, p.optim, config.scheduler, config.run, config.max_steps, p.seq_len);
     options.sharding = ranks.sharding(0, zero);
-    return plan_rank(ctx, planned_shape(model.config, p), options, p.seq_len).plan;
+    return plan_rank(ctx, planned_shape(model.config, p), options, positions_of(model.config, p.seq_len))
+        .plan;
   };
   const int zero = choose_zero(ranks, [&](int level) { return limits.fits(planned(now, level)); });
   require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero); });
   return zero;
+}
+
+std::int64_t positions_of(const model::ModelConfig& model, std::int64_t seq_len) {
+  return std::min(seq_len, model.max_position);
 }
 
 }  // namespace rlcpp::app

@@ -22,6 +22,10 @@ transport::Publication publish_weights(RankTeam& team, transport::FileWeightSend
                                        const model::ModelConfig& model, std::int64_t step,
                                        std::int64_t replay_from);
 
+// Positions that a row of seq_len tokens can have: they count from 0 in each of its documents, so a row may
+// be longer than the model's positions, and a document may not.
+std::int64_t positions_of(const model::ModelConfig& model, std::int64_t seq_len);
+
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
                               const Invocation& invocation, const TrainerHooks& hooks, Logger& log);

@@ -89,7 +89,6 @@ void TrainerRun::prepare() {
   ranks_ = find_ranks(config_.dist, device_.device);
   meet(ranks_, invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
-  require_positions(model_, config_.seq_len(), "model.seq_len");
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
@@ -100,7 +99,7 @@ void TrainerRun::prepare() {
   memory_limit_ = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   zero_ = require_trainer_memory(config_, model_, ctx_, ranks_, absent_, memory_limit_);
   options_.sharding = ranks_.sharding(0, zero_);
-  rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.seq_len());
+  rank_plan_ = plan_rank(ctx_, model_.config, options_, positions_of(model_.config, config_.seq_len()));
 }
 
 void TrainerRun::start_or_resume() {
@@ -182,6 +181,14 @@ void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
     if (!row.rl) {
       throw bad_input(fmt::format("a row of step {} has no rollouts", batch.step),
                       "it holds neither log-probabilities nor advantages", "look at the orchestrator's log");
+    }
+    for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d) {
+      const std::int64_t length = row.cu_seqlens[d + 1] - row.cu_seqlens[d];
+      if (length <= model_.config.max_position) continue;
+      throw bad_input(
+          fmt::format("a rollout of step {} has {} tokens", batch.step, length),
+          fmt::format("config.json gives the model max_position_embeddings = {}", model_.config.max_position),
+          "lower the orchestrator's seq_len");
     }
     if (row.tokens() <= config_.seq_len()) continue;
     throw bad_input(fmt::format("a row of step {} has {} tokens", batch.step, row.tokens()),
