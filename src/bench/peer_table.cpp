@@ -7,7 +7,7 @@ namespace rlcpp::bench {
 namespace {
 
 std::string source_note(const RunConfig& row, const Peer& peer) {
-  if (!peer.url.empty()) return fmt::format("[published {}]({})", peer.date, peer.url);
+  if (!peer.published.empty()) return fmt::format("published {}, {}", peer.date, peer.published);
   return fmt::format("measured {}, {}", peer.date,
                      measured_together(row, peer) ? "same run" : "another run: " + peer.machine);
 }

@@ -126,9 +126,9 @@ Peer peer_from(const Json& object, const std::string& where) {
 
   Entry source(entry.object("source"), where, "source.");
   peer.date = source.date("date");
-  if (source.has("url")) {
-    peer.url = source.text("url");
-    if (peer.same_run) entry.wrong("same_run", "false for a published figure (`source.url`)");
+  if (source.has("published")) {
+    peer.published = source.text("published");
+    if (peer.same_run) entry.wrong("same_run", "false for a published figure (`source.published`)");
   } else {
     peer.command = source.text("command");
     peer.machine = source.text("machine");

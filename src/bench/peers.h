@@ -18,14 +18,14 @@ struct Peer {
   double peak_memory_gib = 0;    // of one GPU; 0: not known
   std::string numerics;          // precisions, what is left out: what a reader must know beside the figure
   std::string error;             // why it failed; empty if it did not
-  std::string url;               // of a published figure; empty if it was measured
+  std::string published;         // where a published figure stands; empty if it was measured
   std::string command, machine;  // of a measured figure
   std::string date;              // UTC, YYYY-MM-DD
   bool same_run = false;         // measured alternately with our rows, on the same machine
 };
 
 // Keys of an entry: peer, model, type (sft | rl), lora_rank (null: full), num_gpus, device_name (as the
-// driver says it), seq_len, ac, tokens_per_second or error, numerics, source ({url, date} or {command,
+// driver says it), seq_len, ac, tokens_per_second or error, numerics, source ({published, date} or {command,
 // machine, date}), same_run; optional: step_seconds, peak_memory_gib, details (any object, for the reader of
 // the file alone). Throws bad_input naming `where`, the entry of a list, and the key; unknown keys too.
 std::vector<Peer> peers_from_json(const std::string& text, const std::string& where);

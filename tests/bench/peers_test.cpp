@@ -40,7 +40,7 @@ Json published() {
   Json e = entry();
   e["peer"] = "prime-rl page";
   e["same_run"] = false;
-  e["source"] = {{"url", "https://example.org/page"}, {"date", "2026-01-12"}};
+  e["source"] = {{"published", "somebody's page"}, {"date", "2026-01-12"}};
   return e;
 }
 
@@ -98,7 +98,7 @@ TEST(Peers, ReadsMeasuredAndPublishedFigures) {
   e["details"] = {{"anything", {1, 2}}};
   const Peer theirs = peer_of(e);
   EXPECT_EQ(theirs.config.type_text(), "RL LoRA(r=16)");
-  EXPECT_EQ(theirs.url, "https://example.org/page");
+  EXPECT_EQ(theirs.published, "somebody's page");
   EXPECT_EQ(theirs.peak_memory_gib, 0);
   EXPECT_FALSE(theirs.same_run);
   EXPECT_EQ(peers_from_json(Json{measured(), published()}.dump(), "a.json").size(), 2U);
@@ -205,7 +205,7 @@ TEST(Peers, PageShowsRatioAndSource) {
                 "bf16, f32 master weights | 57.00k | 2.00 | measured 2026-12-01, same run |"),
       std::string::npos)
       << page;
-  EXPECT_NE(page.find("| 2.00 | [published 2026-01-12](https://example.org/page) |"), std::string::npos);
+  EXPECT_NE(page.find("| 2.00 | published 2026-01-12, somebody's page |"), std::string::npos);
   EXPECT_NE(page.find("| failed: out of memory | – |"), std::string::npos);
   // Measured anew on another day: the figures are no longer of one run.
   Result later = row("Recompute", 114000);
@@ -236,7 +236,7 @@ TEST(Peers, RowsWithAMemoryLimitAreMemoryChecksOnly) {
   EXPECT_EQ(page.find("### Against peers"), std::string::npos);
   EXPECT_NE(
       page.find("| RL Full ‡ | 2xH100 HBM3 limited to 44GiB | 8192 | Recompute | 8.5 GiB | prime-rl page | "
-                "2xA6000 | Recompute | 25.0 GiB | [published 2026-01-12](https://example.org/page) |"),
+                "2xA6000 | Recompute | 25.0 GiB | published 2026-01-12, somebody's page |"),
       std::string::npos)
       << page;
   EXPECT_EQ(page.find("4.02k"), std::string::npos);    // no speed of the other card
@@ -254,7 +254,7 @@ TEST(Peers, CommittedFilesAreRead) {
     if (p.date != "2026-01-12") continue;
     ++on_page;
     failed += p.error.empty() ? 0 : 1;
-    EXPECT_NE(p.url.find("github.com/PrimeIntellect-ai/prime-rl"), std::string::npos);
+    EXPECT_NE(p.published.find("PrimeIntellect-ai/prime-rl"), std::string::npos);
   }
   EXPECT_EQ(on_page, 12);
   EXPECT_EQ(failed, 2);
