@@ -238,13 +238,13 @@ void Bench::prepare() {
   const std::size_t needed = hub::ImageWriter::ring_for(order);
   const std::size_t ring = config_.staging.has_value() ? parse_bytes(*config_.staging, "staging") : room;
   writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), device_.device,
-                                                      std::min(ring, needed), train::writer_threads(),
-                                                      train::reader_threads());
+                                                      std::min(ring, needed), hub::writer_threads(),
+                                                      hub::reader_threads());
   ring_bytes_ = writer_->ring_bytes();
   log_.info(fmt::format("a checkpoint is {}, the ring {}, {} threads read and {} write",
                         monitor::gib(static_cast<double>(all_bytes_)),
-                        monitor::gib(static_cast<double>(writer_->ring_bytes())), train::reader_threads(),
-                        train::writer_threads()));
+                        monitor::gib(static_cast<double>(writer_->ring_bytes())), hub::reader_threads(),
+                        hub::writer_threads()));
 }
 
 void Bench::require_room(std::size_t bytes) const {

@@ -12,7 +12,7 @@
 namespace rlcpp::app {
 
 // Refuses a plan that does not fit the device or the host, with the changes that would. `absent`: the GPU is
-// not here; `limit`: bytes of the device that the plan may take. Returns the level of ZeRO (choose_zero).
+// not here; `limit`: bytes of the device that the plan may take. Returns the level of ZeRO.
 int require_trainer_memory(const TrainerConfig& config, const RunModel& model, const ops::Context& ctx,
                            const RankSetup& ranks, bool absent, std::size_t limit);
 
@@ -21,10 +21,6 @@ int require_trainer_memory(const TrainerConfig& config, const RunModel& model, c
 transport::Publication publish_weights(RankTeam& team, transport::FileWeightSender& sender,
                                        const model::ModelConfig& model, std::int64_t step,
                                        std::int64_t replay_from);
-
-// Positions that a row of seq_len tokens can have: they count from 0 in each of its documents, so a row may
-// be longer than the model's positions, and a document may not.
-std::int64_t positions_of(const model::ModelConfig& model, std::int64_t seq_len);
 
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,

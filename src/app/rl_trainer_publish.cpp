@@ -29,7 +29,7 @@ void write_together(const train::TrainerGroup& group, const transport::FileWeigh
   if (processes.first()) open();
   processes.exchange({});  // the files are there
   if (!processes.first()) open();
-  const int threads = train::writer_threads();
+  const int threads = hub::writer_threads();
   const std::size_t ring = 4 * static_cast<std::size_t>(threads) * hub::ImageWriter::kBlock;
   hub::ImageWriter writer(files, group.first().device(), ring, threads);
   hub::WriteProgress progress;

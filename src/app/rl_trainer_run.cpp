@@ -99,7 +99,7 @@ void TrainerRun::prepare() {
   memory_limit_ = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   zero_ = require_trainer_memory(config_, model_, ctx_, ranks_, absent_, memory_limit_);
   options_.sharding = ranks_.sharding(0, zero_);
-  rank_plan_ = plan_rank(ctx_, model_.config, options_, positions_of(model_.config, config_.seq_len()));
+  rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.seq_len());
 }
 
 void TrainerRun::start_or_resume() {

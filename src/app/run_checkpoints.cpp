@@ -112,7 +112,7 @@ void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_pla
     ring = std::min(all, std::max(room, kSmallRing));
   }
   writer_ = std::make_unique<train::CheckpointWriter>(durable::system_files(), group.first().device(), ring,
-                                                      train::writer_threads(), train::reader_threads());
+                                                      hub::writer_threads(), hub::reader_threads());
   log_.info(fmt::format("checkpoints: {} a step, through {} of host memory{}",
                         monitor::gib(static_cast<double>(all)),
                         monitor::gib(static_cast<double>(writer_->ring_bytes())),

@@ -147,7 +147,7 @@ void RankTeam::build(int local, const Parts& parts, const model::WeightSet* whol
   Rank& rank = *ranks_[static_cast<std::size_t>(local)];
   const model::ModelConfig& config = parts.model.config;
   if (local > 0) {
-    // On the CPU the threads of the machine are shared; beside a GPU they have little to do.
+    // As many threads as the first rank has: beside a GPU they have little to do.
     const int threads = ranks_.front()->ctx.pool->size();
     rank.pool = std::make_unique<ThreadPool>(threads);
     rank.ctx = ops::make_context(setup_.device_of(local), *rank.pool);

@@ -112,7 +112,8 @@ train::Sharding RankSetup::sharding(int local, int level) const {
 }
 
 RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
-                   const train::TrainerOptions& options, std::int64_t positions) {
+                   const train::TrainerOptions& options, std::int64_t seq_len) {
+  const std::int64_t positions = std::min(seq_len, config.max_position);
   RankPlan out;
   if (options.sharding.any() && !config.adapters.any()) {
     require_no_dropout(ctx, config);
@@ -127,13 +128,20 @@ RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
   return out;
 }
 
-int choose_zero(const RankSetup& setup, const std::function<bool(int zero)>& fits) {
-  if (setup.zero.has_value()) return static_cast<int>(*setup.zero);
-  if (setup.count() == 1) return 1;
-  for (const int zero : {1, 2}) {
-    if (fits(zero)) return zero;
+int require_rank_memory(const ops::Context& ctx, const model::ModelConfig& config, const RankSetup& setup,
+                        const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
+                        const std::function<train::TrainerOptions(const Plannable&)>& options) {
+  const auto planned = [&](const Plannable& p, int zero) {
+    train::TrainerOptions own = options(p);
+    own.sharding = setup.sharding(0, zero);
+    return plan_rank(ctx, planned_shape(config, p), own, p.seq_len).plan;
+  };
+  int zero = static_cast<int>(setup.zero.value_or(1));
+  if (!setup.zero.has_value() && setup.count() > 1) {
+    while (zero < 3 && !limits.fits(planned(now, zero))) ++zero;
   }
-  return 3;
+  require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero); });
+  return zero;
 }
 
 std::string ranks_text(const RankSetup& setup, int zero, bool adapters) {

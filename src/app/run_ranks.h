@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "app/memory_advice.h"
 #include "app/run_model.h"
 #include "dist/launch.h"
 #include "dist/world.h"
@@ -58,11 +59,16 @@ struct RankPlan {
   std::shared_ptr<train::Trainer::Regions> trainer;
   RegionId words;  // for RankTeam::exchange(), of several ranks
 };
+// `seq_len`: of a row. Positions count from 0 in each of its documents, so a row may be longer than the
+// model's, and a document may not.
 RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
-                   const train::TrainerOptions& options, std::int64_t positions);
+                   const train::TrainerOptions& options, std::int64_t seq_len);
 
-// The level of ZeRO that is asked for, or the lowest whose plan `fits`; 3 if none does.
-int choose_zero(const RankSetup& setup, const std::function<bool(int zero)>& fits);
+// The level of ZeRO that is asked for, or the lowest whose plan fits. Throws as require_memory() does if none
+// does. `options`: of the trainer that a Plannable stands for, but for its rank.
+int require_rank_memory(const ops::Context& ctx, const model::ModelConfig& config, const RankSetup& setup,
+                        const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
+                        const std::function<train::TrainerOptions(const Plannable&)>& options);
 // "2 ranks: ...; ZeRO 2: ...": for the banner. Empty with one rank.
 std::string ranks_text(const RankSetup& setup, int zero, bool adapters);
 

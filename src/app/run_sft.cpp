@@ -137,14 +137,10 @@ void SftRun::plan_memory() {
   keys.parameters = model_.config.parameters();
   const MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
   const Plannable now{config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size};
-  const auto planned = [&](const Plannable& p, int zero) {
-    train::TrainerOptions options = trainer_options(p.model, p.optim, config_.scheduler, config_.run,
-                                                    config_.max_steps, p.seq_len * p.micro_batch_size);
-    options.sharding = ranks_.sharding(0, zero);
-    return plan_rank(ctx_, planned_shape(model_.config, p), options, p.seq_len);
-  };
-  zero_ = choose_zero(ranks_, [&](int zero) { return limits.fits(planned(now, zero).plan); });
-  require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero_).plan; });
+  zero_ = require_rank_memory(ctx_, model_.config, ranks_, now, keys, limits, [&](const Plannable& p) {
+    return trainer_options(p.model, p.optim, config_.scheduler, config_.run, config_.max_steps,
+                           p.seq_len * p.micro_batch_size);
+  });
   options_.sharding = ranks_.sharding(0, zero_);
   rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.data.seq_len);
   require_host_room(fmt::format("the rows of a step do not fit the memory: data.batch_size is {} rows of {} "

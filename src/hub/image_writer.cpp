@@ -252,6 +252,14 @@ void store(const std::string& text, durable::AtomicDirectory::Parts& place) {
 
 }  // namespace
 
+int writer_threads() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 4, 1U, 4U));
+}
+
+int reader_threads() {
+  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U));
+}
+
 ImageWriter::ImageWriter(durable::FileLayer& files, Device device, std::size_t ring_bytes, int writers,
                          int readers)
     : state_(std::make_unique<State>(files, std::max<std::size_t>(ring_bytes / kBlock, 1), writers)) {
@@ -280,6 +288,25 @@ std::size_t ImageWriter::pinned_bytes() const {
   return state_->stagers.size() * Stager::kPinnedBytes;
 }
 
+namespace {
+
+// `work` beside the threads of a job. They stop when it throws; when this returns, all have ended.
+template <class Work>
+void with_threads(Job& job, const std::vector<std::unique_ptr<Stager>>& stagers, int writers,
+                  const Work& work) {
+  std::vector<std::jthread> threads;
+  try {
+    for (const auto& stager : stagers) threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
+    for (int i = 0; i < writers; ++i) threads.emplace_back([&job] { job.write_blocks(); });
+    work();
+  } catch (...) {
+    job.fail(std::current_exception());
+    throw;
+  }
+}
+
+}  // namespace
+
 void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::string& run_id,
                         WriteProgress& progress, const std::function<void()>& on_read) {
   durable::FileLayer& files = state_->files;
@@ -307,26 +334,17 @@ void ImageWriter::write(const std::vector<DirectoryImage>& images, const std::st
     }
   }
   Job job(state_->ring, std::move(blocks), images.size(), progress, on_read);
-  {
-    std::vector<std::jthread> threads;
-    try {
-      for (const auto& stager : state_->stagers)
-        threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
-      for (int i = 0; i < state_->writers; ++i) threads.emplace_back([&job] { job.write_blocks(); });
-      // Only now: the threads do not wait until these are on disk.
-      for (const auto& [text, place] : texts) store(*text, *place);
-      for (std::size_t d = 0; d < images.size(); ++d) {
-        job.await(d);
-        if (images[d].before_commit) images[d].before_commit(files);
-        directories[d].commit(images[d].facts);
-        ++progress.committed;
-        if (images[d].after_commit) images[d].after_commit(files);
-      }
-    } catch (...) {
-      job.fail(std::current_exception());
-      throw;
+  with_threads(job, state_->stagers, state_->writers, [&] {
+    // Only now: the threads do not wait until these are on disk.
+    for (const auto& [text, place] : texts) store(*text, *place);
+    for (std::size_t d = 0; d < images.size(); ++d) {
+      job.await(d);
+      if (images[d].before_commit) images[d].before_commit(files);
+      directories[d].commit(images[d].facts);
+      ++progress.committed;
+      if (images[d].after_commit) images[d].after_commit(files);
     }
-  }
+  });
 }
 
 void ImageWriter::write(const std::vector<DirectoryImage>& images, JointDirectories& to,
@@ -357,18 +375,9 @@ void ImageWriter::write(const std::vector<DirectoryImage>& images, JointDirector
     }
   }
   Job job(state_->ring, std::move(blocks), images.size(), progress, on_read);
-  {
-    std::vector<std::jthread> threads;
-    try {
-      for (const auto& stager : state_->stagers)
-        threads.emplace_back([&job, &stager] { job.read_blocks(*stager); });
-      for (int i = 0; i < state_->writers; ++i) threads.emplace_back([&job] { job.write_blocks(); });
-      for (std::size_t d = 0; d < images.size(); ++d) job.await(d);
-    } catch (...) {
-      job.fail(std::current_exception());
-      throw;
-    }
-  }
+  with_threads(job, state_->stagers, state_->writers, [&] {
+    for (std::size_t d = 0; d < images.size(); ++d) job.await(d);
+  });
   to.finish();
 }
 

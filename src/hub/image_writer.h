@@ -19,6 +19,11 @@
 
 namespace rlcpp::hub {
 
+// Threads that store: a quarter of the cores, one to four. Threads that copy from where the tensors lie: half
+// the cores, one to eight, since a core copies more slowly than a bus and training waits for them.
+int writer_threads();
+int reader_threads();
+
 class ImageWriter {
  public:
   // One block is one checksum of the manifest. Fewer than a block are one.

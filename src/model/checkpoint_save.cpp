@@ -6,7 +6,6 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "base/durable.h"
 #include "base/error.h"
@@ -134,8 +133,7 @@ namespace {
 void write(hub::DirectoryImage image, Device device) {
   std::vector<hub::DirectoryImage> images;
   images.push_back(std::move(image));
-  // Threads that store, a quarter of the cores: a disk takes more than one of them brings.
-  const int threads = static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 4, 1U, 4U));
+  const int threads = hub::writer_threads();
   const std::size_t ring = 4 * static_cast<std::size_t>(threads) * hub::ImageWriter::kBlock;
   hub::ImageWriter writer(durable::system_files(), device, ring, threads);
   hub::WriteProgress progress;

@@ -197,19 +197,11 @@ void save_checkpoint(durable::FileLayer& files, const std::string& root, const s
   if (!image.has_value()) return;
   group.on_each([](Trainer& trainer) { trainer.synchronize(); });
   constexpr std::size_t kRing = 16 * hub::ImageWriter::kBlock;
-  hub::ImageWriter writer(files, group.first().device(), kRing, writer_threads(), reader_threads());
+  hub::ImageWriter writer(files, group.first().device(), kRing, hub::writer_threads(), hub::reader_threads());
   hub::WriteProgress progress;
   std::vector<hub::DirectoryImage> images;
   images.push_back(std::move(*image));
   writer.write(images, run_id, progress);
-}
-
-int writer_threads() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 4, 1U, 4U));
-}
-
-int reader_threads() {
-  return static_cast<int>(std::clamp(std::thread::hardware_concurrency() / 2, 1U, 8U));
 }
 
 Restored load_checkpoint(const std::string& directory, const TrainerGroup& group) {

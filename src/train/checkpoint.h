@@ -84,11 +84,6 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
                      const TrainerGroup& group, const CheckpointContent& content);
 
-// Threads that store a checkpoint: a quarter of the cores, one to four. Threads that copy it from where it
-// lies: half the cores, one to eight, since a core copies more slowly than a bus and training waits for them.
-int writer_threads();
-int reader_threads();
-
 struct Restored {
   Progress progress;
   std::string config_hash;

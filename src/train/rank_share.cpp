@@ -35,7 +35,8 @@ RankShare share_of(const std::vector<data::MicroBatch>& batches, const Sharding&
   const auto ranks = static_cast<std::size_t>(sharding.ranks);
   const std::size_t each = (batches.size() + ranks - 1) / ranks;
   share.first = each * static_cast<std::size_t>(sharding.rank);
-  share.idle = std::make_unique<const data::MicroBatch>(idle_like(batches.front()));
+  if (each * ranks > batches.size())
+    share.idle = std::make_unique<const data::MicroBatch>(idle_like(batches.front()));
   for (std::size_t i = share.first; i < share.first + each; ++i) {
     share.batches.push_back(i < batches.size() ? &batches[i] : share.idle.get());
   }

@@ -19,11 +19,11 @@ std::string name_of_group(std::size_t group) {
 ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, DType moments,
                          bool moments_on_host, MemoryPlan& plan) {
   ShardRegions r;
-  r.layout = shard_layout(config, sharding.ranks);
+  const ShardLayout layout = shard_layout(config, sharding.ranks);
   const bool slots = sharding.zero >= 2;
   const MemoryUse resting = moments_on_host ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
-  for (std::size_t g = 0; g < r.layout.groups.size(); ++g) {
-    const ShardLayout::Group& group = r.layout.groups[g];
+  for (std::size_t g = 0; g < layout.groups.size(); ++g) {
+    const ShardLayout::Group& group = layout.groups[g];
     const auto add = [&](MemoryUse use, const char* what, DType type, std::int64_t size) {
       return plan.add(use, fmt::format("{} of group {}", what, g), type, {size});
     };
@@ -37,7 +37,7 @@ ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& shard
   }
   const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
-    const ShardLayout::Place& place = r.layout.places[i];
+    const ShardLayout::Place& place = layout.places[i];
     r.views.regions.push_back(plan.alias(r.buffers[place.group], MemoryUse::kGradients,
                                          "gradient." + parameters[i].name, DType::kF32,
                                          std::span<const std::int64_t>(parameters[i].shape),
@@ -54,7 +54,7 @@ Shards::Shards(const ops::Context& ctx, const model::ModelConfig& config, const 
       gradients_(model::make_weight_set(config, arena, regions.views)),
       weight_slots_(kSlots),
       gradient_slots_(kSlots),
-      reduced_(regions.buffers.size()) {
+      tickets_(regions.buffers.size()) {
   RLCPP_CHECK(communicator.size() == weights.sharding.ranks && communicator.rank() == weights.sharding.rank);
   const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
   for (std::size_t g = 0; g < regions.buffers.size(); ++g) {
@@ -88,7 +88,7 @@ Tensor Shards::own_sum(std::size_t group) const {
 void Shards::begin_step() {
   for (std::size_t g = 0; g < buffers_.size(); ++g)
     ops::zero(ctx_, sums_[g].empty() ? buffers_[g] : sums_[g]);
-  reduced_.assign(reduced_.size(), dist::Ticket());
+  tickets_.assign(tickets_.size(), dist::Ticket());
 }
 
 void Shards::gather(std::size_t group) {
@@ -98,7 +98,7 @@ void Shards::gather(std::size_t group) {
   if (weights_.in_slots(group)) {
     weight_slots_[(group - 1) % kSlots].ticket = ticket;
   } else {
-    reduced_[group] = ticket;
+    tickets_[group] = ticket;
   }
 }
 
@@ -128,7 +128,7 @@ void Shards::reduce(std::size_t group) {
   const dist::Ticket ticket = communicator_.reduce_scatter(own, buffers_[group], dist::Reduction::kSum,
                                                            "gradients of " + name_of_group(group), stream());
   if (sums_[group].empty()) {
-    reduced_[group] = ticket;
+    tickets_[group] = ticket;
   } else {
     gradient_slots_[(group - 1) % kSlots] = {group, ticket};
   }
@@ -158,10 +158,15 @@ void Shards::after_backward() {
   if (last_) reduce(0);
 }
 
+// Operations that follow come after what was begun on whole groups.
+void Shards::await() {
+  for (const dist::Ticket& ticket : tickets_) ticket.before(stream());
+  tickets_.assign(tickets_.size(), dist::Ticket());
+}
+
 void Shards::finish_gradients() {
   for (std::size_t slot = 0; slot < kSlots; ++slot) collect(slot);
-  for (const dist::Ticket& ticket : reduced_) ticket.before(stream());
-  reduced_.assign(reduced_.size(), dist::Ticket());
+  await();
 }
 
 void Shards::pack(std::size_t group) {
@@ -177,8 +182,7 @@ void Shards::publish() {
     if (weights_.in_slots(g)) continue;
     gather(g);
   }
-  for (const dist::Ticket& ticket : reduced_) ticket.before(stream());
-  reduced_.assign(reduced_.size(), dist::Ticket());
+  await();
   for (std::size_t g = 0; g < weights_.buffers.size(); ++g) {
     if (!weights_.in_slots(g)) pack(g);
   }

@@ -18,7 +18,6 @@
 namespace rlcpp::train {
 
 struct ShardRegions {
-  ShardLayout layout;
   std::vector<RegionId> buffers;  // gradients of each group; at levels 2 and 3 the layers share kSlots
   std::vector<RegionId> sums;     // of each group [shard]: none where the own part of the buffer is the sum
   std::vector<RegionId> first, second;
@@ -59,6 +58,7 @@ class Shards final : public model::BlockObserver {
   void require_layer(std::size_t layer);
   void reduce(std::size_t group);
   void collect(std::size_t slot);
+  void await();
   void pack(std::size_t group);
 
   ops::Context ctx_;
@@ -80,7 +80,7 @@ class Shards final : public model::BlockObserver {
   };
   std::vector<WeightSlot> weight_slots_;
   std::vector<GradientSlot> gradient_slots_;
-  std::vector<dist::Ticket> reduced_;  // of groups that are reduced in place
+  std::vector<dist::Ticket> tickets_;  // of groups that have a buffer of their own
 };
 
 }  // namespace rlcpp::train

@@ -67,12 +67,7 @@ struct TinyRank {
       masters = read;
       masters.adapters = model::make_adapter_masters(config, *arena, adapter_regions);
       read.adapters = model::make_adapters(config, *arena, adapter_regions);
-      Rng rng(seed, 99);
-      for (const Tensor& t : model::flat_adapters(config, masters.adapters)) {
-        std::vector<float> values(static_cast<std::size_t>(t.size()));
-        for (float& value : values) value = 0.2F * rng.normal();
-        from_floats(t, values);
-      }
+      fill_adapters(config, masters.adapters, seed);
     }
     trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, read, packed,
                                         model::make_rope(config, *arena, rope_regions), masters, peers);

@@ -29,6 +29,17 @@ inline model::ModelConfig tiny_config(bool tied = true, std::int64_t layers = 2)
   return c;
 }
 
+// Random A and B, so that B is not zero.
+inline void fill_adapters(const model::ModelConfig& config, const std::vector<model::LayerAdapters>& masters,
+                          std::uint64_t seed) {
+  Rng rng(seed, 99);
+  for (const Tensor& t : model::flat_adapters(config, masters)) {
+    std::vector<float> values(static_cast<std::size_t>(t.size()));
+    for (float& value : values) value = 0.2F * rng.normal();
+    from_floats(t, values);
+  }
+}
+
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
                    bool tied = true, Device device = {}, std::int64_t layers = 2,
@@ -65,12 +76,7 @@ struct TinyRun {
       masters = read;
       masters.adapters = model::make_adapter_masters(config, *arena, adapter_regions);
       read.adapters = model::make_adapters(config, *arena, adapter_regions);
-      Rng rng(seed, 99);
-      for (const Tensor& t : model::flat_adapters(config, masters.adapters)) {
-        std::vector<float> values(static_cast<std::size_t>(t.size()));
-        for (float& value : values) value = 0.2F * rng.normal();
-        from_floats(t, values);
-      }
+      fill_adapters(config, masters.adapters, seed);
     }
     trainer = std::make_unique<Trainer>(ctx, config, options, *arena, regions, read,
                                         model::make_packed_set(config, *arena, packed_regions),
