@@ -9,7 +9,9 @@ namespace rlcpp::train {
 namespace {
 
 constexpr std::int64_t kRowsOfCpu = 256;
-constexpr std::int64_t kRowsOfGpu = 2048;  // more were hardly faster on an H100 (docs/performance.md)
+// More were hardly faster on an H100 (docs/performance.md). On Hopper the memory of 2048 rows in f32 is that
+// of 4096 in bf16, and the last 64 are for what the head keeps a row (ops/cuda/head_hopper.cu).
+constexpr std::int64_t kRowsOfGpu = 2048 + 64;
 
 }  // namespace
 

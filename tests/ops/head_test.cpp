@@ -137,6 +137,53 @@ TEST_P(Head, LargeVocabulary) {
   expect_reference(ctx, c, run(ctx, c, 16, true), {2e-6, 5e-6, 3e-5, 2e-6});
 }
 
+// Several tiles each way on a GPU, the last ones partly outside, rows in one and in several chunks.
+TEST_P(Head, ManyTiles) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  Case c = make_case(random, 600 + random.between(0, 100), 8 * random.between(5, 20),
+                     8 * random.between(130, 180), true);
+  for (const std::int64_t chunk : {std::int64_t{150}, c.rows}) {
+    for (const bool fused : {false, true}) {
+      expect_reference(ctx, c, run(ctx, c, chunk, fused), {2e-6, 5e-6, 1e-5, 5e-6});
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Logits whose exponentials no float holds, about any one of them: targets hundreds of nats below the best.
+TEST_P(Head, LogitsFarApart) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  Case c = make_case(random, 200, 64, 1200, true);
+  for (float& value : c.hidden) value *= 4;
+  for (float& value : c.w) value *= 8;
+  const auto expected = ops::reference::head_forward(c.reference());
+  EXPECT_LT(*std::ranges::min_element(expected.logprobs), -100);
+  for (const bool fused : {false, true}) {
+    const Output o = run(ctx, c, 100, fused);
+    expect_close(o.logprobs, expected.logprobs, tolerance_f32(ctx, 2e-6), "logprobs");
+    // p is exp of a difference of scores around 500, of which f32 keeps 3e-5 and tensor cores ten times that.
+    expect_close(o.entropies, expected.entropies, ctx.on_gpu() ? Tolerance{4e-3, 0} : Tolerance{2e-4, 0},
+                 "entropies");
+    const auto gradient = ops::reference::head_backward(c.reference(), to_double(c.coefficients));
+    expect_close(o.dhidden, gradient.dhidden, tolerance(ctx, 2e-4, 0x1p-7), "dhidden");
+    if (HasFatalFailure()) return;
+  }
+}
+
+// The head has no order that time decides.
+TEST_P(Head, TheSameBitsTwice) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  Case c = make_case(random, 777, 128, 2056, true);
+  const Output first = run(ctx, c, 400, true), second = run(ctx, c, 400, true);
+  expect_same_bits(second.logprobs, first.logprobs, "logprobs");
+  expect_same_bits(second.entropies, first.entropies, "entropies");
+  expect_same_bits(second.dhidden, first.dhidden, "dhidden");
+  expect_same_bits(second.dw, first.dw, "dw");
+}
+
 TEST(HeadReference, BackwardAgreesWithFiniteDifferences) {
   Random random;
   const Case c = make_case(random, 4, 5, 7, true);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "ops/cuda/head_cuda.h"
+#include "ops/cuda/head_hopper.h"
 #include "ops/cuda/matmul_cuda.h"
 
 namespace rlcpp::ops::cuda {
@@ -23,6 +24,7 @@ void head_statistics(const Context& ctx, const Tensor& lse, const Tensor& entrop
 // Rows without a target go through the products with the others: to leave them out the host would have to
 // read the targets, and wait for the device.
 void head_visit(const Context& ctx, const HeadVisit& visit, const HeadInputs& in) {
+  if (in.hidden.dim(0) > 0 && hopper_head_takes(in)) return hopper_head_visit(ctx, visit, in);
   const std::int64_t rows = in.hidden.dim(0);
   const std::int64_t vocabulary = in.w.dim(0);
   const bool gradient = !visit.dhidden.empty();
