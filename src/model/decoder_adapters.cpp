@@ -3,6 +3,7 @@
 // input, as they read one input without it.
 #include "base/rng.h"
 #include "model/decoder_block.h"
+#include "ops/adapter.h"
 #include "ops/matmul.h"
 
 namespace rlcpp::model {
@@ -62,12 +63,12 @@ void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor&
   ops::linear_forward(block.ctx, h, input_of(block, place, x), pair->a, {}, {});
 }
 
-void add_adapter(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
-                 const Tensor& h) {
+void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                    const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h) {
   const AdapterPair* pair = pair_of(block, place);
-  if (pair == nullptr) return;
+  if (pair == nullptr) return ops::linear_forward(block.ctx, y, x, w, packed, bias);
   adapter_hidden(block, place, x, h);
-  ops::linear_forward(block.ctx, y, h, pair->b, {}, {}, true);
+  ops::adapted_forward(block.ctx, y, x, w, packed, bias, h, pair->b);
 }
 
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
@@ -80,12 +81,13 @@ void adapter_gradients(const BlockContext& block, AdapterPlace place, const Adap
   if (!g.a.empty()) ops::linear_backward_weight(block.ctx, g.a, own, input_of(block, place, x), true);
 }
 
-void adapter_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx,
-                            const Tensor& dh) {
+void adapted_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx, const Tensor& dy,
+                            const Tensor& w, const Tensor& dh) {
   const AdapterPair* pair = pair_of(block, place);
-  if (pair == nullptr) return;
+  if (pair == nullptr) return ops::linear_backward_input(block.ctx, dx, dy, w, false);
   const Tensor own = columns(dh, dx.dim(0), pair->a.dim(0));
-  if (block.dropout.probability == 0) return ops::linear_backward_input(block.ctx, dx, own, pair->a, true);
+  if (block.dropout.probability == 0) return ops::adapted_backward_input(block.ctx, dx, dy, w, own, pair->a);
+  ops::linear_backward_input(block.ctx, dx, dy, w, false);
   const Tensor through = columns(block.dropped, dx.dim(0), dx.dim(1));
   ops::linear_backward_input(block.ctx, through, own, pair->a, false);
   ops::dropout_backward(block.ctx, dx, through, dropout_of(block, place));

@@ -57,20 +57,17 @@ void block_backward(const BlockContext& block, const Activations::Layer& a, cons
   // their values.
   product_gradients(ctx, g.down, g.down_bias, d.residual, a.swiglu);
   adapter_gradients(block, &LayerAdapters::down, lora.down, d.lora, d.residual, a.swiglu, a.lora_down);
-  ops::linear_backward_input(ctx, a.swiglu, d.residual, w.down, false);
-  adapter_backward_input(block, &LayerAdapters::down, a.swiglu, d.lora);
+  adapted_backward_input(block, &LayerAdapters::down, a.swiglu, d.residual, w.down, d.lora);
   ops::swiglu_backward(ctx, a.gate_up, a.swiglu, a.gate_up);
   product_gradients(ctx, g.gate_up, g.gate_up_bias, a.gate_up, a.norm2);
   adapter_gradients(block, &LayerAdapters::gate_up, lora.gate_up, d.lora, a.gate_up, a.norm2, a.lora_gate_up);
-  ops::linear_backward_input(ctx, d.branch, a.gate_up, w.gate_up, false);
-  adapter_backward_input(block, &LayerAdapters::gate_up, d.branch, d.lora);
+  adapted_backward_input(block, &LayerAdapters::gate_up, d.branch, a.gate_up, w.gate_up, d.lora);
   ops::rmsnorm_backward(ctx, d.residual, g.post_norm, d.branch, a.mid, w.post_norm, a.rstd2, true);
 
   // mid = input + out(attention(rope(qkv(norm1(input))))).
   product_gradients(ctx, g.out, g.out_bias, d.residual, a.attn);
   adapter_gradients(block, &LayerAdapters::out, lora.out, d.lora, d.residual, a.attn, a.lora_out);
-  ops::linear_backward_input(ctx, d.attn, d.residual, w.out, false);
-  adapter_backward_input(block, &LayerAdapters::out, d.attn, d.lora);
+  adapted_backward_input(block, &LayerAdapters::out, d.attn, d.residual, w.out, d.lora);
   ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.documents, c.qkv(),
                           attention_scale(c));
   ops::qk_norm_rope_backward(ctx, d.qkv, g.q_norm, g.k_norm, d.qkv, a.qkv_raw, a.qk_rstd, w.q_norm, w.k_norm,
@@ -78,8 +75,7 @@ void block_backward(const BlockContext& block, const Activations::Layer& a, cons
   product_gradients(ctx, g.qkv, g.qkv_bias, d.qkv, a.norm1);
   adapter_gradients(block, &LayerAdapters::qkv, lora.qkv, d.lora, d.qkv, a.norm1, a.lora_qkv);
   if (!below && g.input_norm.empty()) return;
-  ops::linear_backward_input(ctx, d.branch, d.qkv, w.qkv, false);
-  adapter_backward_input(block, &LayerAdapters::qkv, d.branch, d.lora);
+  adapted_backward_input(block, &LayerAdapters::qkv, d.branch, d.qkv, w.qkv, d.lora);
   ops::rmsnorm_backward(ctx, d.residual, g.input_norm, d.branch, a.input, w.input_norm, a.rstd1, true);
 }
 

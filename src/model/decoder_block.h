@@ -23,17 +23,19 @@ BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const 
                       const WeightSet& packed, const RopeTables& rope, std::size_t layer,
                       const Activations* activations);
 
-// y [M, out] += B A x of the product `place`, if it has an adapter; h [M, targets * r] becomes A x.
-void add_adapter(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
-                 const Tensor& h);
+// y [M, out] = x w^T + bias, and B A x if the product `place` has an adapter; h [M, targets * r] becomes A x.
+void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                    const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h);
 // The same h alone, for a recomputation.
 void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h);
-// From dy [M, out], x and h of add_adapter: dh [M, targets * r] becomes the gradient of h, and g's tensors
-// accumulate. Then, once x's memory may be overwritten: dx += what the adapter adds to it.
+// From dy [M, out], x and h of adapted_linear: dh [M, targets * r] becomes the gradient of h, and g's tensors
+// accumulate.
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
                        const Tensor& dy, const Tensor& x, const Tensor& h);
-void adapter_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx,
-                            const Tensor& dh);
+// Once x's memory may be overwritten: dx [M, in] = dy w, and what the adapter adds to it, from dh of
+// adapter_gradients.
+void adapted_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx, const Tensor& dy,
+                            const Tensor& w, const Tensor& dh);
 
 float attention_scale(const ModelConfig& config);
 

@@ -16,22 +16,21 @@ float attention_scale(const ModelConfig& config) {
 void attention_branch(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch) {
   const ModelConfig& c = block.config;
   const LayerTensors& w = block.weights;
-  ops::linear_forward(block.ctx, a.qkv_raw, a.norm1, w.qkv, block.packed.qkv, w.qkv_bias);
-  add_adapter(block, &LayerAdapters::qkv, a.qkv_raw, a.norm1, a.lora_qkv);
+  adapted_linear(block, &LayerAdapters::qkv, a.qkv_raw, a.norm1, w.qkv, block.packed.qkv, w.qkv_bias,
+                 a.lora_qkv);
   ops::qk_norm_rope_forward(block.ctx, a.qkv, a.qk_rstd, a.qkv_raw, w.q_norm, w.k_norm, block.rope.cos,
                             block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
   ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.documents, c.qkv(), attention_scale(c));
   // The product lands in `mid` and the old residual is added to it there: an addition commutes, and no copy
   // is needed.
-  ops::linear_forward(block.ctx, a.mid, a.attn, w.out, block.packed.out, w.out_bias);
-  add_adapter(block, &LayerAdapters::out, a.mid, a.attn, a.lora_out);
+  adapted_linear(block, &LayerAdapters::out, a.mid, a.attn, w.out, block.packed.out, w.out_bias, a.lora_out);
   ops::add_rmsnorm_forward(block.ctx, a.norm2, a.rstd2, a.mid, a.input, w.post_norm, c.rms_eps);
 }
 
 void mlp_branch(const BlockContext& block, const Activations::Layer& a) {
   const LayerTensors& w = block.weights;
-  ops::linear_forward(block.ctx, a.gate_up, a.norm2, w.gate_up, block.packed.gate_up, w.gate_up_bias);
-  add_adapter(block, &LayerAdapters::gate_up, a.gate_up, a.norm2, a.lora_gate_up);
+  adapted_linear(block, &LayerAdapters::gate_up, a.gate_up, a.norm2, w.gate_up, block.packed.gate_up,
+                 w.gate_up_bias, a.lora_gate_up);
   ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
 }
 
@@ -62,16 +61,16 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
       // `a.mid` stays valid below: it is read before anything of the next layer overwrites shared memory.
       const Activations::Layer next = activations.layers[layer + 1].rows(tokens);
       if (inputs != nullptr) inputs->before_written(layer + 1);
-      ops::linear_forward(ctx, next.input, a.swiglu, w.down, block.packed.down, w.down_bias);
-      add_adapter(block, &LayerAdapters::down, next.input, a.swiglu, a.lora_down);
+      adapted_linear(block, &LayerAdapters::down, next.input, a.swiglu, w.down, block.packed.down,
+                     w.down_bias, a.lora_down);
       before(layer + 1);
       ops::add_rmsnorm_forward(ctx, next.norm1, next.rstd1, next.input, a.mid,
                                weights.layers[layer + 1].input_norm, config.rms_eps);
       if (inputs != nullptr) inputs->written(layer + 1, tokens);
       a = next;
     } else {
-      ops::linear_forward(ctx, last, a.swiglu, w.down, block.packed.down, w.down_bias);
-      add_adapter(block, &LayerAdapters::down, last, a.swiglu, a.lora_down);
+      adapted_linear(block, &LayerAdapters::down, last, a.swiglu, w.down, block.packed.down, w.down_bias,
+                     a.lora_down);
       ops::add_rmsnorm_forward(ctx, hidden, activations.final_rstd.rows(0, tokens), last, a.mid,
                                weights.final_norm, config.rms_eps);
     }

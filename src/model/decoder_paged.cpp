@@ -58,32 +58,30 @@ Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const W
 
   ops::embedding_forward(ctx, s.residual, weights.embedding, batch.ids);
   ops::rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, weights.layers[0].input_norm, config.rms_eps);
-  const auto adapt = [&](const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x) {
-    if (block.adapters == nullptr || (block.adapters->*place).a.empty()) return;
-    const Tensor h(s.lora.raw(), s.lora.dtype(), {tokens, (block.adapters->*place).a.dim(0)},
-                   s.lora.device());
-    add_adapter(block, place, y, x, h);
+  const auto product = [&](const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                           const Tensor& w, const Tensor& p, const Tensor& bias) {
+    const bool adapted = block.adapters != nullptr && !(block.adapters->*place).a.empty();
+    const Tensor h = adapted ? Tensor(s.lora.raw(), s.lora.dtype(),
+                                      {tokens, (block.adapters->*place).a.dim(0)}, s.lora.device())
+                             : Tensor();
+    adapted_linear(block, place, y, x, w, p, bias, h);
   };
   for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
     const BlockContext block = block_of(ctx, config, weights, packed, rope, layer, nullptr);
     const LayerTensors& w = weights.layers[layer];
     const LayerTensors& p = packed.layers[layer];
-    ops::linear_forward(ctx, s.qkv, s.norm, w.qkv, p.qkv, w.qkv_bias);
-    adapt(block, &LayerAdapters::qkv, s.qkv, s.norm);
+    product(block, &LayerAdapters::qkv, s.qkv, s.norm, w.qkv, p.qkv, w.qkv_bias);
     ops::qk_norm_rope_forward(ctx, s.qkv, s.qk_rstd, s.qkv, w.q_norm, w.k_norm, rope.cos, rope.sin,
                               batch.positions, config.qkv(), config.rms_eps);
     ops::kv_write(ctx, cache[layer], s.qkv, batch.slots, config.qkv());
     ops::attention_paged(ctx, s.attn, s.qkv, cache[layer], batch.positions, batch.sequence_of,
                          batch.block_tables, config.qkv(), attention_scale(config));
-    ops::linear_forward(ctx, s.branch, s.attn, w.out, p.out, w.out_bias);
-    adapt(block, &LayerAdapters::out, s.branch, s.attn);
+    product(block, &LayerAdapters::out, s.branch, s.attn, w.out, p.out, w.out_bias);
     ops::add_rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, s.branch, w.post_norm, config.rms_eps);
 
-    ops::linear_forward(ctx, s.gate_up, s.norm, w.gate_up, p.gate_up, w.gate_up_bias);
-    adapt(block, &LayerAdapters::gate_up, s.gate_up, s.norm);
+    product(block, &LayerAdapters::gate_up, s.gate_up, s.norm, w.gate_up, p.gate_up, w.gate_up_bias);
     ops::swiglu_forward(ctx, s.swiglu, s.gate_up);
-    ops::linear_forward(ctx, s.branch, s.swiglu, w.down, p.down, w.down_bias);
-    adapt(block, &LayerAdapters::down, s.branch, s.swiglu);
+    product(block, &LayerAdapters::down, s.branch, s.swiglu, w.down, p.down, w.down_bias);
     const bool more = layer + 1 < weights.layers.size();
     ops::add_rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, s.branch,
                              more ? weights.layers[layer + 1].input_norm : weights.final_norm,

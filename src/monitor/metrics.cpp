@@ -82,15 +82,18 @@ void Metrics::set_distribution(const std::string& name, const std::vector<double
     squares += (value - mean) * (value - mean);
     comparable = comparable && !std::isnan(value);
   }
-  std::vector<double> sorted = values;
-  // NaN has no place in an order: with one, the quantiles are NaN as well.
-  if (comparable) std::sort(sorted.begin(), sorted.end());
+  // NaN has no place in an order: with one, the quantiles are NaN as well. A step has a value a token, so
+  // nothing is sorted that need not be.
+  std::vector<double> ordered = values;
+  const auto middle = ordered.begin() + static_cast<std::ptrdiff_t>((ordered.size() - 1) / 2);
+  if (comparable) std::nth_element(ordered.begin(), middle, ordered.end());
+  const auto [least, most] = std::minmax_element(values.begin(), values.end());
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   set(name + "/mean", mean);
-  set(name + "/median", comparable ? sorted[(sorted.size() - 1) / 2] : kNan);
+  set(name + "/median", comparable ? *middle : kNan);
   set(name + "/std", values.size() > 1 ? std::sqrt(squares / (count - 1)) : 0 * mean);
-  set(name + "/min", comparable ? sorted.front() : kNan);
-  set(name + "/max", comparable ? sorted.back() : kNan);
+  set(name + "/min", comparable ? *least : kNan);
+  set(name + "/max", comparable ? *most : kNan);
 }
 
 void Metrics::merge(const Metrics& other) {

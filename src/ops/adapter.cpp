@@ -5,6 +5,8 @@
 #include "ops/checks.h"
 #include "ops/cpu/adapter.h"
 #include "ops/cuda/adapter.h"
+#include "ops/cuda/matmul.h"
+#include "ops/matmul.h"
 
 namespace rlcpp::ops {
 namespace {
@@ -55,6 +57,27 @@ void adapter_collect(const Context& ctx, const Tensor& db, const Tensor& dexpand
   RLCPP_CHECK(is_f32(db, {blocks.rows(), rank}) && is_f32(dexpanded, {dexpanded.dim(0), targets * rank}));
   if (ctx.on_gpu()) return cuda::adapter_collect(ctx, db, dexpanded, blocks, scale);
   cpu::adapter_collect(ctx, db, dexpanded, blocks, scale);
+}
+
+void adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w,
+                     const Tensor& packed, const Tensor& bias, const Tensor& h, const Tensor& b) {
+  RLCPP_CHECK(x.rank() == 2 && w.rank() == 2 && h.rank() == 2 && is_compute(ctx, y, {x.dim(0), w.dim(0)}));
+  RLCPP_CHECK(is_compute(ctx, x, {x.dim(0), w.dim(1)}) && is_compute(ctx, w, {w.dim(0), w.dim(1)}));
+  RLCPP_CHECK(is_compute(ctx, h, {x.dim(0), h.dim(1)}) && is_compute(ctx, b, {w.dim(0), h.dim(1)}));
+  if (ctx.on_gpu() && bias.empty() && cuda::adapted_forward(ctx, y, x, w, h, b)) return;
+  linear_forward(ctx, y, x, w, packed, bias);
+  linear_forward(ctx, y, h, b, {}, {}, true);
+}
+
+void adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
+                            const Tensor& dh, const Tensor& a) {
+  RLCPP_CHECK(dy.rank() == 2 && w.rank() == 2 && dh.rank() == 2 &&
+              is_compute(ctx, dx, {dy.dim(0), w.dim(1)}));
+  RLCPP_CHECK(is_compute(ctx, dy, {dy.dim(0), w.dim(0)}) && is_compute(ctx, w, {w.dim(0), w.dim(1)}));
+  RLCPP_CHECK(is_compute(ctx, dh, {dy.dim(0), dh.dim(1)}) && is_compute(ctx, a, {dh.dim(1), w.dim(1)}));
+  if (ctx.on_gpu() && cuda::adapted_backward_input(ctx, dx, dy, w, dh, a)) return;
+  linear_backward_input(ctx, dx, dy, w, false);
+  linear_backward_input(ctx, dx, dh, a, true);
 }
 
 void dropout_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Dropout& dropout) {

@@ -36,6 +36,16 @@ void adapter_expand(const Context& ctx, const Tensor& expanded, const Tensor& b,
 void adapter_collect(const Context& ctx, const Tensor& db, const Tensor& dexpanded,
                      const AdapterBlocks& blocks, float scale);
 
+// A product with its adapter: y [M, N] = x [M, K] w^T (+ bias [N]) + h [M, R] b^T, w [N, K] with its packed
+// form (may be empty), h = x A^T as a product has made it, b [N, R] expanded. The same as linear_forward()
+// twice, the second time onto y; on a Hopper GPU one sum, rounded once, where there is no bias and sizes
+// allow it.
+void adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w,
+                     const Tensor& packed, const Tensor& bias, const Tensor& h, const Tensor& b);
+// dx [M, K] = dy [M, N] w + dh [M, R] a, a [R, K]; likewise.
+void adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
+                            const Tensor& dh, const Tensor& a);
+
 // A mask as a pure function of these numbers and of an element's place, so that forward, recomputation and
 // backward draw the same: element i is dropped if word i mod 4 of the Philox block i / 4 of this key and
 // stream is below probability * 2^32.

@@ -24,6 +24,9 @@ struct HeadInputs {
   Tensor targets;       // [M] i32: the token whose log-probability is wanted; -1: none, the row is skipped
   Tensor temperatures;  // [M] f32
   Tensor logits;        // [chunk, V] f32 workspace
+  // Both visits are made, one after the other, and nothing between them touches `logits`: with room for all
+  // rows visit two may find there what visit one has left. Changes no bit.
+  bool kept = false;
 };
 
 // Visit one: logprobs [M] f32 = z[target] - lse, entropies [M] f32 (may be empty). Rows without a target

@@ -10,8 +10,8 @@
 
 namespace rlcpp::train {
 
-// What passes at once, a rank.
-constexpr std::int64_t kExchangeValues = 16384;
+// What passes at once, a rank: 1 MiB, most of what a row of 8192 tokens has for metrics.
+constexpr std::int64_t kExchangeValues = 131072;
 RegionId plan_exchange(MemoryPlan& plan, int ranks);
 
 // Every rank's values, in the order of the ranks; they may be of different lengths. `staging`: of

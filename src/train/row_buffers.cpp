@@ -6,34 +6,9 @@
 
 #include "base/error.h"
 #include "tensor/copy.h"
+#include "tensor/staging.h"
 
 namespace rlcpp::train {
-namespace {
-
-bool on_host(const Tensor& tensor) {
-  return tensor.device().kind == DeviceKind::kCpu;
-}
-
-template <class T>
-void send(const Tensor& to, std::span<const T> values, DType type) {
-  if (!on_host(to)) copy(to, host_view(values, type));
-}
-
-std::span<const float> fetch(const Tensor& from, std::span<float> values) {
-  if (!on_host(from)) copy(host_view(values, DType::kF32), from);
-  return values;
-}
-
-}  // namespace
-
-template <class T>
-std::span<T> RowBuffers::host(const Tensor& tensor, std::vector<T>& copy) {
-  const auto size = static_cast<std::size_t>(tensor.size());
-  if (on_host(tensor)) return {tensor.as<T>(), size};
-  if (copy.size() < size) copy.resize(size);
-  return std::span(copy).first(size);
-}
-
 RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size, DType type) {
   const auto use = MemoryUse::kWorkspace;
   RowRegions r;
@@ -49,8 +24,26 @@ RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hid
   return r;
 }
 
-RowBuffers::RowBuffers(const Arena& arena, const RowRegions& regions, std::int64_t vocab_size)
-    : vocab_size_(vocab_size) {
+namespace {
+
+constexpr std::size_t kCopied = 0;  // mark of the queue: the newest copies to the device
+
+template <class T>
+std::span<T> take(std::byte*& at, std::size_t count) {
+  T* const begin = reinterpret_cast<T*>(at);
+  at += count * sizeof(T);
+  return {begin, count};
+}
+
+}  // namespace
+
+void RowBuffers::Unpin::operator()(void* memory) const noexcept {
+  cuda::staging::release_pinned(memory);
+}
+
+RowBuffers::RowBuffers(const ops::Context& ctx, const Arena& arena, const RowRegions& regions,
+                       std::int64_t vocab_size)
+    : queue_(ctx, 1), vocab_size_(vocab_size) {
   full_.packed.ids = arena[regions.ids];
   full_.packed.positions = arena[regions.positions];
   full_.packed.documents.cu_seqlens = arena[regions.cu_seqlens];
@@ -61,6 +54,46 @@ RowBuffers::RowBuffers(const Arena& arena, const RowRegions& regions, std::int64
   full_.coefficients = arena[regions.coefficients];
   full_.dhidden = arena[regions.dhidden];
   max_tokens_ = full_.packed.ids.dim(0);
+  const auto tokens = static_cast<std::size_t>(max_tokens_);
+  if (!ctx.on_gpu()) {
+    host_ = {{full_.packed.ids.as<std::int32_t>(), tokens},
+             {full_.packed.positions.as<std::int32_t>(), tokens},
+             {full_.packed.documents.cu_seqlens.as<std::int32_t>(), tokens + 1},
+             {full_.targets.as<std::int32_t>(), tokens},
+             {full_.temperatures.as<float>(), tokens},
+             {full_.coefficients.as<float>(), tokens},
+             {full_.logprobs.as<float>(), tokens},
+             {full_.entropies.as<float>(), tokens}};
+    return;
+  }
+  pinned_.reset(cuda::staging::allocate_pinned((8 * tokens + 1) * sizeof(std::int32_t), ctx.device));
+  auto* at = static_cast<std::byte*>(pinned_.get());
+  host_.ids = take<std::int32_t>(at, tokens);
+  host_.positions = take<std::int32_t>(at, tokens);
+  host_.targets = take<std::int32_t>(at, tokens);
+  host_.temperatures = take<float>(at, tokens);
+  host_.coefficients = take<float>(at, tokens);
+  host_.logprobs = take<float>(at, tokens);
+  host_.entropies = take<float>(at, tokens);
+  host_.cu_seqlens = take<std::int32_t>(at, tokens + 1);
+}
+
+template <class T>
+void RowBuffers::send(const Tensor& to, std::span<T> from) {
+  if (pinned_ != nullptr)
+    queue_.copy(to, host_view(from.first(static_cast<std::size_t>(to.size())), to.dtype()));
+}
+
+template <class T>
+void RowBuffers::bring(std::span<T> to, const Tensor& from) {
+  if (pinned_ != nullptr)
+    queue_.copy(host_view(to.first(static_cast<std::size_t>(from.size())), from.dtype()), from);
+}
+
+// Later operations find what was sent.
+void RowBuffers::hold() {
+  queue_.mark(kCopied);
+  queue_.hold_operations(kCopied);
 }
 
 Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
@@ -88,13 +121,16 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
   row.coefficients = full_.coefficients.rows(0, tokens);
   row.dhidden = full_.dhidden.rows(0, tokens);
 
-  copy(row.packed.ids, host_view(std::span(batch.ids), DType::kI32));
-  copy(row.packed.positions, host_view(std::span(batch.positions), DType::kI32));
-  copy(row.packed.documents.cu_seqlens, host_view(std::span(batch.cu_seqlens), DType::kI32));
-  const auto targets = host(row.targets, targets_);
-  const auto temperatures = host(row.temperatures, temperatures_);
-  std::fill(targets.begin(), targets.end(), -1);
-  std::fill(temperatures.begin(), temperatures.end(), 1.0F);
+  // Copies of the row before are done with the host's memory; the operations that read the device's go first.
+  queue_.synchronize();
+  queue_.follow_operations();
+  std::ranges::copy(batch.ids, host_.ids.begin());
+  std::ranges::copy(batch.positions, host_.positions.begin());
+  std::ranges::copy(batch.cu_seqlens, host_.cu_seqlens.begin());
+  const auto targets = host_.targets.first(size_of(row));
+  const auto temperatures = host_.temperatures.first(size_of(row));
+  std::ranges::fill(targets, -1);
+  std::ranges::fill(temperatures, 1.0F);
   for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
     const auto begin = static_cast<std::size_t>(batch.cu_seqlens[d]);
     const auto end = static_cast<std::size_t>(batch.cu_seqlens[d + 1]);
@@ -107,25 +143,35 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
     }
   }
   row.host_targets = targets;
-  send<std::int32_t>(row.targets, targets, DType::kI32);
-  send<float>(row.temperatures, temperatures, DType::kF32);
+  send(row.packed.ids, host_.ids);
+  send(row.packed.positions, host_.positions);
+  send(row.packed.documents.cu_seqlens, host_.cu_seqlens);
+  send(row.targets, host_.targets);
+  send(row.temperatures, host_.temperatures);
+  hold();
   return row;
 }
 
-std::span<float> RowBuffers::coefficients(const Row& row) {
-  return host(row.coefficients, coefficients_);
+void RowBuffers::send_coefficients(const Row& row) {
+  queue_.follow_operations();
+  send(row.coefficients, host_.coefficients);
+  hold();
 }
 
-void RowBuffers::send_coefficients(const Row& row) {
-  send<float>(row.coefficients, host(row.coefficients, coefficients_), DType::kF32);
+void RowBuffers::fetch(const Row& row) {
+  queue_.follow_operations();
+  bring(host_.logprobs, row.logprobs);
+  bring(host_.entropies, row.entropies);
 }
 
 std::span<const float> RowBuffers::logprobs(const Row& row) {
-  return fetch(row.logprobs, host(row.logprobs, logprobs_));
+  queue_.synchronize();
+  return host_.logprobs.first(size_of(row));
 }
 
 std::span<const float> RowBuffers::entropies(const Row& row) {
-  return fetch(row.entropies, host(row.entropies, entropies_));
+  queue_.synchronize();
+  return host_.entropies.first(size_of(row));
 }
 
 void rows_to_tokens(const data::MicroBatch& batch, std::span<const float> rows, std::span<float> out) {

@@ -4,11 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
-#include <vector>
 
 #include "data/batch.h"
 #include "model/decoder.h"
+#include "ops/copy_queue.h"
 #include "tensor/arena.h"
 
 namespace rlcpp::train {
@@ -33,31 +34,48 @@ struct Row {
   std::span<const std::int32_t> host_targets;                       // the values of targets
 };
 
+// On a GPU its copies run beside the operations: the host waits for none of them but where it reads a result,
+// so it is ahead of the device by up to one row. The host's side is pinned memory of 8 words a token.
 class RowBuffers {
  public:
-  RowBuffers(const Arena& arena, const RowRegions& regions, std::int64_t vocab_size);
+  RowBuffers(const ops::Context& ctx, const Arena& arena, const RowRegions& regions, std::int64_t vocab_size);
 
   // Checks the batch (lengths, ids inside the vocabulary, document boundaries) and fills inputs, targets and
-  // temperatures.
+  // temperatures. What was fetched of the row before is gone.
   Row load(const data::MicroBatch& batch, Targets which);
 
   // The host's view of coefficients, to be written before send_coefficients() brings them to the device.
-  std::span<float> coefficients(const Row& row);
+  std::span<float> coefficients(const Row& row) { return host_.coefficients.first(size_of(row)); }
   void send_coefficients(const Row& row);
-  // What the head wrote, on the host; valid until the next load.
+  // Begins to bring what the head wrote to the host: what the operations so far leave in row.logprobs and
+  // row.entropies.
+  void fetch(const Row& row);
+  // What was fetched; valid until the next load. The first call waits for it.
   std::span<const float> logprobs(const Row& row);
   std::span<const float> entropies(const Row& row);
 
   std::int64_t max_tokens() const { return max_tokens_; }
 
  private:
-  // Host memory of one stream; on the CPU the tensor itself.
+  static std::size_t size_of(const Row& row) { return static_cast<std::size_t>(row.targets.size()); }
+  // The host's side of each stream; on the CPU the tensors themselves.
+  struct Host {
+    std::span<std::int32_t> ids, positions, cu_seqlens, targets;
+    std::span<float> temperatures, coefficients, logprobs, entropies;
+  };
+  struct Unpin {
+    void operator()(void* memory) const noexcept;
+  };
   template <class T>
-  std::span<T> host(const Tensor& tensor, std::vector<T>& copy);
+  void send(const Tensor& to, std::span<T> from);
+  template <class T>
+  void bring(std::span<T> to, const Tensor& from);
+  void hold();
 
   Row full_;
-  std::vector<std::int32_t> targets_;
-  std::vector<float> temperatures_, coefficients_, logprobs_, entropies_;
+  std::unique_ptr<void, Unpin> pinned_;  // null on the CPU
+  Host host_;
+  ops::CopyQueue queue_;
   std::int64_t max_tokens_;
   std::int64_t vocab_size_;
 };

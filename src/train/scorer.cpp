@@ -27,7 +27,7 @@ Scorer::Scorer(const ops::Context& ctx, const model::ModelConfig& model, const A
       rope_(rope),
       activations_(ctx, model, arena, regions.activations),
       logits_(arena[regions.scratch.logits]),
-      rows_(arena, regions.rows, model.vocab_size) {
+      rows_(ctx, arena, regions.rows, model.vocab_size) {
   if (regions.scratch.workspace.index >= 0) ops::use_workspace(ctx, arena[regions.scratch.workspace]);
   model::pack_all(ctx, packed, weights);
 }
@@ -37,6 +37,7 @@ std::vector<float> Scorer::logprobs(const data::MicroBatch& batch) {
   const Tensor hidden = model::forward(ctx_, model_, weights_, packed_, rope_, row.packed, activations_);
   ops::head_logprobs(ctx_, row.logprobs, Tensor(),
                      {hidden, weights_.head, packed_.head, row.targets, row.temperatures, logits_});
+  rows_.fetch(row);
   std::vector<float> out(batch.ids.size());
   rows_to_tokens(batch, rows_.logprobs(row), out);
   return out;

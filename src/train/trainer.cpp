@@ -138,7 +138,7 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      rope,
                      model::Activations(ctx, model, arena, regions->activations),
                      arena[regions->scratch.logits],
-                     RowBuffers(arena, regions->rows, model.vocab_size),
+                     RowBuffers(ctx, arena, regions->rows, model.vocab_size),
                      {},
                      {},
                      {},
@@ -201,22 +201,26 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
   rows.send_coefficients(row);
   ops::head_fused(ctx, row.logprobs, Tensor(), row.dhidden, gradients.head, row.coefficients,
                   head_inputs(row, hidden));
+  rows.fetch(row);
+  backward(row);
+  // The device has its work for this row; the host adds while it is at it.
   double sum = 0;
   const auto logprobs = rows.logprobs(row);
   for (std::size_t t = 0; t < logprobs.size(); ++t) {
     if (targets[t] >= 0) sum -= static_cast<double>(logprobs[t]);
   }
-  backward(row);
   return sum / scale;
 }
 
 // Coefficients need the log-probabilities of whole documents first (ratios, sequence masks), so the head is
-// visited twice. A frozen head once: its dhidden is linear in the coefficient of a row, which scales it
+// visited twice; where the memory of the logits has room for all rows, the second visit finds what the first
+// one left. A frozen head is visited once: its dhidden is linear in the coefficient of a row, which scales it
 // afterwards.
 double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
-  const ops::HeadInputs inputs = head_inputs(row, hidden);
+  ops::HeadInputs inputs = head_inputs(row, hidden);
+  inputs.kept = true;
   const bool frozen_head = gradients.head.empty();
   if (frozen_head) {
     std::ranges::fill(rows.coefficients(row), 1.0F);
@@ -225,6 +229,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   } else {
     ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
   }
+  rows.fetch(row);
 
   const std::size_t tokens = batch.ids.size();
   std::vector<float> logprobs(tokens), entropies(tokens), coefficients(tokens, 0.0F);
@@ -427,6 +432,7 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
   for (const data::MicroBatch* batch : mine.batches) {
     const Row row = m.rows.load(*batch, Targets::kTrained);
     ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
+    m.rows.fetch(row);
     const auto logprobs = m.rows.logprobs(row);
     const auto targets = row.host_targets;
     for (std::size_t t = 0; t < logprobs.size(); ++t) {
@@ -451,6 +457,7 @@ std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
   Impl& m = *impl_;
   const Row row = m.rows.load(batch, Targets::kAll);
   ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
+  m.rows.fetch(row);
   std::vector<float> out(batch.ids.size());
   rows_to_tokens(batch, m.rows.logprobs(row), out);
   return out;

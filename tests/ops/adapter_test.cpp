@@ -1,7 +1,10 @@
 #include "ops/adapter.h"
 
+#include <fmt/format.h>
+
 #include "ops/matmul.h"
 #include "ops/ops_support.h"
+#include "ops/reference/matmul.h"
 
 namespace rlcpp::test {
 namespace {
@@ -131,6 +134,47 @@ TEST_P(Adapter, AnAdaptedProductAgreesWithFloat64) {
       }
     }
     EXPECT_LE(worst, (ctx.on_gpu() ? 1.5e-2 : 4e-6) * largest) << m;
+  }
+}
+
+// A product and its adapter in one call, both ways, against float64: several tiles of a GPU's kernel with
+// parts outside, adapters of more columns than one of its steps, and widths that it leaves to two products.
+TEST_P(Adapter, ProductsWithAdaptersAgreeWithFloat64) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  struct Sizes {
+    std::int64_t m, n, k, r;
+  };
+  const std::int64_t rows = random.between(257, 400);
+  for (const Sizes& s :
+       {Sizes{rows, 520, 72, 16}, Sizes{rows, 264, 328, 48}, Sizes{1, 8, 8, 8}, Sizes{129, 600, 64, 136},
+        Sizes{65, 256, 130, 16}, Sizes{40, 31, 64, 3}, Sizes{rows, 64, 512, 32}}) {
+    Floats x = random.normal(s.m * s.k), w = random.normal(s.n * s.k), h = random.normal(s.m * s.r);
+    Floats b = random.normal(s.n * s.r), a = random.normal(s.r * s.k), dy = random.normal(s.m * s.n);
+    Floats bias = random.normal(s.n);
+    const auto sum = [](Doubles left, const Doubles& right) {
+      for (std::size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+      return left;
+    };
+    const std::string what = fmt::format("m {} n {} k {} r {}", s.m, s.n, s.k, s.r);
+    for (const bool biased : {false, true}) {
+      Floats y = poisoned(s.m * s.n);
+      ops::adapted_forward(ctx, on(ctx, y, {s.m, s.n}), on(ctx, x, {s.m, s.k}), on(ctx, w, {s.n, s.k}), {},
+                           biased ? on(ctx, bias, {s.n}).tensor() : Tensor(), on(ctx, h, {s.m, s.r}),
+                           on(ctx, b, {s.n, s.r}));
+      const Doubles first = ops::reference::linear_forward(
+          to_double(x), to_double(w), biased ? to_double(bias) : Doubles(), s.m, s.n, s.k);
+      const Doubles second = ops::reference::linear_forward(to_double(h), to_double(b), {}, s.m, s.n, s.r);
+      expect_close(y, sum(first, second), tolerance(ctx, 4e-6, kHalfUlpBf16),
+                   what + (biased ? ", biased" : ""));
+    }
+    Floats dx = poisoned(s.m * s.k);
+    ops::adapted_backward_input(ctx, on(ctx, dx, {s.m, s.k}), on(ctx, dy, {s.m, s.n}), on(ctx, w, {s.n, s.k}),
+                                on(ctx, h, {s.m, s.r}), on(ctx, a, {s.r, s.k}));
+    const Doubles first = ops::reference::linear_backward_input(to_double(dy), to_double(w), s.m, s.n, s.k);
+    const Doubles second = ops::reference::linear_backward_input(to_double(h), to_double(a), s.m, s.r, s.k);
+    expect_close(dx, sum(first, second), tolerance(ctx, 4e-6, kHalfUlpBf16), what + ", backward");
+    if (HasFatalFailure()) return;
   }
 }
 

@@ -55,7 +55,8 @@ struct Output {
 };
 
 // Both visits apart, or in one.
-Output run(const ops::Context& ctx, Case& c, std::int64_t chunk, bool fused, bool use_packed = true) {
+Output run(const ops::Context& ctx, Case& c, std::int64_t chunk, bool fused, bool use_packed = true,
+           bool kept = false) {
   Output o = {poisoned(c.rows), poisoned(c.rows), poisoned(c.rows * c.hidden_size),
               Floats(c.w.size(), 0.125F)};
   Floats packed_values = poisoned(ops::packed_weight_size(ctx, c.vocabulary, c.hidden_size));
@@ -74,8 +75,8 @@ Output run(const ops::Context& ctx, Case& c, std::int64_t chunk, bool fused, boo
     const Mirror coefficients = f32(ctx, c.coefficients, {c.rows});
     ops::pack_weight(ctx, packed, w);
     const bool has_packed = use_packed && !packed_values.empty();
-    const ops::HeadInputs in = {hidden,       w,     has_packed ? packed.tensor() : Tensor(), targets,
-                                temperatures, logits};
+    const ops::HeadInputs in = {hidden, w,   has_packed ? packed.tensor() : Tensor(), targets, temperatures,
+                                logits, kept};
     if (fused) {
       ops::head_fused(ctx, logprobs, entropies, dhidden, dw, coefficients, in);
     } else {
@@ -168,6 +169,22 @@ TEST_P(Head, LogitsFarApart) {
                  "entropies");
     const auto gradient = ops::reference::head_backward(c.reference(), to_double(c.coefficients));
     expect_close(o.dhidden, gradient.dhidden, tolerance(ctx, 2e-4, 0x1p-7), "dhidden");
+    if (HasFatalFailure()) return;
+  }
+}
+
+// What visit one leaves for visit two, in memory for all rows and for some of them.
+TEST_P(Head, KeepingChangesNoBit) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  Case c = make_case(random, 300, 64, 2056, true);
+  for (const std::int64_t chunk : {100, 200, 300}) {
+    const Output apart = run(ctx, c, chunk, false), kept = run(ctx, c, chunk, false, true, true);
+    expect_same_bits(kept.logprobs, apart.logprobs, "logprobs");
+    expect_same_bits(kept.entropies, apart.entropies, "entropies");
+    expect_same_bits(kept.dhidden, apart.dhidden, "dhidden");
+    expect_same_bits(kept.dw, apart.dw, "dw");
+    expect_reference(ctx, c, kept, {2e-6, 5e-6, 1e-5, 5e-6});
     if (HasFatalFailure()) return;
   }
 }

@@ -318,7 +318,8 @@ TEST(RanksExchange, ValuesOfDifferentLengthsArriveWhole) {
       const auto communicator = world.join(local);
       std::vector<double> memory(3 * kExchangeValues, NAN);
       const Tensor staging(memory.data(), DType::kF64, {3, kExchangeValues});
-      const std::vector<std::size_t> sizes = {0, static_cast<std::size_t>(kExchangeValues) - 1, 40'000};
+      const std::vector<std::size_t> sizes = {0, static_cast<std::size_t>(kExchangeValues) - 1,
+                                              static_cast<std::size_t>(kExchangeValues) * 5 / 2};
       for (std::size_t turn = 0; turn < 3; ++turn) {
         const auto size_of = [&](std::size_t rank) { return sizes[(rank + turn) % 3]; };
         std::vector<double> mine(size_of(static_cast<std::size_t>(local)));

@@ -1,13 +1,15 @@
-// A product a b^T for kernels whose epilogue is more than a rounding: a [rows, depth] and b [columns, depth]
-// in bf16, sums in f32 in registers. Blocks come in pairs that take two tiles of 128 rows above each other
-// and share the tile of b, of which each loads one half for both. In a block one thread loads, two
-// warpgroups compute 64 rows by 256 columns each, and the next tile's steps are loaded during the epilogue.
-// The sum over the depth is the instruction's own, in steps of 16 in ascending order: the bits of an element
-// do not depend on where in the matrix it lies.
+// A product a b^T for kernels whose epilogue is more than a rounding, or whose sum goes on over a second,
+// short pair of operands: a [rows, depth] and b [columns, depth] (or [depth, columns]) in bf16, sums in f32
+// in registers. Blocks come in pairs that take two tiles of 128 rows above each other and share the tile of
+// b, of which each loads one half for both. In a block one thread loads, two warpgroups compute 64 rows by
+// 256 columns each, and the next tile's steps are loaded during the epilogue. The sum over the depth is the
+// instruction's own, in steps of 16 in ascending order: the bits of an element do not depend on where in the
+// matrix it lies.
 #pragma once
 
 #include "ops/cuda/hopper_cluster.cuh"
 #include "ops/cuda/hopper_wide.cuh"
+#include "ops/cuda/runtime_cuda.h"
 
 namespace rlcpp::ops::cuda {
 
@@ -29,12 +31,14 @@ constexpr int kGemmSharedBytes = sizeof(GemmShared) + 1024;
 // the pairs that run at a time share it.
 struct GemmShape {
   int rows, columns, depth;
+  int more;  // depth of the second pair of operands; 0: none
   __host__ __device__ int row_pairs() const {
     return (rows + kGemmPair * kGemmRows - 1) / (kGemmPair * kGemmRows);
   }
   __host__ __device__ int column_tiles() const { return (columns + kGemmColumns - 1) / kGemmColumns; }
   __host__ __device__ int pairs() const { return row_pairs() * column_tiles(); }
   __host__ __device__ int steps() const { return (depth + kGemmDepth - 1) / kGemmDepth; }
+  __host__ __device__ int more_steps() const { return (more + kGemmDepth - 1) / kGemmDepth; }
 };
 
 #if RLCPP_SM90A
@@ -71,23 +75,40 @@ __device__ inline void gemm_end() {
   cluster_meet();
 }
 
-// The thread that loads. a_map has boxes of 128 rows, b_map too.
-__device__ inline void gemm_load(GemmShared& shared, const CUtensorMap* a_map, const CUtensorMap* b_map,
-                                 const GemmShape& shape) {
+// One pair of operands. Boxes of a have 128 rows; those of b too or, with kByDepth, 64.
+struct GemmMaps {
+  const CUtensorMap* a;
+  const CUtensorMap* b;
+};
+
+// The thread that loads.
+template <bool kByDepth>
+__device__ void gemm_load(GemmShared& shared, const GemmMaps& maps, const GemmMaps& more,
+                          const GemmShape& shape) {
+  constexpr int kHalf = kGemmColumns / kGemmPair;
+  constexpr std::uint16_t kBoth = (1U << kGemmPair) - 1;
   const int rank = cluster_rank();
   const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
+  const int steps = shape.steps(), all_steps = steps + shape.more_steps();
   GemmPlace at;
   bool first = true;
   for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
     const int row = (pair % shape.row_pairs() * kGemmPair + rank) * kGemmRows;
-    const int column = pair / shape.row_pairs() * kGemmColumns + rank * (kGemmColumns / kGemmPair);
-    for (int k = 0; k < shape.steps(); ++k) {
+    const int column = pair / shape.row_pairs() * kGemmColumns + rank * kHalf;
+    for (int step = 0; step < all_steps; ++step) {
+      const GemmMaps& from = step < steps ? maps : more;
+      const int depth = (step < steps ? step : step - steps) * kGemmDepth;
       if (!first) barrier_wait(&shared.empty[at.stage], at.phase ^ 1);
       std::uint64_t* const full = &shared.full[at.stage];
       barrier_expect(full, (kGemmRows + kGemmColumns) * 128);
-      copy_box(shared.rows[at.stage], a_map, k * kGemmDepth, row, full);
-      copy_box_to((1U << kGemmPair) - 1, shared.columns[at.stage] + rank * (kGemmColumns / kGemmPair) * 128,
-                  b_map, k * kGemmDepth, column, full);
+      copy_box(shared.rows[at.stage], from.a, depth, row, full);
+      unsigned char* const to = shared.columns[at.stage] + rank * kHalf * 128;
+      if constexpr (kByDepth) {
+        for (int box = 0; box < kHalf / 64; ++box)
+          copy_box_to(kBoth, to + box * kGemmDepth * 128, from.b, column + 64 * box, depth, full);
+      } else {
+        copy_box_to(kBoth, to, from.b, depth, column, full);
+      }
       at.next();
       if (at.stage == 0) first = false;
     }
@@ -102,29 +123,114 @@ __device__ inline void gemm_release(std::uint64_t* empty) {
 }
 
 // A warpgroup's part (0 or 1) of one tile.
-__device__ inline void gemm_tile(GemmShared& shared, float (&sum)[128], GemmPlace& at, int part, int steps) {
+template <bool kByDepth>
+__device__ void gemm_tile(GemmShared& shared, float (&sum)[128], GemmPlace& at, int part,
+                          const GemmShape& shape) {
+  constexpr int kSlices = kGemmDepth / 16;
+  // From 16 of the summed index to the next, in b.
+  constexpr int kSlice = kByDepth ? 16 * 128 : 32;
   int before = 0;
-  for (int k = 0; k < steps; ++k) {
+  bool first = true;
+  const auto begin_step = [&] {
     barrier_wait(&shared.full[at.stage], at.phase);
-    const std::uint64_t a = tile_descriptor(shared.rows[at.stage] + part * 64 * 128, 16);
-    const std::uint64_t b = tile_descriptor(shared.columns[at.stage], 16);
     products_begin();
-#pragma unroll
-    for (int i = 0; i < kGemmDepth / 16; ++i)
-      wide_product(sum, further(a, 32 * i), further(b, 32 * i), k == 0 && i == 0);
+  };
+  const auto end_step = [&] {
     products_commit();
-    if (k > 0) {
+    if (!first) {
       products_wait<1>();
       gemm_release(&shared.empty[before]);
     }
+    first = false;
     before = at.stage;
     at.next();
+  };
+  const auto a_of = [&] { return tile_descriptor(shared.rows[at.stage] + part * 64 * 128, 16); };
+  const auto b_of = [&] {
+    return tile_descriptor(shared.columns[at.stage], kByDepth ? kGemmDepth * 128 : 16);
+  };
+  for (int step = 0; step < shape.steps(); ++step) {
+    begin_step();
+    const std::uint64_t a = a_of(), b = b_of();
+#pragma unroll
+    for (int i = 0; i < kSlices; ++i)
+      wide_product<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i), step == 0 && i == 0);
+    end_step();
+  }
+  for (int depth = 0; depth < shape.more; depth += kGemmDepth) {
+    begin_step();
+    const std::uint64_t a = a_of(), b = b_of();
+    const int slices = min(kSlices, (shape.more - depth + 15) / 16);
+    for (int i = 0; i < slices; ++i)
+      wide_product<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i), false);
+    end_step();
   }
   products_wait<0>();
   pin(sum);
   gemm_release(&shared.empty[before]);
 }
 
+// Rounds a thread's 32 sums of a box of 64 columns to shared memory: `box` has 64 rows of 128 bytes, 16-byte
+// pieces of row r exchanged by r % 8. `sums` holds, for each of 8 groups of 8 columns, two of row lane / 4
+// and two of the row 8 below.
+__device__ inline void put_box(unsigned char* box, const float* sums) {
+  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  const int row = warp * 16 + lane % 16;
+#pragma unroll
+  for (int j = 0; j < 8; j += 2) {
+    const int piece = (j + lane / 16) ^ (row % 8);
+    store_matrices(shared_address(box + row * 128 + piece * 16), pack_bf16(sums[4 * j], sums[4 * j + 1]),
+                   pack_bf16(sums[4 * j + 2], sums[4 * j + 3]), pack_bf16(sums[4 * j + 4], sums[4 * j + 5]),
+                   pack_bf16(sums[4 * j + 6], sums[4 * j + 7]));
+  }
+}
+
+// Box `box` (0 to 3) of a warpgroup's part of a tile leaves for (column, row); all its threads call it, and
+// its first one stores_done() at the end.
+__device__ inline void gemm_store_box(GemmShared& shared, const CUtensorMap* map, int part, int box,
+                                      int column, int row, const float* sums) {
+  unsigned char* const out = shared.out[part][box % 2];
+  const bool leader = threadIdx.x % kWarpgroup == 0;
+  if (leader) stores_read<1>();
+  warpgroup_meet(1 + part);
+  put_box(out, sums);
+  fence_for_copies();
+  warpgroup_meet(1 + part);
+  if (leader) store_box(map, column, row, out);
+}
+
 #endif
+
+// True where the bodies above are compiled in: machine code for this GPU. `kernel` is any that uses them.
+template <class Kernel>
+bool has_gemm_code(Kernel* kernel) {
+  cudaFuncAttributes attributes{};
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  return attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
+}
+
+// Starts such a kernel with as many pairs as the GPU holds, or as there are tiles.
+template <class... Parameters>
+void launch_gemm(void (*kernel)(Parameters...), cudaStream_t stream, int multiprocessors,
+                 const GemmShape& shape, const char* name, const Parameters&... parameters) {
+  rlcpp::cuda::check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kGemmSharedBytes), name);
+  const int pairs = shape.pairs() < multiprocessors / kGemmPair ? shape.pairs() : multiprocessors / kGemmPair;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(pairs * kGemmPair));
+  config.blockDim = dim3(kGemmThreads);
+  config.dynamicSmemBytes = kGemmSharedBytes;
+  config.stream = stream;
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {kGemmPair, 1, 1};
+  config.attrs = &cluster;
+  config.numAttrs = 1;
+  rlcpp::cuda::check(cudaLaunchKernelEx(&config, kernel, parameters...), name);
+}
 
 }  // namespace rlcpp::ops::cuda

@@ -34,11 +34,10 @@ struct HopperHeadArgs {
   const bf16* w;                // [vocabulary, depth]
   const std::int32_t* targets;  // [rows]
   const float* temperatures;    // [rows]
-  const float* coefficients;    // [rows]; null: no gradient
   RowScale* scales;             // [rows]
   float* target_scores;         // [rows]
   TileSums* sums;               // [tiles of columns, rows]
-  float* factors;               // [rows]: f of head_hopper.h
+  float* factors;               // [rows]: f of head_hopper.h without the coefficient
   int* flagged;                 // [rows]: the total left the range
   bf16* weights;                // [rows, vocabulary]: e; null: not wanted
   float* logprobs;              // [rows]; null: not wanted
@@ -51,22 +50,6 @@ __device__ float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
   return y;
-}
-
-// Rounds a thread's 32 weights of a box of 64 columns to shared memory: `box` has 64 rows of 128 bytes,
-// 16-byte pieces of row r exchanged by r % 8. `e` holds, for each of 8 groups of 8 columns, two of row lane /
-// 4 and two of the row 8 below.
-__device__ void put_box(unsigned char* box, const float* e) {
-  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = warp * 16 + lane % 16;
-#pragma unroll
-  for (int j = 0; j < 8; j += 2) {
-    const int piece = (j + lane / 16) ^ (row % 8);
-    store_matrices(shared_address(box + row * 128 + piece * 16), pack_bf16(e[4 * j], e[4 * j + 1]),
-                   pack_bf16(e[4 * j + 2], e[4 * j + 3]), pack_bf16(e[4 * j + 4], e[4 * j + 5]),
-                   pack_bf16(e[4 * j + 6], e[4 * j + 7]));
-  }
 }
 
 #endif
@@ -83,13 +66,12 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
   const GemmShape& shape = args.shape;
   if (group == 0) {
     fewer_registers<24>();
-    if (threadIdx.x == 0) gemm_load(shared, &hidden_map, &w_map, shape);
+    if (threadIdx.x == 0) gemm_load<false>(shared, {&hidden_map, &w_map}, {}, shape);
   } else {
     more_registers<240>();
     const int part = group - 1;
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int own_row = part * 64 + static_cast<int>(threadIdx.x) % kWarpgroup / 32 * 16 + lane / 4;
-    const bool leader = threadIdx.x % kWarpgroup == 0;
     const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
     float z[128] = {};
     pin(z);
@@ -106,7 +88,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
         of[i] = row < shape.rows ? args.scales[row] : RowScale{kNoScale, kNowhere};
         target[i] = row < shape.rows ? args.targets[row] - column - lane % 4 * 2 : -1;
       }
-      gemm_tile(shared, z, at, part, shape.steps());
+      gemm_tile<false>(shared, z, at, part, shape);
 
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -141,14 +123,8 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
           sums[i].sum += e[k];
           sums[i].weighted = fmaf(e[k], s, sums[i].weighted);
         }
-        if (!kStore) continue;
-        unsigned char* const out = shared.out[part][box % 2];
-        if (leader) stores_read<1>();
-        warpgroup_meet(1 + part);
-        put_box(out, e);
-        fence_for_copies();
-        warpgroup_meet(1 + part);
-        if (leader) store_box(&weights_map, column + 64 * box, tile_row + part * 64, out);
+        if constexpr (kStore)
+          gemm_store_box(shared, &weights_map, part, box, column + 64 * box, tile_row + part * 64, e);
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -159,7 +135,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
           args.sums[static_cast<std::int64_t>(tile) * shape.rows + row] = sums[i];
       }
     }
-    if (kStore && leader) stores_done();
+    if (kStore && threadIdx.x % kWarpgroup == 0) stores_done();
   }
   gemm_end();
 #endif
@@ -200,11 +176,10 @@ __global__ void __launch_bounds__(kReferenceThreads) head_reference_kernel(const
 __device__ void finish_row(const HopperHeadArgs& args, std::int64_t row, float scale, float score,
                            const TileSums& others) {
   const std::int32_t target = args.targets[row];
-  const float coefficient = args.coefficients != nullptr ? args.coefficients[row] : 0.0F;
   if (target < 0) {
     if (args.logprobs != nullptr) args.logprobs[row] = 0.0F;
     if (args.entropies != nullptr) args.entropies[row] = 0.0F;
-    if (args.factors != nullptr) args.factors[row] = 0.0F;
+    args.factors[row] = 0.0F;
     return;
   }
   const float own = exp2f(score);
@@ -215,8 +190,7 @@ __device__ void finish_row(const HopperHeadArgs& args, std::int64_t row, float s
     const float weighted = others.weighted + (own > 0.0F ? own * score : 0.0F);
     args.entropies[row] = (log_total - weighted / total) * kLn2;
   }
-  if (args.factors != nullptr)
-    args.factors[row] = coefficient == 0.0F ? 0.0F : -coefficient * (scale * kLn2) / total;
+  args.factors[row] = -scale * kLn2 / total;
   if (args.weights != nullptr && target < args.shape.columns)
     args.weights[row * args.shape.columns + target] = from_float<bf16>(-others.sum);
 }
@@ -295,10 +269,12 @@ __global__ void __launch_bounds__(kAgainThreads) head_again_kernel(const HopperH
 
 constexpr int kScaledThreads = 256;
 
-// out = rows times their factors; 0 where the factor is 0. A block a row.
+// out = rows times their factors and coefficients; 0 where that is 0. A block a row.
 __global__ void __launch_bounds__(kScaledThreads)
-    scaled_rows_kernel(bf16* out, const bf16* rows, const float* factors, int width) {
-  const float factor = factors[blockIdx.x];
+    scaled_rows_kernel(bf16* out, const bf16* rows, const float* factors, const float* coefficients,
+                       int width) {
+  const float coefficient = coefficients[blockIdx.x];
+  const float factor = coefficient == 0.0F ? 0.0F : factors[blockIdx.x] * coefficient;
   const std::int64_t begin = std::int64_t{blockIdx.x} * width;
   for (int i = static_cast<int>(threadIdx.x) * kVector; i < width; i += kScaledThreads * kVector) {
     Float8 values = load_vector<true>(rows + begin + i, kVector);
@@ -309,14 +285,7 @@ __global__ void __launch_bounds__(kScaledThreads)
 }
 
 bool hopper_code() {
-  static const bool found = [] {
-    cudaFuncAttributes attributes{};
-    if (cudaFuncGetAttributes(&attributes, head_weights_kernel<true>) != cudaSuccess) {
-      cudaGetLastError();
-      return false;
-    }
-    return attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
-  }();
+  static const bool found = has_gemm_code(head_weights_kernel<true>);
   return found;
 }
 
@@ -369,22 +338,27 @@ void launch_weights(const Context& ctx, const HopperHeadArgs& args) {
   const CUtensorMap hidden = boxes_of(args.hidden, s.rows, s.depth, kGemmRows);
   const CUtensorMap w = boxes_of(args.w, s.columns, s.depth, kGemmColumns / kGemmPair);
   const CUtensorMap weights = kStore ? boxes_of(args.weights, s.rows, s.columns, 64) : CUtensorMap{};
-  rlcpp::cuda::check(cudaFuncSetAttribute(head_weights_kernel<kStore>,
-                                          cudaFuncAttributeMaxDynamicSharedMemorySize, kGemmSharedBytes),
-                     "head: shared memory");
-  const int clusters = std::min(ctx.cuda->multiprocessors() / kGemmPair, s.pairs());
-  cudaLaunchConfig_t config = {};
-  config.gridDim = dim3(static_cast<unsigned>(clusters * kGemmPair));
-  config.blockDim = dim3(kGemmThreads);
-  config.dynamicSmemBytes = kGemmSharedBytes;
-  config.stream = stream_of(ctx);
-  cudaLaunchAttribute cluster = {};
-  cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {kGemmPair, 1, 1};
-  config.attrs = &cluster;
-  config.numAttrs = 1;
-  rlcpp::cuda::check(cudaLaunchKernelEx(&config, head_weights_kernel<kStore>, hidden, w, weights, args),
-                     "head: weights");
+  launch_gemm(head_weights_kernel<kStore>, stream_of(ctx), ctx.cuda->multiprocessors(), s, "head: weights",
+              hidden, w, weights, args);
+}
+
+// Log-probabilities, entropies, factors and weights of a chunk.
+void weigh(const Context& ctx, const HopperHeadArgs& args) {
+  const cudaStream_t stream = stream_of(ctx);
+  const std::int64_t rows = args.shape.rows;
+  head_reference_kernel<<<grid_of(ceil_div(rows * kWarp, kReferenceThreads)), kReferenceThreads, 0, stream>>>(
+      args);
+  check_launch("head: reference");
+  if (args.weights != nullptr) {
+    launch_weights<true>(ctx, args);
+  } else {
+    launch_weights<false>(ctx, args);
+  }
+  head_finish_kernel<<<grid_of(ceil_div(rows, kFinishRows)), kFinishRows * kFinishParts, 0, stream>>>(args);
+  check_launch("head: finish");
+  const std::int64_t blocks = std::min<std::int64_t>(rows, ctx.cuda->multiprocessors());
+  head_again_kernel<<<grid_of(blocks), kAgainThreads, 0, stream>>>(args);
+  check_launch("head: rows out of range");
 }
 
 }  // namespace
@@ -402,6 +376,7 @@ void hopper_head_visit(const Context& ctx, const HeadVisit& visit, const HeadInp
   const bool gradient = !visit.dhidden.empty();
   const cudaStream_t stream = stream_of(ctx);
   const std::int64_t chunk = chunk_rows(in);
+  const bool kept = in.kept && chunk >= rows, statistics = !visit.logprobs.empty();
   const auto at = [](const Tensor& t, std::int64_t row) {
     return t.empty() ? nullptr : static_cast<float*>(t.raw()) + row;
   };
@@ -410,47 +385,34 @@ void hopper_head_visit(const Context& ctx, const HeadVisit& visit, const HeadInp
     const ChunkMemory memory = cut(in.logits.raw(), count, vocabulary, depth);
     const Tensor hidden = in.hidden.rows(begin, count);
     HopperHeadArgs args = {};
-    args.shape = {static_cast<int>(count), static_cast<int>(vocabulary), static_cast<int>(depth)};
+    args.shape = {static_cast<int>(count), static_cast<int>(vocabulary), static_cast<int>(depth), 0};
     args.hidden = address<const bf16>(hidden);
     args.w = address<const bf16>(in.w);
     args.targets = static_cast<const std::int32_t*>(in.targets.raw()) + begin;
     args.temperatures = at(in.temperatures, begin);
-    args.coefficients = gradient ? at(visit.coefficients, begin) : nullptr;
     args.scales = memory.scales;
     args.target_scores = memory.target_scores;
     args.sums = memory.sums;
-    args.factors = gradient ? memory.factors : nullptr;
+    args.factors = memory.factors;
     args.flagged = memory.flagged;
-    args.weights = gradient ? memory.weights : nullptr;
+    args.weights = gradient || kept ? memory.weights : nullptr;
     args.logprobs = at(visit.logprobs, begin);
     args.entropies = at(visit.entropies, begin);
 
-    head_reference_kernel<<<grid_of(ceil_div(count * kWarp, kReferenceThreads)), kReferenceThreads, 0,
-                            stream>>>(args);
-    check_launch("head: reference");
-    if (gradient) {
-      launch_weights<true>(ctx, args);
-    } else {
-      launch_weights<false>(ctx, args);
-    }
-    head_finish_kernel<<<grid_of(ceil_div(count, kFinishRows)), kFinishRows * kFinishParts, 0, stream>>>(
-        args);
-    check_launch("head: finish");
-    const std::int64_t blocks = std::min<std::int64_t>(count, ctx.cuda->multiprocessors());
-    head_again_kernel<<<grid_of(blocks), kAgainThreads, 0, stream>>>(args);
-    check_launch("head: rows out of range");
+    if (statistics || !kept) weigh(ctx, args);
     if (!gradient) continue;
 
     const Tensor weights(memory.weights, DType::kBF16, {count, vocabulary}, in.logits.device());
     const Tensor dhidden = visit.dhidden.rows(begin, count);
+    const float* const coefficients = at(visit.coefficients, begin);
     product_into(ctx, dhidden, weights, false, in.w, false, false);
     scaled_rows_kernel<<<grid_of(count), kScaledThreads, 0, stream>>>(
-        address<bf16>(dhidden), address<const bf16>(dhidden), memory.factors, args.shape.depth);
+        address<bf16>(dhidden), address<const bf16>(dhidden), memory.factors, coefficients, args.shape.depth);
     check_launch("head: dhidden");
     if (visit.dw.empty()) continue;
     const Tensor scaled(memory.scaled, DType::kBF16, {count, depth}, in.logits.device());
-    scaled_rows_kernel<<<grid_of(count), kScaledThreads, 0, stream>>>(memory.scaled, args.hidden,
-                                                                      memory.factors, args.shape.depth);
+    scaled_rows_kernel<<<grid_of(count), kScaledThreads, 0, stream>>>(
+        memory.scaled, args.hidden, memory.factors, coefficients, args.shape.depth);
     check_launch("head: scaled hidden");
     product_into(ctx, visit.dw, weights, true, scaled, false, true);
   }

@@ -1,5 +1,7 @@
-// Products of one warpgroup whose result is 64 by 256: a[64, 16] b[256, 16]^T, both in shared memory with the
-// summed index along the columns, as tile_descriptor() describes them.
+// Products of one warpgroup whose result is 64 by 256: a[64, 16] b, both in shared memory as
+// tile_descriptor() describes them. The summed index of a lies along its columns; b is [256, 16] and read as
+// its transpose or, with kByDepth, [16, 256], whose blocks of 64 columns are as far apart as its descriptor
+// says.
 #pragma once
 
 #include "ops/cuda/hopper.cuh"
@@ -8,8 +10,9 @@ namespace rlcpp::ops::cuda {
 
 #if RLCPP_SM90A
 
-// d = a b^T if `first`, else d += a b^T.
-__device__ inline void wide_product(float (&d)[128], std::uint64_t a, std::uint64_t b, bool first) {
+// d = a b^T (or a b) if `first`, else d += it.
+template <bool kByDepth>
+__device__ void wide_product(float (&d)[128], std::uint64_t a, std::uint64_t b, bool first) {
   asm volatile(
       "{\n"
       ".reg .pred p;\n"
@@ -22,7 +25,7 @@ __device__ inline void wide_product(float (&d)[128], std::uint64_t a, std::uint6
       "%82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, %96, %97, %98, %99, %100, "
       "%101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, %112, %113, %114, %115, %116, "
       "%117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127}, "
-      "%128, %129, p, 1, 1, 0, 0;\n"
+      "%128, %129, p, 1, 1, 0, %131;\n"
       "}\n"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]),
         "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]), "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]),
@@ -42,7 +45,7 @@ __device__ inline void wide_product(float (&d)[128], std::uint64_t a, std::uint6
         "+f"(d[107]), "+f"(d[108]), "+f"(d[109]), "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]),
         "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]), "+f"(d[120]),
         "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-      : "l"(a), "l"(b), "r"(static_cast<int>(!first)));
+      : "l"(a), "l"(b), "r"(static_cast<int>(!first)), "n"(kByDepth ? 1 : 0));
 }
 
 #endif

@@ -15,4 +15,12 @@ void linear_backward_weight(const Context& ctx, const Tensor& dw, const Tensor& 
                             bool accumulate);
 void linear_backward_bias(const Context& ctx, const Tensor& db, const Tensor& dy, bool accumulate);
 
+// adapted_forward (without a bias) and adapted_backward_input of ops/adapter.h in one kernel. False, and
+// nothing done, without the code for this GPU, or for sizes and addresses that its copy engine does not take
+// (widths are multiples of 8, addresses of 16 bytes).
+bool adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& h,
+                     const Tensor& b);
+bool adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
+                            const Tensor& dh, const Tensor& a);
+
 }  // namespace rlcpp::ops::cuda

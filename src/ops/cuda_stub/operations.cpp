@@ -149,6 +149,14 @@ void linear_backward_weight(const Context&, const Tensor&, const Tensor&, const 
 void linear_backward_bias(const Context&, const Tensor&, const Tensor&, bool) {
   absent();
 }
+bool adapted_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                     const Tensor&) {
+  absent();
+}
+bool adapted_backward_input(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                            const Tensor&) {
+  absent();
+}
 void attention_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Documents&,
                        const QkvShape&, float) {
   absent();

@@ -1,0 +1,87 @@
+// Products with a weight and a low-rank adapter beside it in one kernel on Hopper: the sum goes on over the
+// adapter's few columns, so the result is written once, where two products write it, read it and write it
+// again.
+
+#include "ops/cuda/gemm_hopper.cuh"
+#include "ops/cuda/launch.cuh"
+#include "ops/cuda/matmul.h"
+#include "ops/cuda/tensor_map.h"
+
+namespace rlcpp::ops::cuda {
+namespace {
+
+template <bool kByDepth>
+__global__ void __launch_bounds__(kGemmThreads, 1)
+    two_products_kernel(const __grid_constant__ CUtensorMap a_map, const __grid_constant__ CUtensorMap b_map,
+                        const __grid_constant__ CUtensorMap more_a_map,
+                        const __grid_constant__ CUtensorMap more_b_map,
+                        const __grid_constant__ CUtensorMap out_map, const GemmShape shape) {
+#if RLCPP_SM90A
+  GemmShared& shared = gemm_shared();
+  gemm_begin(shared);
+  const int group = static_cast<int>(threadIdx.x) / kWarpgroup;
+  if (group == 0) {
+    fewer_registers<24>();
+    if (threadIdx.x == 0) gemm_load<kByDepth>(shared, {&a_map, &b_map}, {&more_a_map, &more_b_map}, shape);
+  } else {
+    more_registers<240>();
+    const int part = group - 1;
+    const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
+    float sum[128] = {};
+    pin(sum);
+    GemmPlace at;
+    for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
+      const int row = (pair % shape.row_pairs() * kGemmPair + cluster_rank()) * kGemmRows + part * 64;
+      const int column = pair / shape.row_pairs() * kGemmColumns;
+      gemm_tile<kByDepth>(shared, sum, at, part, shape);
+#pragma unroll
+      for (int box = 0; box < kGemmColumns / 64; ++box)
+        gemm_store_box(shared, &out_map, part, box, column + 64 * box, row, sum + 32 * box);
+    }
+    if (threadIdx.x % kWarpgroup == 0) stores_done();
+  }
+  gemm_end();
+#endif
+}
+
+bool hopper_code() {
+  static const bool found = has_gemm_code(two_products_kernel<false>);
+  return found;
+}
+
+// out [m, n] = a [m, k] b + more_a [m, r] more_b, where both b are [n, k] and [n, r], transposed, or with
+// kByDepth [k, n] and [r, n].
+template <bool kByDepth>
+bool two_products(const Context& ctx, const Tensor& out, const Tensor& a, const Tensor& b,
+                  const Tensor& more_a, const Tensor& more_b) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() / 2;
+  const std::int64_t m = out.dim(0), n = out.dim(1), k = a.dim(1), r = more_a.dim(1);
+  RLCPP_CHECK(a.dim(0) == m && more_a.dim(0) == m && b.dim(kByDepth ? 1 : 0) == n);
+  RLCPP_CHECK(b.dim(kByDepth ? 0 : 1) == k && more_b.dim(kByDepth ? 1 : 0) == n);
+  RLCPP_CHECK(more_b.dim(kByDepth ? 0 : 1) == r);
+  if (m == 0 || k == 0 || n % kVector != 0 || k % kVector != 0 || r % kVector != 0) return false;
+  if (m > kMost || n > kMost || !hopper_code()) return false;
+  if (!vectorisable(n, {out.raw(), a.raw(), b.raw(), more_a.raw(), more_b.raw()})) return false;
+  const GemmShape shape = {static_cast<int>(m), static_cast<int>(n), static_cast<int>(k),
+                           static_cast<int>(r)};
+  constexpr int kBoxRows = kByDepth ? kGemmDepth : kGemmColumns / kGemmPair;
+  const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
+  launch_gemm(two_products_kernel<kByDepth>, stream_of(ctx), ctx.cuda->multiprocessors(), shape,
+              "product with an adapter", map(a, kGemmRows), map(b, kBoxRows), map(more_a, kGemmRows),
+              map(more_b, kBoxRows), map(out, 64), shape);
+  return true;
+}
+
+}  // namespace
+
+bool adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& h,
+                     const Tensor& b) {
+  return two_products<false>(ctx, y, x, w, h, b);
+}
+
+bool adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
+                            const Tensor& dh, const Tensor& a) {
+  return two_products<true>(ctx, dx, dy, w, dh, a);
+}
+
+}  // namespace rlcpp::ops::cuda
