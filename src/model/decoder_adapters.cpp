@@ -57,18 +57,18 @@ BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const 
   return block;
 }
 
-void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h) {
+Tensor adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h) {
   const AdapterPair* pair = pair_of(block, place);
-  if (pair == nullptr) return;
+  if (pair == nullptr) return {};
   ops::linear_forward(block.ctx, h, input_of(block, place, x), pair->a, {}, {});
+  return pair->b;
 }
 
 void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h) {
-  const AdapterPair* pair = pair_of(block, place);
-  if (pair == nullptr) return ops::linear_forward(block.ctx, y, x, w, packed, bias);
-  adapter_hidden(block, place, x, h);
-  ops::adapted_forward(block.ctx, y, x, w, packed, bias, h, pair->b);
+  const Tensor b = adapter_hidden(block, place, x, h);
+  if (b.empty()) return ops::linear_forward(block.ctx, y, x, w, packed, bias);
+  ops::adapted_forward(block.ctx, y, x, w, packed, bias, h, b);
 }
 
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,

@@ -19,7 +19,7 @@ void recompute_layer(const BlockContext& block, const Activations::Layer& a, con
   ops::rmsnorm_forward(block.ctx, a.norm1, a.rstd1, a.input, w.input_norm, c.rms_eps);
   if (recompute == Recompute::kFull || recompute == Recompute::kOffload) {
     attention_branch(block, a, batch);
-    mlp_branch(block, a);
+    mlp_branch(block, a, true);
     adapter_hidden(block, &LayerAdapters::down, a.swiglu, a.lora_down);
     return;
   }

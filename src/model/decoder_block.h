@@ -26,8 +26,8 @@ BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const 
 // y [M, out] = x w^T + bias, and B A x if the product `place` has an adapter; h [M, targets * r] becomes A x.
 void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h);
-// The same h alone, for a recomputation.
-void adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h);
+// The same h alone; the B of its pair, or empty without an adapter.
+Tensor adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h);
 // From dy [M, out], x and h of adapted_linear: dh [M, targets * r] becomes the gradient of h, and g's tensors
 // accumulate.
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
@@ -42,7 +42,7 @@ float attention_scale(const ModelConfig& config);
 // From a.norm1 and a.input: qkv_raw, qkv, attn, lse, then mid = input + out(attn), norm2 and rstd2.
 void attention_branch(const BlockContext& block, const Activations::Layer& a, const PackedBatch& batch);
 
-// From a.norm2: gate_up and swiglu.
-void mlp_branch(const BlockContext& block, const Activations::Layer& a);
+// From a.norm2: swiglu and, with `keep`, gate_up, whose memory is otherwise left in any state.
+void mlp_branch(const BlockContext& block, const Activations::Layer& a, bool keep);
 
 }  // namespace rlcpp::model

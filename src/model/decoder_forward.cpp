@@ -27,11 +27,11 @@ void attention_branch(const BlockContext& block, const Activations::Layer& a, co
   ops::add_rmsnorm_forward(block.ctx, a.norm2, a.rstd2, a.mid, a.input, w.post_norm, c.rms_eps);
 }
 
-void mlp_branch(const BlockContext& block, const Activations::Layer& a) {
+void mlp_branch(const BlockContext& block, const Activations::Layer& a, bool keep) {
   const LayerTensors& w = block.weights;
-  adapted_linear(block, &LayerAdapters::gate_up, a.gate_up, a.norm2, w.gate_up, block.packed.gate_up,
-                 w.gate_up_bias, a.lora_gate_up);
-  ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
+  const Tensor b = adapter_hidden(block, &LayerAdapters::gate_up, a.norm2, a.lora_gate_up);
+  ops::linear_swiglu_forward(block.ctx, a.swiglu, a.gate_up, keep, a.norm2, w.gate_up, block.packed.gate_up,
+                             w.gate_up_bias, b.empty() ? Tensor() : a.lora_gate_up, b);
 }
 
 Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
@@ -43,6 +43,9 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
   const Tensor last = activations.last.rows(0, tokens);
   const Tensor hidden = activations.hidden.rows(0, tokens);
 
+  // Where a backward computes the block again, nobody reads it after this pass.
+  const bool keep_gate_up =
+      activations.recompute == Recompute::kNone || activations.recompute == Recompute::kSelective;
   Activations::Layer a = activations.layers[0].rows(tokens);
   BlockInputs* const inputs = activations.inputs.get();
   const auto before = [&](std::size_t layer) {
@@ -55,7 +58,7 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
   for (std::size_t layer = 0; layer < layers; ++layer) {
     const BlockContext block = block_of(ctx, config, weights, packed, rope, layer, &activations);
     attention_branch(block, a, batch);
-    mlp_branch(block, a);
+    mlp_branch(block, a, keep_gate_up);
     const LayerTensors& w = block.weights;
     if (layer + 1 < layers) {
       // `a.mid` stays valid below: it is read before anything of the next layer overwrites shared memory.

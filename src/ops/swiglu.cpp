@@ -1,8 +1,11 @@
 #include "ops/swiglu.h"
 
+#include "ops/adapter.h"
 #include "ops/checks.h"
 #include "ops/cpu/swiglu.h"
+#include "ops/cuda/matmul.h"
 #include "ops/cuda/swiglu.h"
+#include "ops/matmul.h"
 
 namespace rlcpp::ops {
 
@@ -19,6 +22,22 @@ void swiglu_backward(const Context& ctx, const Tensor& dgate_up, const Tensor& d
               is_compute(ctx, dgate_up, {dy.dim(0), 2 * dy.dim(1)}));
   if (ctx.on_gpu()) return cuda::swiglu_backward(ctx, dgate_up, dy, gate_up);
   cpu::swiglu_backward(ctx, dgate_up, dy, gate_up);
+}
+
+void linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& gate_up, bool keep,
+                           const Tensor& x, const Tensor& w, const Tensor& packed, const Tensor& bias,
+                           const Tensor& h, const Tensor& b) {
+  RLCPP_CHECK(x.rank() == 2 && w.rank() == 2 && w.dim(0) % 2 == 0);
+  RLCPP_CHECK(is_compute(ctx, x, {x.dim(0), w.dim(1)}) && is_compute(ctx, w, {w.dim(0), x.dim(1)}));
+  RLCPP_CHECK(is_compute(ctx, y, {x.dim(0), w.dim(0) / 2}) && is_compute(ctx, gate_up, {x.dim(0), w.dim(0)}));
+  RLCPP_CHECK(h.empty() == b.empty());
+  if (ctx.on_gpu() && bias.empty() && cuda::linear_swiglu_forward(ctx, y, gate_up, keep, x, w, h, b)) return;
+  if (b.empty()) {
+    linear_forward(ctx, gate_up, x, w, packed, bias);
+  } else {
+    adapted_forward(ctx, gate_up, x, w, packed, bias, h, b);
+  }
+  swiglu_forward(ctx, y, gate_up);
 }
 
 }  // namespace rlcpp::ops

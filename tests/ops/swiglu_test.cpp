@@ -1,6 +1,9 @@
 #include "ops/swiglu.h"
 
+#include <fmt/format.h>
+
 #include "ops/ops_support.h"
+#include "ops/reference/matmul.h"
 #include "ops/reference/swiglu.h"
 
 namespace rlcpp::test {
@@ -45,6 +48,56 @@ TEST_P(Swiglu, AgreesWithTheReference) {
     }
     expect_same_bits(in_place, d, "in place");
     if (HasFatalFailure()) return;
+  }
+}
+
+// The product and SwiGLU in one call against float64: with and without an adapter and a bias, in sizes of a
+// GPU's one kernel (several tiles, the last rows outside) and in others. The gradient's gate and up are those
+// of `keep`.
+TEST_P(Swiglu, BehindItsProduct) {
+  const ops::Context ctx = context();
+  Random random(ctx);
+  struct Sizes {
+    std::int64_t m, inner, k, r;
+  };
+  const auto sum = [](Doubles left, const Doubles& right) {
+    for (std::size_t i = 0; i < left.size(); ++i) left[i] += right[i];
+    return left;
+  };
+  for (const Sizes& s :
+       {Sizes{random.between(257, 400), 384, 72, 0}, Sizes{random.between(130, 300), 256, 200, 32},
+        Sizes{1, 128, 8, 8}, Sizes{70, 100, 64, 16}, Sizes{33, 17, 5, 0}}) {
+    Floats x = random.normal(s.m * s.k), w = random.normal(2 * s.inner * s.k, 0.2F),
+           h = random.normal(s.m * s.r);
+    Floats b = random.normal(2 * s.inner * s.r, 0.2F), bias = random.normal(2 * s.inner);
+    for (const bool biased : {false, true}) {
+      Doubles gate_up64 = ops::reference::linear_forward(
+          to_double(x), to_double(w), biased ? to_double(bias) : Doubles(), s.m, 2 * s.inner, s.k);
+      if (s.r > 0) {
+        gate_up64 = sum(
+            gate_up64, ops::reference::linear_forward(to_double(h), to_double(b), {}, s.m, 2 * s.inner, s.r));
+      }
+      const std::string what =
+          fmt::format("m {} inner {} k {} r {}{}", s.m, s.inner, s.k, s.r, biased ? " biased" : "");
+      Floats of_keep;
+      for (const bool keep : {true, false}) {
+        Floats y = poisoned(s.m * s.inner), gate_up = poisoned(s.m * 2 * s.inner);
+        ops::linear_swiglu_forward(ctx, on(ctx, y, {s.m, s.inner}), on(ctx, gate_up, {s.m, 2 * s.inner}),
+                                   keep, on(ctx, x, {s.m, s.k}), on(ctx, w, {2 * s.inner, s.k}), {},
+                                   biased ? on(ctx, bias, {2 * s.inner}).tensor() : Tensor(),
+                                   s.r > 0 ? on(ctx, h, {s.m, s.r}).tensor() : Tensor(),
+                                   s.r > 0 ? on(ctx, b, {2 * s.inner, s.r}).tensor() : Tensor());
+        if (keep) {
+          expect_close(gate_up, gate_up64, tolerance(ctx, 4e-6, kHalfUlpBf16), what + ": gate_up");
+          // Of the rounded values, as a call of its own has them.
+          expect_same_bits(y, forward(ctx, gate_up, s.m, s.inner), what + ": apart");
+          of_keep = y;
+        } else {
+          expect_same_bits(y, of_keep, what + ": not kept");
+        }
+        if (HasFatalFailure()) return;
+      }
+    }
   }
 }
 

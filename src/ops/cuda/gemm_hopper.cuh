@@ -31,7 +31,9 @@ constexpr int kGemmSharedBytes = sizeof(GemmShared) + 1024;
 // the pairs that run at a time share it.
 struct GemmShape {
   int rows, columns, depth;
-  int more;  // depth of the second pair of operands; 0: none
+  int more;   // depth of the second pair of operands; 0: none
+  int apart;  // from the first of a tile's columns to its 129th, which then has 128 neighbours; 0: all are
+              // neighbours
   __host__ __device__ int row_pairs() const {
     return (rows + kGemmPair * kGemmRows - 1) / (kGemmPair * kGemmRows);
   }
@@ -94,7 +96,9 @@ __device__ void gemm_load(GemmShared& shared, const GemmMaps& maps, const GemmMa
   bool first = true;
   for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
     const int row = (pair % shape.row_pairs() * kGemmPair + rank) * kGemmRows;
-    const int column = pair / shape.row_pairs() * kGemmColumns + rank * kHalf;
+    const int tile = pair / shape.row_pairs();
+    const int column =
+        shape.apart == 0 ? tile * kGemmColumns + rank * kHalf : tile * kHalf + rank * shape.apart;
     for (int step = 0; step < all_steps; ++step) {
       const GemmMaps& from = step < steps ? maps : more;
       const int depth = (step < steps ? step : step - steps) * kGemmDepth;
@@ -186,11 +190,11 @@ __device__ inline void put_box(unsigned char* box, const float* sums) {
   }
 }
 
-// Box `box` (0 to 3) of a warpgroup's part of a tile leaves for (column, row); all its threads call it, and
-// its first one stores_done() at the end.
-__device__ inline void gemm_store_box(GemmShared& shared, const CUtensorMap* map, int part, int box,
+// A box of a warpgroup's part of a tile leaves for (column, row); `turn` counts its boxes, at least modulo 2.
+// All its threads call it, and its first one stores_done() at the end.
+__device__ inline void gemm_store_box(GemmShared& shared, const CUtensorMap* map, int part, int turn,
                                       int column, int row, const float* sums) {
-  unsigned char* const out = shared.out[part][box % 2];
+  unsigned char* const out = shared.out[part][turn % 2];
   const bool leader = threadIdx.x % kWarpgroup == 0;
   if (leader) stores_read<1>();
   warpgroup_meet(1 + part);

@@ -385,7 +385,7 @@ void hopper_head_visit(const Context& ctx, const HeadVisit& visit, const HeadInp
     const ChunkMemory memory = cut(in.logits.raw(), count, vocabulary, depth);
     const Tensor hidden = in.hidden.rows(begin, count);
     HopperHeadArgs args = {};
-    args.shape = {static_cast<int>(count), static_cast<int>(vocabulary), static_cast<int>(depth), 0};
+    args.shape = {static_cast<int>(count), static_cast<int>(vocabulary), static_cast<int>(depth), 0, 0};
     args.hidden = address<const bf16>(hidden);
     args.w = address<const bf16>(in.w);
     args.targets = static_cast<const std::int32_t*>(in.targets.raw()) + begin;

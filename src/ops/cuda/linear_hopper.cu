@@ -1,10 +1,11 @@
-// Products with a weight and a low-rank adapter beside it in one kernel on Hopper: the sum goes on over the
-// adapter's few columns, so the result is written once, where two products write it, read it and write it
-// again.
+// Products with a weight that go on in the same kernel on Hopper: with a low-rank adapter, over whose few
+// columns the sum continues, so the result is written once, where two products write it, read it and write it
+// again; and with SwiGLU behind gate and up, which then need not be written, and never read.
 
 #include "ops/cuda/gemm_hopper.cuh"
 #include "ops/cuda/launch.cuh"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/swiglu.cuh"
 #include "ops/cuda/tensor_map.h"
 
 namespace rlcpp::ops::cuda {
@@ -44,9 +45,61 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
 #endif
 }
 
+// A tile has 128 columns of the gate and the same of `up`.
+template <bool kKeep>
+__global__ void __launch_bounds__(kGemmThreads, 1)
+    swiglu_product_kernel(const __grid_constant__ CUtensorMap a_map,
+                          const __grid_constant__ CUtensorMap b_map,
+                          const __grid_constant__ CUtensorMap more_a_map,
+                          const __grid_constant__ CUtensorMap more_b_map,
+                          const __grid_constant__ CUtensorMap gate_up_map,
+                          const __grid_constant__ CUtensorMap y_map, const GemmShape shape) {
+#if RLCPP_SM90A
+  GemmShared& shared = gemm_shared();
+  gemm_begin(shared);
+  const int group = static_cast<int>(threadIdx.x) / kWarpgroup;
+  if (group == 0) {
+    fewer_registers<24>();
+    if (threadIdx.x == 0) gemm_load<false>(shared, {&a_map, &b_map}, {&more_a_map, &more_b_map}, shape);
+  } else {
+    more_registers<240>();
+    const int part = group - 1;
+    const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
+    float sum[128] = {};
+    pin(sum);
+    GemmPlace at;
+    int stored = 0;
+    for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
+      const int row = (pair % shape.row_pairs() * kGemmPair + cluster_rank()) * kGemmRows + part * 64;
+      const int column = pair / shape.row_pairs() * (kGemmColumns / 2);
+      gemm_tile<false>(shared, sum, at, part, shape);
+      if constexpr (kKeep) {
+#pragma unroll
+        for (int box = 0; box < 4; ++box)
+          gemm_store_box(shared, &gate_up_map, part, stored++,
+                         column + 64 * (box % 2) + box / 2 * shape.apart, row, sum + 32 * box);
+      }
+#pragma unroll
+      for (int i = 0; i < 64; ++i)
+        sum[i] = swiglu_of(to_float(from_float<bf16>(sum[i])), to_float(from_float<bf16>(sum[64 + i])));
+#pragma unroll
+      for (int box = 0; box < 2; ++box)
+        gemm_store_box(shared, &y_map, part, stored++, column + 64 * box, row, sum + 32 * box);
+    }
+    if (threadIdx.x % kWarpgroup == 0) stores_done();
+  }
+  gemm_end();
+#endif
+}
+
 bool hopper_code() {
   static const bool found = has_gemm_code(two_products_kernel<false>);
   return found;
+}
+
+bool addressable(std::int64_t m, std::int64_t n) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() / 2;
+  return m > 0 && m <= kMost && n <= kMost && hopper_code();
 }
 
 // out [m, n] = a [m, k] b + more_a [m, r] more_b, where both b are [n, k] and [n, r], transposed, or with
@@ -54,16 +107,15 @@ bool hopper_code() {
 template <bool kByDepth>
 bool two_products(const Context& ctx, const Tensor& out, const Tensor& a, const Tensor& b,
                   const Tensor& more_a, const Tensor& more_b) {
-  constexpr std::int64_t kMost = std::numeric_limits<std::int32_t>::max() / 2;
   const std::int64_t m = out.dim(0), n = out.dim(1), k = a.dim(1), r = more_a.dim(1);
   RLCPP_CHECK(a.dim(0) == m && more_a.dim(0) == m && b.dim(kByDepth ? 1 : 0) == n);
   RLCPP_CHECK(b.dim(kByDepth ? 0 : 1) == k && more_b.dim(kByDepth ? 1 : 0) == n);
   RLCPP_CHECK(more_b.dim(kByDepth ? 0 : 1) == r);
-  if (m == 0 || k == 0 || n % kVector != 0 || k % kVector != 0 || r % kVector != 0) return false;
-  if (m > kMost || n > kMost || !hopper_code()) return false;
+  if (k == 0 || n % kVector != 0 || k % kVector != 0 || r % kVector != 0) return false;
+  if (!addressable(m, n)) return false;
   if (!vectorisable(n, {out.raw(), a.raw(), b.raw(), more_a.raw(), more_b.raw()})) return false;
-  const GemmShape shape = {static_cast<int>(m), static_cast<int>(n), static_cast<int>(k),
-                           static_cast<int>(r)};
+  const GemmShape shape = {static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), static_cast<int>(r),
+                           0};
   constexpr int kBoxRows = kByDepth ? kGemmDepth : kGemmColumns / kGemmPair;
   const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
   launch_gemm(two_products_kernel<kByDepth>, stream_of(ctx), ctx.cuda->multiprocessors(), shape,
@@ -82,6 +134,25 @@ bool adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const
 bool adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
                             const Tensor& dh, const Tensor& a) {
   return two_products<true>(ctx, dx, dy, w, dh, a);
+}
+
+bool linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& gate_up, bool keep,
+                           const Tensor& x, const Tensor& w, const Tensor& h, const Tensor& b) {
+  const std::int64_t m = x.dim(0), k = x.dim(1), inner = y.dim(1), r = h.empty() ? 0 : h.dim(1);
+  if (k == 0 || k % kVector != 0 || r % kVector != 0 || inner % (kGemmColumns / 2) != 0) return false;
+  if (!addressable(m, 2 * inner)) return false;
+  if (!vectorisable(k, {y.raw(), gate_up.raw(), x.raw(), w.raw(), h.raw(), b.raw()})) return false;
+  const GemmShape shape = {static_cast<int>(m), static_cast<int>(2 * inner), static_cast<int>(k),
+                           static_cast<int>(r), static_cast<int>(inner)};
+  const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
+  constexpr int kBoxRows = kGemmColumns / kGemmPair;
+  // Without an adapter nothing asks for the second pair.
+  const CUtensorMap more_a = r == 0 ? CUtensorMap{} : map(h, kGemmRows);
+  const CUtensorMap more_b = r == 0 ? CUtensorMap{} : map(b, kBoxRows);
+  launch_gemm(keep ? swiglu_product_kernel<true> : swiglu_product_kernel<false>, stream_of(ctx),
+              ctx.cuda->multiprocessors(), shape, "product with SwiGLU", map(x, kGemmRows), map(w, kBoxRows),
+              more_a, more_b, map(gate_up, 64), map(y, 64), shape);
+  return true;
 }
 
 }  // namespace rlcpp::ops::cuda

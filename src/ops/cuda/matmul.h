@@ -23,4 +23,9 @@ bool adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const
 bool adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& dy, const Tensor& w,
                             const Tensor& dh, const Tensor& a);
 
+// linear_swiglu_forward of ops/swiglu.h without a bias; h and b may be empty. False as above, or where I is
+// no multiple of 128.
+bool linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& gate_up, bool keep,
+                           const Tensor& x, const Tensor& w, const Tensor& h, const Tensor& b);
+
 }  // namespace rlcpp::ops::cuda

@@ -2,18 +2,13 @@
 #include "ops/cuda/swiglu.h"
 
 #include "ops/cuda/launch.cuh"
+#include "ops/cuda/swiglu.cuh"
 
 namespace rlcpp::ops::cuda {
 namespace {
 
 constexpr int kSwigluThreads = 128;
 constexpr int kSwigluTile = kSwigluThreads * kVector;  // columns of a block
-
-// The fast forms of exp and division are off by some 2^-22, far below a bf16; the exact ones would make this
-// memory-bound kernel wait for arithmetic. exp(-a) may overflow to infinity: the quotient is then 0.
-__device__ inline float fast_sigmoid(float a) {
-  return __fdividef(1.0F, 1.0F + __expf(-a));
-}
 
 // Where a block's columns are: tiles of one row lie side by side.
 struct SwigluPlace {
@@ -33,7 +28,7 @@ __global__ void __launch_bounds__(kSwigluThreads)
   const Float8 a = load_vector<kAligned>(gate, count);
   Float8 up = load_vector<kAligned>(gate + inner, count);
 #pragma unroll
-  for (int i = 0; i < kVector; ++i) up[i] *= a[i] * fast_sigmoid(a[i]);
+  for (int i = 0; i < kVector; ++i) up[i] = swiglu_of(a[i], up[i]);
   store_vector<kAligned>(y + at.row * inner + at.column, up, count);
 }
 

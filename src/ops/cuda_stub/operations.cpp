@@ -149,6 +149,10 @@ void linear_backward_weight(const Context&, const Tensor&, const Tensor&, const 
 void linear_backward_bias(const Context&, const Tensor&, const Tensor&, bool) {
   absent();
 }
+bool linear_swiglu_forward(const Context&, const Tensor&, const Tensor&, bool, const Tensor&, const Tensor&,
+                           const Tensor&, const Tensor&) {
+  absent();
+}
 bool adapted_forward(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
                      const Tensor&) {
   absent();
