@@ -16,7 +16,8 @@ namespace rlcpp::ops::cuda {
 constexpr int kGemmRows = 128, kGemmColumns = 256, kGemmDepth = 64;  // of a tile and a step
 constexpr int kGemmStages = 4;                                       // steps that are loaded ahead
 constexpr int kGemmThreads = 3 * 128;
-constexpr int kGemmPair = 2;  // blocks of a cluster
+constexpr int kGemmPair = 2;      // blocks of a cluster
+constexpr int kGemmOutRows = 16;  // of a box of results, 64 columns wide: what a warp sends out at once
 
 struct GemmShared {
   alignas(1024) unsigned char rows[kGemmStages][kGemmRows * 128];
@@ -153,12 +154,21 @@ __device__ void gemm_tile(GemmShared& shared, float (&sum)[128], GemmPlace& at, 
   const auto b_of = [&] {
     return tile_descriptor(shared.columns[at.stage], kByDepth ? kGemmDepth * 128 : 16);
   };
-  for (int step = 0; step < shape.steps(); ++step) {
+  {
+    begin_step();
+    const std::uint64_t a = a_of(), b = b_of();
+    wide_product_first<kByDepth>(sum, a, b);
+#pragma unroll
+    for (int i = 1; i < kSlices; ++i)
+      wide_product_next<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i));
+    end_step();
+  }
+  for (int step = 1; step < shape.steps(); ++step) {
     begin_step();
     const std::uint64_t a = a_of(), b = b_of();
 #pragma unroll
     for (int i = 0; i < kSlices; ++i)
-      wide_product<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i), step == 0 && i == 0);
+      wide_product_next<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i));
     end_step();
   }
   for (int depth = 0; depth < shape.more; depth += kGemmDepth) {
@@ -166,7 +176,7 @@ __device__ void gemm_tile(GemmShared& shared, float (&sum)[128], GemmPlace& at, 
     const std::uint64_t a = a_of(), b = b_of();
     const int slices = min(kSlices, (shape.more - depth + 15) / 16);
     for (int i = 0; i < slices; ++i)
-      wide_product<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i), false);
+      wide_product_next<kByDepth>(sum, further(a, 32 * i), further(b, kSlice * i));
     end_step();
   }
   products_wait<0>();
@@ -174,34 +184,37 @@ __device__ void gemm_tile(GemmShared& shared, float (&sum)[128], GemmPlace& at, 
   gemm_release(&shared.empty[before]);
 }
 
-// Rounds a thread's 32 sums of a box of 64 columns to shared memory: `box` has 64 rows of 128 bytes, 16-byte
-// pieces of row r exchanged by r % 8. `sums` holds, for each of 8 groups of 8 columns, two of row lane / 4
-// and two of the row 8 below.
-__device__ inline void put_box(unsigned char* box, const float* sums) {
-  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const int row = warp * 16 + lane % 16;
+// A thread's sums rounded in pairs of neighbouring columns: of each group of 8 columns one pair of row lane /
+// 4 and one of the row 8 below.
+template <int kPairs>
+__device__ void round_pairs(std::uint32_t (&pairs)[kPairs], const float* sums) {
 #pragma unroll
-  for (int j = 0; j < 8; j += 2) {
-    const int piece = (j + lane / 16) ^ (row % 8);
-    store_matrices(shared_address(box + row * 128 + piece * 16), pack_bf16(sums[4 * j], sums[4 * j + 1]),
-                   pack_bf16(sums[4 * j + 2], sums[4 * j + 3]), pack_bf16(sums[4 * j + 4], sums[4 * j + 5]),
-                   pack_bf16(sums[4 * j + 6], sums[4 * j + 7]));
-  }
+  for (int i = 0; i < kPairs; ++i) pairs[i] = pack_bf16(sums[2 * i], sums[2 * i + 1]);
 }
 
-// A box of a warpgroup's part of a tile leaves for (column, row); `turn` counts its boxes, at least modulo 2.
-// All its threads call it, and its first one stores_done() at the end.
-__device__ inline void gemm_store_box(GemmShared& shared, const CUtensorMap* map, int part, int turn,
-                                      int column, int row, const float* sums) {
-  unsigned char* const out = shared.out[part][turn % 2];
-  const bool leader = threadIdx.x % kWarpgroup == 0;
-  if (leader) stores_read<1>();
-  warpgroup_meet(1 + part);
-  put_box(out, sums);
+// 64 columns of the warp's rows leave for (column, row), row being the warpgroup's first; `turn` counts a
+// warp's calls, at least modulo 2, and `pairs` are 16 of round_pairs. Every warp ends with
+// gemm_stores_done().
+__device__ inline void gemm_store(GemmShared& shared, const CUtensorMap* map, int part, int turn, int column,
+                                  int row, const std::uint32_t* pairs) {
+  const int warp = static_cast<int>(threadIdx.x) % kWarpgroup / 32;
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  unsigned char* const box = shared.out[part][turn % 2] + warp * kGemmOutRows * 128;
+  if (lane == 0) stores_read<1>();
+  __syncwarp();
+  // Rows of 128 bytes, the 16-byte pieces of row r exchanged by r % 8.
+#pragma unroll
+  for (int j = 0; j < 8; j += 2) {
+    const int piece = (j + lane / 16) ^ (lane % 8);
+    store_matrices(shared_address(box + lane % 16 * 128 + piece * 16), pairs[2 * j], pairs[2 * j + 1],
+                   pairs[2 * j + 2], pairs[2 * j + 3]);
+  }
   fence_for_copies();
-  warpgroup_meet(1 + part);
-  if (leader) store_box(map, column, row, out);
+  __syncwarp();
+  if (lane == 0) store_box(map, column, row + warp * kGemmOutRows, box);
+}
+__device__ inline void gemm_stores_done() {
+  if (threadIdx.x % 32 == 0) stores_done();
 }
 
 #endif

@@ -73,8 +73,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
     const int lane = static_cast<int>(threadIdx.x) % 32;
     const int own_row = part * 64 + static_cast<int>(threadIdx.x) % kWarpgroup / 32 * 16 + lane / 4;
     const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
-    float z[128] = {};
-    pin(z);
+    float z[128];
     GemmPlace at;
     for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
       const int tile_row = (pair % shape.row_pairs() * kGemmPair + cluster_rank()) * kGemmRows;
@@ -123,8 +122,11 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
           sums[i].sum += e[k];
           sums[i].weighted = fmaf(e[k], s, sums[i].weighted);
         }
-        if constexpr (kStore)
-          gemm_store_box(shared, &weights_map, part, box, column + 64 * box, tile_row + part * 64, e);
+        if constexpr (kStore) {
+          std::uint32_t pairs[16];
+          round_pairs(pairs, e);
+          gemm_store(shared, &weights_map, part, box, column + 64 * box, tile_row + part * 64, pairs);
+        }
       }
 #pragma unroll
       for (int i = 0; i < 2; ++i) {
@@ -135,7 +137,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
           args.sums[static_cast<std::int64_t>(tile) * shape.rows + row] = sums[i];
       }
     }
-    if (kStore && threadIdx.x % kWarpgroup == 0) stores_done();
+    if constexpr (kStore) gemm_stores_done();
   }
   gemm_end();
 #endif
@@ -337,7 +339,8 @@ void launch_weights(const Context& ctx, const HopperHeadArgs& args) {
   const GemmShape& s = args.shape;
   const CUtensorMap hidden = boxes_of(args.hidden, s.rows, s.depth, kGemmRows);
   const CUtensorMap w = boxes_of(args.w, s.columns, s.depth, kGemmColumns / kGemmPair);
-  const CUtensorMap weights = kStore ? boxes_of(args.weights, s.rows, s.columns, 64) : CUtensorMap{};
+  const CUtensorMap weights =
+      kStore ? boxes_of(args.weights, s.rows, s.columns, kGemmOutRows) : CUtensorMap{};
   launch_gemm(head_weights_kernel<kStore>, stream_of(ctx), ctx.cuda->multiprocessors(), s, "head: weights",
               hidden, w, weights, args);
 }

@@ -43,7 +43,7 @@ __device__ inline void copy_box_to(std::uint16_t blocks, void* to, const CUtenso
       : "memory");
 }
 
-// What this thread wrote to shared memory is seen by the copy engine (after a barrier with who tells it).
+// What this thread wrote to shared memory is seen by the copy engine (after meeting who tells it).
 __device__ inline void fence_for_copies() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
@@ -64,11 +64,6 @@ __device__ void stores_read() {
 __device__ inline void stores_done() {
   asm volatile("cp.async.bulk.wait_group 0;" ::: "memory");
 }
-// The 128 threads of a warpgroup meet; `name` is 1 or higher and its own.
-__device__ inline void warpgroup_meet(int name) {
-  asm volatile("bar.sync %0, 128;" ::"r"(name) : "memory");
-}
-
 // Four 8 x 8 matrices of bf16, as a product lays them out over a warp, to shared memory: lane l gives the
 // address of row l % 8 of matrix l / 8.
 __device__ inline void store_matrices(std::uint32_t address, std::uint32_t a, std::uint32_t b,

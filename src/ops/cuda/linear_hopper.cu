@@ -28,18 +28,19 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
     more_registers<240>();
     const int part = group - 1;
     const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
-    float sum[128] = {};
-    pin(sum);
+    float sum[128];
     GemmPlace at;
     for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
       const int row = (pair % shape.row_pairs() * kGemmPair + cluster_rank()) * kGemmRows + part * 64;
       const int column = pair / shape.row_pairs() * kGemmColumns;
       gemm_tile<kByDepth>(shared, sum, at, part, shape);
+      std::uint32_t pairs[64];
+      round_pairs(pairs, sum);
 #pragma unroll
       for (int box = 0; box < kGemmColumns / 64; ++box)
-        gemm_store_box(shared, &out_map, part, box, column + 64 * box, row, sum + 32 * box);
+        gemm_store(shared, &out_map, part, box, column + 64 * box, row, pairs + 16 * box);
     }
-    if (threadIdx.x % kWarpgroup == 0) stores_done();
+    gemm_stores_done();
   }
   gemm_end();
 #endif
@@ -65,28 +66,30 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
     more_registers<240>();
     const int part = group - 1;
     const int clusters = static_cast<int>(gridDim.x) / kGemmPair;
-    float sum[128] = {};
-    pin(sum);
+    float sum[128];
     GemmPlace at;
-    int stored = 0;
     for (int pair = static_cast<int>(blockIdx.x) / kGemmPair; pair < shape.pairs(); pair += clusters) {
       const int row = (pair % shape.row_pairs() * kGemmPair + cluster_rank()) * kGemmRows + part * 64;
       const int column = pair / shape.row_pairs() * (kGemmColumns / 2);
       gemm_tile<false>(shared, sum, at, part, shape);
+      std::uint32_t pairs[64];
+      round_pairs(pairs, sum);
       if constexpr (kKeep) {
 #pragma unroll
         for (int box = 0; box < 4; ++box)
-          gemm_store_box(shared, &gate_up_map, part, stored++,
-                         column + 64 * (box % 2) + box / 2 * shape.apart, row, sum + 32 * box);
+          gemm_store(shared, &gate_up_map, part, box, column + 64 * (box % 2) + box / 2 * shape.apart, row,
+                     pairs + 16 * box);
       }
 #pragma unroll
-      for (int i = 0; i < 64; ++i)
-        sum[i] = swiglu_of(to_float(from_float<bf16>(sum[i])), to_float(from_float<bf16>(sum[64 + i])));
+      for (int i = 0; i < 32; ++i) {
+        const float2 gate = unpack_bf16(pairs[i]), up = unpack_bf16(pairs[32 + i]);
+        pairs[i] = pack_bf16(swiglu_of(gate.x, up.x), swiglu_of(gate.y, up.y));
+      }
 #pragma unroll
       for (int box = 0; box < 2; ++box)
-        gemm_store_box(shared, &y_map, part, stored++, column + 64 * box, row, sum + 32 * box);
+        gemm_store(shared, &y_map, part, box, column + 64 * box, row, pairs + 16 * box);
     }
-    if (threadIdx.x % kWarpgroup == 0) stores_done();
+    gemm_stores_done();
   }
   gemm_end();
 #endif
@@ -120,7 +123,7 @@ bool two_products(const Context& ctx, const Tensor& out, const Tensor& a, const 
   const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
   launch_gemm(two_products_kernel<kByDepth>, stream_of(ctx), ctx.cuda->multiprocessors(), shape,
               "product with an adapter", map(a, kGemmRows), map(b, kBoxRows), map(more_a, kGemmRows),
-              map(more_b, kBoxRows), map(out, 64), shape);
+              map(more_b, kBoxRows), map(out, kGemmOutRows), shape);
   return true;
 }
 
@@ -151,7 +154,7 @@ bool linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& ga
   const CUtensorMap more_b = r == 0 ? CUtensorMap{} : map(b, kBoxRows);
   launch_gemm(keep ? swiglu_product_kernel<true> : swiglu_product_kernel<false>, stream_of(ctx),
               ctx.cuda->multiprocessors(), shape, "product with SwiGLU", map(x, kGemmRows), map(w, kBoxRows),
-              more_a, more_b, map(gate_up, 64), map(y, 64), shape);
+              more_a, more_b, map(gate_up, kGemmOutRows), map(y, kGemmOutRows), shape);
   return true;
 }
 
