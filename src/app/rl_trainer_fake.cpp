@@ -59,8 +59,8 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
                      const TrainerHooks& hooks, RankSetup& ranks, Logger& log) {
   config.validate();
   const std::int64_t max_steps = config.max_steps.value_or(-1);
-  const RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
-  require_positions(model, config.seq_len(), "model.seq_len");
+  RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
+  require_trainable_positions(model, config.seq_len(), "model.seq_len");
   bool absent = false;  // a dry run plans for a GPU that is not here
   DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
                                            : choose_device(config.run.device);

@@ -167,6 +167,11 @@ void require_positions(const RunModel& model, std::int64_t seq_len, const std::s
                   fmt::format("set {} to {} or less", key, model.config.max_position));
 }
 
+void require_trainable_positions(RunModel& model, std::int64_t seq_len, const std::string& key) {
+  if (model.random_init) model.config.max_position = std::max(model.config.max_position, seq_len);
+  require_positions(model, seq_len, key);
+}
+
 void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
                         const std::string& tokenizer_dir) {
   if (tokenizer_size <= model.config.vocab_size) return;

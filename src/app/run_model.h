@@ -29,6 +29,9 @@ std::string tokenizer_directory(const TokenizerSection& section, const RunModel&
 
 // Throws bad_input if a row is longer than the model's positions, with the key that sets it.
 void require_positions(const RunModel& model, std::int64_t seq_len, const std::string& key);
+// The same for a model that is to be trained: one with random weights has learnt no positions yet, and is
+// given as many as the rows have.
+void require_trainable_positions(RunModel& model, std::int64_t seq_len, const std::string& key);
 // Throws bad_input if the tokenizer has ids that the embedding has no row for.
 void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size, const std::string& tokenizer_dir);
 

@@ -101,7 +101,7 @@ void SftRun::prepare() {
   ranks_ = find_ranks(config_.dist, device_.device);
   meet(ranks_, invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
-  require_positions(model_, config_.data.seq_len, "data.seq_len");
+  require_trainable_positions(model_, config_.data.seq_len, "data.seq_len");
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   if (absent_) {
