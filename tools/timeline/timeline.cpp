@@ -22,7 +22,8 @@ std::FILE* file = nullptr;
 
 // "void rlcpp::ops::cuda::(anonymous namespace)::swiglu_kernel<true>(...)" -> "swiglu_kernel<true>".
 std::string short_name(const char* mangled) {
-  static std::unordered_map<std::string, std::string> known;
+  // Never destroyed: the last records come while the program ends, after its statics.
+  static auto& known = *new std::unordered_map<std::string, std::string>;
   const auto [place, is_new] = known.try_emplace(mangled);
   if (!is_new) return place->second;
   int status = 0;
