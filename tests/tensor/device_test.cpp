@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "support.h"
+#include "tensor/driver_parts.h"
 #include "tensor/host_memory.h"
 
 namespace rlcpp {
@@ -57,6 +58,52 @@ TEST(ChooseDevice, AGpuAskedForByNameMustExist) {
       EXPECT_FALSE(error.because().empty());
       EXPECT_NE(error.help().find("--device cpu"), std::string::npos);
     }
+  }
+}
+
+// Each missing part has a sentence of its own, and none is the runtime's, which is the same for several of
+// them.
+TEST(ChooseDevice, TheMissingPartOfTheDriverIsNamed) {
+  const auto expect = [](const DriverParts& parts, const std::string& named) {
+    EXPECT_NE(missing_part(parts).find(named), std::string::npos) << missing_part(parts);
+  };
+  DriverParts parts;
+  parts.answer = "CUDA driver version is insufficient for CUDA runtime version";
+  parts.runtime = 13000;
+  expect(parts, "there is no NVIDIA driver here");
+  EXPECT_EQ(missing_part(parts).find("insufficient"), std::string::npos);
+  parts.module = true;
+  expect(parts, "libcuda.so.1 is not found");
+  parts.library = true;
+  expect(parts, "no device file /dev/nvidia0");
+  parts.module = false;
+  expect(parts, "kernel module is not loaded");
+  parts.module = parts.node = true;
+  parts.driver = 12020;
+  expect(parts, "too old: it supports CUDA 12.2, and this binary needs 13.0");
+  parts.driver = 13000;
+  parts.answer = "no CUDA-capable device is detected";
+  expect(parts, "lists no GPU that can be used (no CUDA-capable");
+  parts.visible = "";
+  expect(parts, "CUDA_VISIBLE_DEVICES=\"\" leaves no GPU");
+}
+
+TEST(ChooseDevice, PartsOfTheDriverAreLookedAtWhereTheyLie) {
+  const test::TemporaryDirectory dir;
+  EXPECT_FALSE(look_at_driver(dir / "nothing").module);
+  write(dir / "dev/nvidia-uvm", "");
+  write(dir / "dev/nvidiactl", "");
+  EXPECT_FALSE(look_at_driver(dir.path()).node);
+  write(dir / "dev/nvidia3", "");
+  write(dir / "proc/driver/nvidia/version", "NVRM version\n");
+  EXPECT_TRUE(look_at_driver(dir.path()).node);
+  EXPECT_TRUE(look_at_driver(dir.path()).module);
+  write(dir / "wsl/dev/dxg", "");
+  EXPECT_TRUE(look_at_driver(dir / "wsl").module && look_at_driver(dir / "wsl").node);
+  // What the runtime says here, if it finds nothing.
+  std::string why;
+  if (cuda::compiled_in() && cuda::gpus(&why).empty()) {
+    EXPECT_EQ(why.find("insufficient for CUDA runtime"), std::string::npos) << why;
   }
 }
 

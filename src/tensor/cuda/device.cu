@@ -3,8 +3,20 @@
 #include <cuda_runtime_api.h>
 
 #include "tensor/device.h"
+#include "tensor/driver_parts.h"
 
 namespace rlcpp::cuda {
+namespace {
+
+std::string reason(const char* answer) {
+  DriverParts parts = look_at_driver();
+  parts.answer = answer;
+  cudaRuntimeGetVersion(&parts.runtime);
+  cudaDriverGetVersion(&parts.driver);
+  return missing_part(parts);
+}
+
+}  // namespace
 
 bool compiled_in() {
   return true;
@@ -14,7 +26,7 @@ std::vector<GpuInfo> gpus(std::string* why) {
   int count = 0;
   const cudaError_t status = cudaGetDeviceCount(&count);
   if (status != cudaSuccess) {
-    *why = cudaGetErrorString(status);
+    *why = reason(cudaGetErrorString(status));
     return {};
   }
   std::vector<GpuInfo> found;
@@ -33,7 +45,7 @@ std::vector<GpuInfo> gpus(std::string* why) {
     found.push_back(info);
   }
   if (!found.empty()) cudaSetDevice(current);
-  if (found.empty()) *why = "the driver lists no GPU";
+  if (found.empty()) *why = reason("it lists none");
   return found;
 }
 
