@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/readable.h"
 #include "data/data_files.h"
 
 namespace rlcpp::data {
@@ -18,7 +19,10 @@ namespace fs = std::filesystem;
 std::vector<std::string> names_below(const std::string& root) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::recursive_directory_iterator at(root, error), end; !error && at != end; at.increment(error)) {
+  // A folder that may not be read hides nothing but itself.
+  constexpr auto kOptions = fs::directory_options::skip_permission_denied;
+  for (fs::recursive_directory_iterator at(root, kOptions, error), end; !error && at != end;
+       at.increment(error)) {
     std::error_code ignored;
     if (at.depth() > 8) at.disable_recursion_pending();
     if (fs::is_regular_file(at->path(), ignored))
@@ -41,6 +45,7 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
                     "nor can it be the id of a data set of the hub, such as \"org/name\"",
                     "give a .jsonl file, a directory with train.jsonl, or such an id");
   }
+  require_readable_directory(name, key);
   const std::vector<std::string> names = names_below(name);
   std::vector<std::string> paths;
   for (const DataPart& part : parts_of(subsets, splits)) {

@@ -136,6 +136,57 @@ TEST_F(AdapterFiles, WhatMeansSomethingElseIsRefusedByName) {
   expect_refused(written("pattern", config), "target_modules");
 }
 
+// No key is passed over: one that is missing, of a wrong type, or unknown and set, is named in a sentence of
+// ours.
+TEST_F(AdapterFiles, WrongKeysAreNamedAndNoLibraryIsHeard) {
+  const std::vector<std::pair<const char*, std::vector<nlohmann::json>>> wrong = {
+      {"r", {nullptr, "4", 4.5, true, 0, -1, {4}, 1e18, 2000000}},
+      {"lora_alpha", {nullptr, "8", true, {8}}},
+      {"lora_dropout", {"0.1", true, -0.1, 1.0}},
+      {"target_modules", {nullptr, 3, "q_proj|v_proj", nlohmann::json::array(), {3}}},
+      {"peft_type", {nullptr, 3, {"LORA"}}},
+      {"base_model_name_or_path", {3, {"a"}}},
+      {"bias", {false, 3, "lora_only"}},
+      {"use_rslora", {"true", 1}},
+      {"init_lora_weights", {3, {"gaussian"}, "pissa", "olora", "loftq", "corda", "lora_ga", "some_new_one"}},
+      {"use_dora", {true, "yes", 1}},
+      {"fan_in_fan_out", {true, "yes"}},
+      {"exclude_modules", {"q_proj|k_proj", 3, {3}, {"model.layers.0.self_attn.q_proj"}, {"layers.0"}}},
+      {"modules_to_save", {{"embed_tokens"}, "lm_head"}},
+      {"layers_to_transform", {0, {0, 1}}},
+      {"layers_pattern", {"h"}},
+      {"a_key_of_tomorrow", {true, "on", {1}}}};
+  int number = 0;
+  for (const auto& [key, values] : wrong) {
+    for (const nlohmann::json& value : values) {
+      nlohmann::json config = peft_config();
+      config[key] = value;
+      const std::string dir = written("wrong" + std::to_string(number++), config);
+      try {
+        read_adapter_config(dir);
+        ADD_FAILURE() << key << " = " << value << " was taken";
+      } catch (const Error& e) {
+        EXPECT_EQ(e.code(), ExitCode::kBadInput);
+        EXPECT_NE(std::string(e.what()).find(key), std::string::npos) << e.what();
+        EXPECT_EQ(e.render().find("json.exception"), std::string::npos) << e.render();
+      }
+    }
+  }
+  for (const char* key : {"r", "lora_alpha", "target_modules", "peft_type"}) {
+    nlohmann::json config = peft_config();
+    config.erase(key);
+    expect_refused(written(std::string("without-") + key, config), key);
+  }
+}
+
+TEST_F(AdapterFiles, ExcludedLayersHaveNoAdapter) {
+  nlohmann::json config = peft_config();
+  config["exclude_modules"] = {"q_proj", "down_proj", "lm_head"};
+  config["init_lora_weights"] = "orthogonal";
+  EXPECT_EQ(read_adapter_config(written("excluded", config)).targets,
+            (std::array<bool, 7>{false, true, true, true, true, true, false}));
+}
+
 TEST_F(AdapterFiles, AnotherShapeIsRefusedWithTheKeysToSet) {
   nlohmann::json config = peft_config();
   config["r"] = 16;

@@ -1,0 +1,34 @@
+#include "base/readable.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+
+#include "base/error.h"
+
+namespace rlcpp {
+
+namespace fs = std::filesystem;
+
+void require_readable_directory(const std::string& path, const std::string& what) {
+  std::error_code ignored;
+  if (!fs::is_directory(path, ignored) || access(path.c_str(), R_OK | X_OK) == 0) return;
+  throw bad_input(what + " = \"" + path + "\" cannot be read",
+                  std::string("the system says: ") + std::strerror(errno),
+                  "check the owner and permissions of the directory");
+}
+
+void require_writable(const std::string& path, const std::string& what) {
+  fs::path there = fs::absolute(path);
+  std::error_code ignored;
+  while (!fs::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  if (access(there.c_str(), W_OK | X_OK) == 0) return;
+  const std::string why = std::strerror(errno);
+  throw environment_error("cannot write in " + what + " = \"" + path + "\"",
+                          "of " + there.string() + " the system says: " + why,
+                          "choose another directory, or give yourself the right to write there");
+}
+
+}  // namespace rlcpp
