@@ -9,6 +9,10 @@ more than 5 %, or a number is missing.
 
     tools/agreement.py --rlcpp build/cuda/bin/rlcpp [--models qwen3-0.6b,qwen3-4b,qwen2-1.5b,llama-1b] [--json FILE]
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import gc

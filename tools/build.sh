@@ -2,6 +2,10 @@
 # Configures a CMake preset if needed and builds it, with one line of progress a few seconds.
 #   tools/build.sh PRESET [TARGET...]
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,3s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 if [ $# -eq 0 ]; then
   echo "error: no preset was named: tools/build.sh PRESET [TARGET...]" >&2

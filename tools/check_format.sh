@@ -3,6 +3,10 @@
 # file sizes, and words that must not be in the tree.
 #   tools/check_format.sh [FILE...]
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,4s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 failed=0
 

@@ -7,6 +7,11 @@ errors), and every --key of an rlcpp command in them against the binary.
 
 The last line is "N documents, M keys checked"; exit 1 if something is wrong.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
+
 import argparse
 import pathlib
 import re

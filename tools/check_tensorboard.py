@@ -6,6 +6,11 @@
 
 Written for tensorboard 2.21.0 (pip install tensorboard). Not needed by test.sh.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
+
 import glob
 import io
 import json

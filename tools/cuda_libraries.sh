@@ -4,10 +4,11 @@
 # nvidia-cublas, nvidia-cudnn and others, which PyTorch brings).
 #   export LD_LIBRARY_PATH=$(tools/cuda_libraries.sh)${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 set -euo pipefail
-if [ $# -gt 0 ]; then
-  sed -n '2,5s/^# \{0,1\}//p' "$0"
-  case "$1" in -h | --help) exit 0 ;; *) exit 2 ;; esac
-fi
+case "${1:-}" in
+  '') ;;
+  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  *) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 
 known() { # known NAME: the loader finds it
   local folder

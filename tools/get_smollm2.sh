@@ -4,9 +4,17 @@
 #   tools/get_smollm2.sh RLCPP DIR
 # Needs python3 with pip. What was downloaded is removed; DIR appears complete or not at all.
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 
-rlcpp=${1:?usage: tools/get_smollm2.sh RLCPP DIR}
-out=${2:?usage: tools/get_smollm2.sh RLCPP DIR}
+if [ $# -ne 2 ]; then
+  echo "error: tools/get_smollm2.sh needs RLCPP and DIR (see --help)" >&2
+  exit 2
+fi
+rlcpp=$1
+out=$2
 if [ -f "$out/manifest.json" ]; then
   echo "$out is there already" >&2
   exit 0

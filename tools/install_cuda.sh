@@ -4,7 +4,16 @@
 # found, NCCL (.deps/nccl) where no nccl.h is found, and the headers of cudnn-frontend (.deps/cudnn-frontend). Nothing
 # outside the project is touched. Needs python3 with pip.
 #   tools/install_cuda.sh [--no-install]
+# --no-install  fetch nothing: name what is missing and leave with 3
 set -euo pipefail
+no_install=no
+for argument in "$@"; do
+  case "$argument" in
+    --no-install) no_install=yes ;;
+    -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "error: unknown option $argument (see --help)" >&2; exit 2 ;;
+  esac
+done
 cd "$(dirname "$0")/.."
 
 compiler_wheels=(nvidia-cuda-nvcc==13.0.88 nvidia-cuda-crt==13.0.88 nvidia-nvvm==13.0.88 nvidia-cuda-runtime==13.0.96
@@ -14,13 +23,12 @@ nccl_wheel=nvidia-nccl-cu13==2.28.9
 # 1.18 knows all of cuDNN 9.19 and, unlike later versions, needs no header of NVRTC.
 frontend_wheel=nvidia-cudnn-frontend==1.18.0
 target=.deps/cuda
-no_install=${1:-}
 
 # fetch FOLDER WHEEL...: the wheels unpacked into FOLDER.
 fetch() {
   local folder=$1
   shift
-  if [ "$no_install" = --no-install ]; then
+  if [ "$no_install" = yes ]; then
     echo "error: these are missing, and --no-install was given: $*" >&2
     exit 3
   fi

@@ -12,7 +12,7 @@ for argument in "$@"; do
   case "$argument" in
     --tests) packages+=(libgtest-dev xz-utils clang-format-14 clang-tidy-14 python3 openmpi-bin libopenmpi-dev) ;;
     --no-install) install=no ;;
-    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $argument (see --help)" >&2; exit 2 ;;
   esac
 done

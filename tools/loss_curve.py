@@ -14,6 +14,10 @@ Prints the differences of the loss in nats per token, over windows of 10 steps, 
 the mean difference of the windows is above --bound-mean, the largest above --bound-max, the loss did not fall by 2 nats, or
 bits differ.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import contextlib

@@ -4,6 +4,11 @@
 The file holds the forms of TOML that our own writer never uses, so that reading them is checked against another parser.
 "None" becomes null in a free table, as in the rest of the configuration.  Usage: tools/make_base_config_golden.py
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 import pathlib
 import tomllib

@@ -7,6 +7,11 @@ use, copy, modify and distribute with that notice) as prompts and completions.
 Rows are in an order that depends on nothing but the text. The notice is written beside the file as LICENSE-WordNet.
 """
 
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 2)
+
 import hashlib
 import json
 import pathlib
@@ -36,9 +41,6 @@ def entries():
 
 
 def main():
-    if len(sys.argv) not in (2, 3) or sys.argv[1] in ("-h", "--help"):
-        print(__doc__.strip())
-        return 0 if sys.argv[1:] in (["-h"], ["--help"]) else 2
     if not (SOURCE / "data.noun").is_file():
         sys.exit(f"error: {SOURCE}/data.noun is not there\n  help: apt-get install wordnet-base")
     out = pathlib.Path(sys.argv[1])

@@ -7,10 +7,23 @@
 # writes sft.jsonl and val.jsonl (prompt and completion) and rl.jsonl and eval.jsonl (prompt): no phrase is in two of
 # train and held-out.
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 
-out=${1:?usage: tools/make_reverse_text.sh OUT_DIR [TRAIN_ROWS] [HELD_OUT_ROWS]}
+if [ $# -lt 1 ] || [ $# -gt 3 ]; then
+  echo "error: tools/make_reverse_text.sh needs OUT_DIR, and may have two numbers of rows (see --help)" >&2
+  exit 2
+fi
+out=$1
 train=${2:-6000}
 held_out=${3:-512}
+for rows in "$train" "$held_out"; do
+  case "$rows" in
+    *[!0-9]* | '' | ????????*) echo "error: \"$rows\" is no number of rows (see --help)" >&2; exit 2 ;;
+  esac
+done
 source=/usr/share/wordnet/data.noun
 notice=/usr/share/doc/wordnet-base/copyright
 if [ ! -r "$source" ]; then

@@ -2,6 +2,11 @@
 
 Usage: python tools/oracle_adamw.py > tests/data/ops/adamw.json
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 
 import torch

@@ -6,6 +6,11 @@
 Rows are [a, b, ratio, blocks]; ratio is written with repr(), so reading it back gives the same double. `blocks` (every fifth row,
 else null) is get_matching_blocks() without its closing empty block, as Python merges adjacent ones.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 import random
 import sys

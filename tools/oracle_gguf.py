@@ -7,6 +7,10 @@
 
 The committed file was made with gguf 0.19.0 and numpy 2.4.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import json

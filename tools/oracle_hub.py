@@ -6,6 +6,10 @@
 What rlcpp downloaded is found by huggingface_hub without asking anyone, byte for byte; what huggingface_hub downloaded is
 taken by rlcpp without a request. Prints `N checks passed` or what failed. Needs huggingface_hub.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 2, 2)
 
 import hashlib
 import http.server
@@ -90,9 +94,6 @@ def python(code, environment):
 
 
 def main():
-    if len(sys.argv) != 3:
-        print(__doc__)
-        return 2
     rlcpp, folder = sys.argv[1], pathlib.Path(sys.argv[2])
     server, files, handler = serve(folder)
     passed, failed = 0, []

@@ -7,6 +7,11 @@ Written from the formulas (prime-rl trainer/rl/loss.py of January 2026; Shao et 
 from the C++ code: here the gradient comes from autograd through the written loss. Streams are float32 values; each document
 is drawn until its case is hit (a token mask, a geometric mask, ...), and no value lies near a mask's border.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 import math
 import sys

@@ -12,6 +12,10 @@ rope.json holds inverse frequencies, attention factors, cos and sin of every rop
 
 The committed files were made with torch 2.15, transformers 5.23 and safetensors on a CPU.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import json

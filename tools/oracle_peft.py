@@ -12,6 +12,10 @@
 A packed row is computed as its documents are, each on its own, and their losses are added. Versions are in the files'
 metadata.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import pathlib

@@ -8,6 +8,11 @@ Qwen3 tokenizer (Apache-2.0) of tests/data/tokenizer/qwen3.
 
     python3 tools/oracle_render.py QWEN3_TOKENIZER_DIR > tests/data/data/qwen3_render.json
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 1)
+
 import json
 import random
 import sys

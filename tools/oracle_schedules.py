@@ -6,6 +6,11 @@ builds the same compositions and records the learning rate of every step. Made w
 
     python3 tools/oracle_schedules.py > tests/data/train/schedules.json
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 import warnings
 

@@ -7,6 +7,10 @@ Ten prompts, 64 tokens each, float32 on the CPU. Prints the prompts whose token 
 difference and how far apart transformers' two best logits are there, then `N equal, M different`; leaves with 4 if any differ.
 Needs torch and transformers.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, most=None)
 
 import argparse
 import json

@@ -8,6 +8,10 @@ The environment is the one of transformers' apply_chat_template (transformers 5.
 3.1.6, ImmutableSandboxedEnvironment, trim_blocks, lstrip_blocks, loop controls, tojson without HTML escapes. The
 templates under tests/data/tokenizer/templates are written after the publicly known ones of their families.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 2)
 
 import datetime
 import json

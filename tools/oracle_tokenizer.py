@@ -9,6 +9,10 @@
 Made with tokenizers 0.23.3 and transformers 5.23.0 (Python 3.11). Strings are bytes; HF sees bytes.decode("utf-8",
 "replace"), as Python programs read files.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 4)
 
 import json
 import lzma

@@ -8,6 +8,10 @@ HF's regular expressions (Oniguruma, Rust's regex) know Unicode 16, its normalis
 Unicode 9, its Digits (Rust's library) Unicode 17.
 PCRE2 10.42 knows Unicode 14 and utf8proc 2.8 Unicode 15. Made with tokenizers 0.23.3.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 1)
 
 import ctypes
 import json

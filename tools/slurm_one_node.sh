@@ -4,11 +4,15 @@
 #   tools/slurm_one_node.sh start DIR     installs what is missing, starts, and prints what to put in the environment
 #   tools/slurm_one_node.sh stop DIR      ends the three daemons that DIR names
 set -euo pipefail
-usage() {
-  sed -n '2,5s/^# \{0,1\}//p' "$0" >&2
+case "${1:-}" in
+  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  start | stop) ;;
+  *) echo "error: the first argument is start or stop (see --help)" >&2; exit 2 ;;
+esac
+if [ $# -ne 2 ]; then
+  echo "error: tools/slurm_one_node.sh needs $1 and a directory (see --help)" >&2
   exit 2
-}
-[ $# -eq 2 ] || usage
+fi
 action=$1
 mkdir -p "$2"
 dir=$(cd "$2" && pwd)
@@ -88,5 +92,4 @@ END
 case $action in
   start) start ;;
   stop) stop ;;
-  *) usage ;;
 esac

@@ -1,0 +1,101 @@
+// The project's own scripts, as a user meets them who tries --help first, or mistypes an option: they say how
+// they are used, or what they do not know, and do nothing.
+#include <cstdlib>
+#include <filesystem>
+#include <set>
+
+#include "world.h"
+
+namespace rlcpp::test {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Script {
+  std::string name, interpreter;
+};
+
+std::vector<Script> scripts() {
+  std::vector<Script> out = {{"run.sh", "bash"}, {"test.sh", "bash"}};
+  for (const auto& entry : fs::directory_iterator(fs::path(RLCPP_SOURCE) / "tools")) {
+    const std::string name = "tools/" + entry.path().filename().string();
+    if (entry.path().extension() == ".sh") out.push_back({name, "bash"});
+    if (entry.path().extension() == ".py" && name != "tools/usage.py") out.push_back({name, "python3 -B"});
+  }
+  return out;
+}
+
+class Scripts : public testing::Test {
+ protected:
+  ProcessOutcome run(const Script& script, const std::string& arguments) const {
+    const std::string line = "cd '" RLCPP_SOURCE "' && timeout 30 " + script.interpreter + " " + script.name +
+                             " " + arguments + " >'" + (dir_ / "out") + "' 2>'" + (dir_ / "err") +
+                             "' </dev/null";
+    const int status = std::system(line.c_str());
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(dir_ / "out"), slurp(dir_ / "err")};
+  }
+  bool runs(const Script& script) const {
+    return script.interpreter == "bash" || std::system("command -v python3 >/dev/null") == 0;
+  }
+  // What lies in the tree beside what builds and interpreters leave.
+  static std::set<std::string> tree() {
+    std::set<std::string> out;
+    for (const char* folder : {"", "tools", "tests/data", "data", "outputs", "build"}) {
+      std::error_code ignored;
+      for (const auto& entry : fs::directory_iterator(fs::path(RLCPP_SOURCE) / folder, ignored))
+        out.insert(entry.path().string());
+    }
+    return out;
+  }
+  TemporaryDirectory dir_;
+};
+
+TEST_F(Scripts, HelpSaysHowEachIsUsed) {
+  const auto before = tree();
+  int tried = 0;
+  for (const Script& script : scripts()) {
+    if (!runs(script)) continue;
+    ++tried;
+    for (const char* help : {"--help", "-h"}) {
+      const ProcessOutcome o = run(script, help);
+      EXPECT_EQ(o.code, 0) << script.name << " " << help << ": " << o.err;
+      EXPECT_TRUE(o.err.empty()) << script.name << ": " << o.err;
+      EXPECT_NE(o.out.find(fs::path(script.name).filename().string()), std::string::npos)
+          << script.name << " does not show how it is called: " << o.out;
+    }
+  }
+  EXPECT_GE(tried, 10);
+  EXPECT_EQ(tree(), before);
+}
+
+TEST_F(Scripts, AnUnknownOptionIsOneSentence) {
+  const auto before = tree();
+  for (const Script& script : scripts()) {
+    if (!runs(script)) continue;
+    const ProcessOutcome o = run(script, "--no-such-option");
+    EXPECT_EQ(o.code, 2) << script.name << ": " << o.err;
+    EXPECT_TRUE(o.err.starts_with("error: ")) << script.name << ": " << o.err;
+    EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << script.name << ": " << o.err;
+    EXPECT_TRUE(o.out.empty()) << script.name << ": " << o.out;
+  }
+  EXPECT_EQ(tree(), before);
+}
+
+TEST_F(Scripts, WordsThatAreMissingOrTooManyAreNamed) {
+  for (const auto& [script, arguments] : std::vector<std::pair<std::string, std::string>>{
+           {"tools/get_smollm2.sh", ""},
+           {"tools/get_smollm2.sh", "one"},
+           {"tools/make_reverse_text.sh", ""},
+           {"tools/make_reverse_text.sh", "/nonexistent/out many"},
+           {"tools/make_reverse_text.sh", "/nonexistent/out 10 -3"},
+           {"tools/build.sh", ""},
+           {"tools/install_cuda.sh", "now"},
+           {"tools/slurm_one_node.sh", "start"}}) {
+    const ProcessOutcome o = run({script, "bash"}, arguments);
+    EXPECT_EQ(o.code, 2) << script << ": " << o.err;
+    EXPECT_TRUE(o.err.starts_with("error: ")) << script << ": " << o.err;
+  }
+}
+
+}  // namespace
+}  // namespace rlcpp::test
