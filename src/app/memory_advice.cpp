@@ -108,9 +108,16 @@ std::vector<Option> options_of(const Plannable& now, const AdviceKeys& keys, Dev
 
 // What trains something else comes after everything that does not.
 Option adapters_instead(const Plannable& now, const AdviceKeys& keys) {
-  if (now.model.lora.has_value()) return {};
-  return {{keys.model + "lora.rank 16", "adapters alone are trained",
-           [](Plannable& p) { p.model.lora.emplace(); }, false}};
+  if (!now.model.lora.has_value()) {
+    return {{keys.model + "lora.rank 16", "adapters alone are trained",
+             [](Plannable& p) { p.model.lora.emplace(); }, false}};
+  }
+  Option option;
+  for (std::int64_t rank = now.model.lora->rank / 2; rank >= 1; rank /= 2) {
+    option.push_back({fmt::format("{}lora.rank {}", keys.model, rank), "smaller adapters: another result",
+                      [rank](Plannable& p) { p.model.lora->rank = rank; }, false});
+  }
+  return option;
 }
 Option shorter_rows(const Plannable& now, const AdviceKeys& keys) {
   return halvings(keys.seq_len, keys.seq_len_cost, now.seq_len, keys.least_seq_len, &Plannable::seq_len,
@@ -230,8 +237,9 @@ class Search {
 }  // namespace
 
 model::ModelConfig planned_shape(model::ModelConfig config, const Plannable& p) {
-  if (p.model.lora.has_value() && !config.adapters.any()) {
+  if (p.model.lora.has_value()) {
     config.adapters = adapters_of(*p.model.lora, p.model.name);
+    require_useful_rank(config);
   }
   return config;
 }
@@ -279,10 +287,14 @@ void require_memory(const Plannable& now, const AdviceKeys& keys, const MemoryLi
   const MemoryPlan planned = plan(now);
   if (limits.fits(planned)) return;
   const std::vector<std::string> lines = memory_advice(now, keys, limits, plan);
-  planned.require_fits(limits.limit, lines);
+  try {
+    planned.require_fits(limits.limit, lines);
+  } catch (const Error& e) {
+    throw Error(e.code(), e.what(), e.because() + limits.whose, e.help());
+  }
   throw environment_error("the memory plan does not fit the host",
-                          fmt::format("{} of host memory are planned beside the GPU's, {} are available",
-                                      amount(planned.host_bytes()), amount(limits.host)),
+                          fmt::format("{} of host memory are planned beside the GPU's, {} are available{}",
+                                      amount(planned.host_bytes()), amount(limits.host), limits.whose),
                           fmt::format("{}", fmt::join(lines, "\n        ")));
 }
 

@@ -37,15 +37,20 @@ struct MemoryLimits {
   std::size_t limit = 0;   // bytes on the device; 0: none
   std::size_t host = 0;    // bytes of the host's memory that a plan for a GPU may take; 0: none
   std::size_t beside = 0;  // bytes of `limit` that are needed beside the plan: suggestions leave them free
+  std::string whose = {};  // " for each of 2 ranks": what a refusal says of its numbers
   bool fits(const MemoryPlan& plan) const {
     return (limit == 0 || plan.total_bytes() <= limit) && (host == 0 || plan.host_bytes() <= host);
+  }
+  // It fits with what is beside it.
+  bool leaves_room(const MemoryPlan& plan) const {
+    return fits(plan) && (limit == 0 || plan.total_bytes() + beside <= limit);
   }
 };
 
 // The limits of a run whose batches take `rows` bytes of the host; `absent`: the device is not here.
 MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double rows);
 
-// `config` with the adapters that `p` asks for, where it has none: what a suggestion is planned with.
+// `config` with the adapters that `p` asks for: what a suggestion is planned with.
 model::ModelConfig planned_shape(model::ModelConfig config, const Plannable& p);
 
 // Lines such as "--model.ac.mode selective: 17.90 GiB, about 2 % slower": the single changes that make the

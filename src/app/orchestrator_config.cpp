@@ -51,6 +51,9 @@ void OrchestratorConfig::describe(config::Schema& s) {
   s.section("rollout_transport", rollout_transport, "Rollouts, to the trainer.");
   s.section("weight_broadcast", weight_broadcast, "Weights, from the trainer.");
   s.section("log", log, "The log.");
+  s.refused(
+      "dist",
+      "the orchestrator is one process: remove dist; ranks are the trainer's (rlcpp trainer --dist.ranks)");
   run.describe(s, "run_seed");
   refuse_reference_keys(s);
   s.refused("optim", "the optimizer is the trainer's: set optim there");

@@ -101,17 +101,7 @@ void OrchestratorRun::prepare() {
   model_ = resolve_model(rl_.trainer.model, config_.run.seed, /*shapes_only=*/true);
   require_positions(model_, rl_.max_model_len_of(), "seq_len");
   text_ = open_rl_text(rl_, model_);
-  if (text_.stop_ids.empty()) {
-    log_.warn(
-        "neither the tokenizer nor config.json names a token that ends a turn: every completion runs to its "
-        "limit");
-  }
-  orchestrator::Orchestrator::Parts parts;
-  parts.codec = text_.codec;
-  parts.stop_ids = text_.stop_ids;
-  parts.row_tokens = rl_.row_tokens();
-  parts.eval_groups_in_flight = config_.inference.max_sequences;
-  orchestrator_ = std::make_unique<orchestrator::Orchestrator>(rl_.seeded_orchestrator(), std::move(parts));
+  orchestrator_ = make_orchestrator(rl_, text_, log_);
   device_ = choose_rollout_device(config_.run.device, "orchestrator");
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
@@ -143,10 +133,7 @@ void OrchestratorRun::start_or_resume() {
   arena_ = std::make_unique<Arena>(plan_, device_.device);
   memory_ = make_model(model_.config, *arena_, model_regions_);
   spare_ = model::make_weight_set(model_.config, *arena_, spare_regions_);
-  const auto tokens = text_.tokenizer;
-  engine_ = std::make_unique<rollout::Engine>(ctx_, model_.config, engine_config_, *arena_, engine_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope,
-                                              [tokens](std::int32_t id) { return tokens->token_bytes(id); });
+  engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);

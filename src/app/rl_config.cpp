@@ -29,6 +29,10 @@ void RlTrainerSection::describe(config::Schema& s) {
   s.refused("rollout_transport", "rollouts stay in the process: remove trainer.rollout_transport");
   s.refused("max_concurrent_runs",
             "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs");
+  s.refused(
+      "dist",
+      "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: remove "
+      "trainer.dist, or start those two");
   s.refused("data", "fake rollouts are for `rlcpp trainer` and --bench: remove trainer.data");
   refuse_reference_keys(s);
 }
@@ -106,6 +110,10 @@ void RlConfig::describe(config::Schema& s) {
             "trainer and engine share their weights, nothing is broadcast (no nccl, no files): remove "
             "weight_broadcast");
   s.refused("deployment", "rl runs in one process: remove the section deployment");
+  s.refused("dist",
+            "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: "
+            "remove dist, or "
+            "start those two");
   s.refused("slurm", "rl does not submit jobs: start it from your job script and remove the section slurm");
 }
 

@@ -14,9 +14,9 @@
 #include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
-#include "app/run_disk.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
+#include "app/run_step_report.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "client/engine_client.h"
@@ -96,18 +96,7 @@ void RlRun::prepare() {
   model_ = resolve_model(config_.trainer.model, config_.run.seed, false);
   require_positions(model_, config_.max_model_len_of(), "orchestrator.seq_len");
   text_ = open_rl_text(config_, model_);
-  if (text_.stop_ids.empty()) {
-    log_.warn(
-        "neither the tokenizer nor config.json names a token that ends a turn: every completion runs to its "
-        "limit");
-  }
-  orchestrator::Orchestrator::Parts parts;
-  parts.codec = text_.codec;
-  parts.stop_ids = text_.stop_ids;
-  parts.row_tokens = config_.row_tokens();
-  parts.eval_groups_in_flight = config_.inference.max_sequences;
-  orchestrator_ =
-      std::make_unique<orchestrator::Orchestrator>(config_.seeded_orchestrator(), std::move(parts));
+  orchestrator_ = make_orchestrator(config_, text_, log_);
   device_ = choose_rollout_device(config_.run.device, "rl");
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = ops::make_context(device_.device, *pool_);
@@ -157,10 +146,7 @@ void RlRun::start_or_resume() {
   options_.before_update = [this] { checkpoints_->await_read(); };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  const auto tokens = text_.tokenizer;
-  engine_ = std::make_unique<rollout::Engine>(ctx_, model_.config, engine_config_, *arena_, engine_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope,
-                                              [tokens](std::int32_t id) { return tokens->token_bytes(id); });
+  engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
@@ -190,24 +176,20 @@ void RlRun::save(bool wait) {
 
 void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& batch,
                         monitor::Metrics metrics) {
-  metrics.set("time/step", step.interval_seconds);
-  metrics.set("time/forward_backward", step.train_seconds);
+  const StepReport report{step.step,
+                          max_steps_,
+                          step.result,
+                          step.tokens,
+                          step.interval_seconds,
+                          step.train_seconds,
+                          step.peak_memory_bytes};
   metrics.set("time/update_weights", 0);  // trainer and engine share them
-  metrics.set("time/save_ckpt", checkpoints_->take_stall());
-  metrics.set("time/ckpt_write", checkpoints_->take_write());
   metrics.set("time/wait_for_batch", step.generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
-  metrics.set("perf/throughput", static_cast<double>(step.tokens) / step.interval_seconds);
-  metrics.set("perf/throughput_per_gpu", metrics.get("perf/throughput"));  // there is one device
-  if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
-  metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
+  add_step_metrics(report, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
-  if (step.result.skipped) {
-    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(step.step, max_steps_),
-                          step.result.loss, step.result.grad_norm));
-    return;
-  }
+  if (warn_if_skipped(report, log_)) return;
   monitor::RolloutLine line;
   line.step = step.step;
   line.max_steps = max_steps_;

@@ -54,6 +54,30 @@ double rollout_bytes(const orchestrator::OrchestratorSection& section) {
                      static_cast<double>(sizeof(orchestrator::Rollout) + sizeof(data::Sample)));
 }
 
+std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& config, const RlText& text,
+                                                              Logger& log) {
+  if (text.stop_ids.empty()) {
+    log.warn(
+        "neither the tokenizer nor config.json names a token that ends a turn: every completion runs to its "
+        "limit");
+  }
+  orchestrator::Orchestrator::Parts parts;
+  parts.codec = text.codec;
+  parts.stop_ids = text.stop_ids;
+  parts.row_tokens = config.row_tokens();
+  parts.eval_groups_in_flight = config.inference.max_sequences;
+  return std::make_unique<orchestrator::Orchestrator>(config.seeded_orchestrator(), std::move(parts));
+}
+
+std::unique_ptr<rollout::Engine> make_engine(const ops::Context& ctx, const model::ModelConfig& model,
+                                             const rollout::EngineConfig& config, const Arena& arena,
+                                             const std::shared_ptr<rollout::Engine::Regions>& regions,
+                                             const ModelMemory& memory, const RlText& text) {
+  return std::make_unique<rollout::Engine>(
+      ctx, model, config, arena, regions, memory.weights, memory.packed, memory.rope,
+      [tokens = text.tokenizer](std::int32_t id) { return tokens->token_bytes(id); });
+}
+
 orchestrator::ProgressFunction Sampling::progress_line(const std::string& what) {
   monitor::ProgressOptions options;
   options.quiet = log_.options().level > LogLevel::kInfo;

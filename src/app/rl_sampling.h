@@ -10,7 +10,9 @@
 #include <vector>
 
 #include "app/rl_config.h"
+#include "app/rl_text.h"
 #include "app/run_directory.h"
+#include "app/run_model.h"
 #include "base/log.h"
 #include "model/config.h"
 #include "monitor/metrics.h"
@@ -31,6 +33,16 @@ rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelCo
 
 // The most that the rollouts of a step take outside the plan, from the engine to the trainer.
 double rollout_bytes(const orchestrator::OrchestratorSection& section);
+
+// The orchestrator of a run; warns of a policy that never ends a turn.
+std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& config, const RlText& text,
+                                                              Logger& log);
+
+// The engine on memory that Engine::plan put into the arena, with the policy of `memory`. All outlive it.
+std::unique_ptr<rollout::Engine> make_engine(const ops::Context& ctx, const model::ModelConfig& model,
+                                             const rollout::EngineConfig& config, const Arena& arena,
+                                             const std::shared_ptr<rollout::Engine::Regions>& regions,
+                                             const ModelMemory& memory, const RlText& text);
 
 class Sampling {
  public:

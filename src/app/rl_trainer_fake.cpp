@@ -15,13 +15,13 @@
 #include "app/run_processes.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
+#include "app/run_step_report.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/signals.h"
 #include "data/fake_rl.h"
 #include "monitor/metrics.h"
-#include "monitor/step_line.h"
 #include "ops/matmul.h"
 
 namespace rlcpp::app {
@@ -64,13 +64,14 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   bool absent = false;  // a dry run plans for a GPU that is not here
   DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
                                            : choose_device(config.run.device);
-  ranks = find_ranks(config.dist, device.device);
+  ranks = find_ranks(config.dist, device.device, config.run.device);
   meet(ranks, invocation.dry_run, log);
   device.device = ranks.device_of(0);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx =
       absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
   if (!absent) ops::measure_products(ctx);
+  warn_of_idle(config.dist, ranks, model.config.adapters.any(), config.data.fake->batch_size, log);
 
   train::TrainerOptions options = trainer_options(config.model, config.optim, config.scheduler, config.run,
                                                   config.max_steps, config.seq_len());
@@ -173,25 +174,19 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
     if (out.steps == 1) out.first_loss = step.result.loss;
     out.last_loss = step.result.loss;
     eta.step(end - making);
-    monitor::TrainLine line;
-    line.step = step.step;
-    line.max_steps = max_steps;
-    line.loss = step.result.loss;
-    line.grad_norm = step.result.grad_norm;
-    line.lr = step.result.lr;
-    line.tokens_per_second = static_cast<double>(step.tokens) / step.interval_seconds;
-    line.mfu = line.tokens_per_second * mfu_of_rate;
-    line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
-    line.seconds = step.step_seconds;
-    line.eta = max_steps < 0 ? "-" : eta.text(max_steps - step.step);
-    log.success(monitor::step_line(line));
+    const StepReport report{step.step,
+                            max_steps,
+                            step.result,
+                            step.tokens,
+                            step.interval_seconds,
+                            step.step_seconds,
+                            step.peak_memory_bytes,
+                            ranks.count(),
+                            mfu_of_rate};
+    log_step(report, eta, log);
     if (metrics != nullptr) {
       monitor::Metrics values = step.result.metrics;
-      values.set("time/step", step.interval_seconds);
-      values.set("time/forward_backward", step.step_seconds);
-      values.set("perf/throughput", line.tokens_per_second);
-      if (std::isfinite(line.mfu)) values.set("perf/mfu", 100 * line.mfu);
-      values.set("perf/peak_memory", line.memory_bytes / 0x1p30);
+      add_step_metrics(report, nullptr, {}, values);
       metrics->write(step.step, values);
     }
     if (hooks.on_step) hooks.on_step(step);

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <limits>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -13,14 +14,13 @@
 #include "app/run_console.h"
 #include "app/run_curves.h"
 #include "app/run_directory.h"
-#include "app/run_disk.h"
 #include "app/run_processes.h"
 #include "app/run_start.h"
+#include "app/run_step_report.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
-#include "monitor/step_line.h"
 #include "ops/matmul.h"
 #include "transport/files.h"
 
@@ -77,7 +77,8 @@ class TrainerRun {
   monitor::Eta eta_;
   double begin_ = monotonic_seconds(), last_end_ = 0;
   double wait_seconds_ = 0, load_seconds_ = 0, train_seconds_ = 0, broadcast_seconds_ = 0;
-  std::int64_t here_ = 0;  // steps of this process
+  std::int64_t here_ = 0;                                                // steps of this process
+  std::int64_t fewest_rows_ = std::numeric_limits<std::int64_t>::max();  // of a step
   int signal_ = 0;
   std::optional<Error> stop_;  // too many steps in a row were not finite
 };
@@ -86,13 +87,14 @@ void TrainerRun::prepare() {
   config_.validate();
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
-  ranks_ = find_ranks(config_.dist, device_.device);
+  ranks_ = find_ranks(config_.dist, device_.device, config_.run.device);
   meet(ranks_, invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
   if (!absent_) ops::measure_products(ctx_);
+  warn_of_idle(config_.dist, ranks_, model_.config.adapters.any(), /*micro_batches=*/0, log_);
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
                              config_.seq_len());
   options_.loss = config_.loss;
@@ -225,6 +227,9 @@ bool TrainerRun::one_step() {
   const double received = monotonic_seconds();
   if (!batch.has_value()) return false;
   require_fitting(*batch);
+  const auto rows = static_cast<std::int64_t>(batch->micro_batches.size());
+  if (rows < fewest_rows_ && rows < ranks_.count()) warn_of_idle_ranks(ranks_, rows, log_);
+  fewest_rows_ = std::min(fewest_rows_, rows);
   if (ranks_.first() && batch->newest_version == published_.step && batch->policy != published_.fingerprint) {
     log_.warn(
         fmt::format("the rollouts of step {} were sampled from other weights of step {} than these: "
@@ -254,45 +259,27 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   const double end = monotonic_seconds();
   const double interval = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
-  const double rate = static_cast<double>(result.tokens) / interval;
-  const double mfu =
-      rate * reference_mfu(model_.config, device_.device, config_.seq_len(), 1) / ranks_.count();
-  const auto memory = static_cast<double>(team_->peak_memory());
+  const StepReport report{
+      progress_.step,
+      max_steps_,
+      result,
+      result.tokens,
+      interval,
+      train_seconds_,
+      team_->peak_memory(),
+      ranks_.count(),
+      reference_mfu(model_.config, device_.device, config_.seq_len(), 1) / ranks_.count()};
   monitor::Metrics metrics = result.metrics;
   metrics.set("batch/async_level", static_cast<double>(batch.step - 1 - batch.oldest_version));
   metrics.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
   metrics.set("progress/total_samples", static_cast<double>(progress_.total_samples));
-  metrics.set("perf/throughput", rate);
-  metrics.set("perf/throughput_per_gpu", rate / ranks_.count());
-  if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
-  metrics.set("perf/peak_memory", memory / 0x1p30);
-  metrics.set("time/step", interval);
   metrics.set("time/wait_for_batch", wait_seconds_);
   metrics.set("time/load_data", load_seconds_);
-  metrics.set("time/forward_backward", train_seconds_);
   metrics.set("time/broadcast_weights", broadcast_seconds_);
-  metrics.set("time/save_ckpt", checkpoints_->take_stall());
-  metrics.set("time/ckpt_write", checkpoints_->take_write());
-  if (checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
+  add_step_metrics(report, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(progress_.step, metrics);
   eta_.step(interval);
-  if (result.skipped) {
-    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(progress_.step, max_steps_),
-                          result.loss, result.grad_norm));
-    return;
-  }
-  monitor::TrainLine line;
-  line.step = progress_.step;
-  line.max_steps = max_steps_;
-  line.loss = result.loss;
-  line.grad_norm = result.grad_norm;
-  line.lr = result.lr;
-  line.tokens_per_second = rate;
-  line.mfu = mfu;
-  line.memory_bytes = memory;
-  line.seconds = interval;
-  line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - progress_.step);
-  log_.success(monitor::step_line(line));
+  log_step(report, eta_, log_);
 }
 
 TrainerOutcome TrainerRun::finish() {

@@ -35,7 +35,10 @@ void DebugSection::describe(config::Schema& s) {
 
 void LoraSection::describe(config::Schema& s) {
   s.field("rank", rank, "Rank of the adapters.").at_least(1).alias("r");
-  s.field("alpha", alpha, "An adapter's output is multiplied by alpha / rank.").alias("lora_alpha");
+  s.field("alpha", alpha, "An adapter's output is multiplied by alpha / rank.")
+      .above(0)
+      .at_most(1e6)
+      .alias("lora_alpha");
   s.field("dropout", dropout,
           "Share of an adapter's inputs that are dropped in training; 0 in the numeric mode exact.")
       .at_least(0)
@@ -283,6 +286,11 @@ std::size_t parse_bytes(const std::string& text, const std::string& key) {
   if (end == text.c_str() || factor == 0 || !std::isfinite(value) || value <= 0 || value * factor > 0x1p60) {
     throw bad_input(fmt::format("{} = \"{}\" is not an amount of memory", key, text), {},
                     "write it like 44GiB or 512MiB");
+  }
+  if (unit.empty() && value < 0x1p20) {
+    throw bad_input(fmt::format("{0} = \"{1}\" is {2} byte{3}: did you mean {2}GiB?", key, text, value,
+                                value == 1 ? "" : "s"),
+                    {}, "write it like 44GiB or 512MiB");
   }
   return static_cast<std::size_t>(value * factor);
 }

@@ -1,6 +1,7 @@
 #include "app/run_lora.h"
 
 #include <algorithm>
+#include <array>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -39,6 +40,23 @@ model::AdapterConfig adapters_of(const LoraSection& section, const std::string& 
   }
   if (section.name.has_value()) model::require_adapter(*section.name, out);
   return out;
+}
+
+void require_useful_rank(const model::ModelConfig& config) {
+  const std::int64_t hidden = config.hidden_size, q = config.num_heads * config.head_dim,
+                     kv = config.num_kv_heads * config.head_dim;
+  // In the order of kAdapterTargets: one side of each, the other is the hidden size.
+  const std::array sides = {
+      q, kv, kv, q, config.intermediate_size, config.intermediate_size, config.intermediate_size};
+  std::int64_t most = 0;
+  for (std::size_t i = 0; i < sides.size(); ++i) {
+    if (config.adapters.targets[i]) most = std::max(most, std::min(hidden, sides[i]));
+  }
+  if (config.adapters.rank <= most) return;
+  throw bad_input(
+      fmt::format("model.lora.rank = {} is more than any weight of this model has", config.adapters.rank),
+      fmt::format("its adapted layers have a rank of at most {}", most),
+      "lower it (16 is usual), or remove model.lora to train all weights");
 }
 
 std::string adapters_text(const model::ModelConfig& config) {

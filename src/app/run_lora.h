@@ -13,6 +13,10 @@ namespace rlcpp::app {
 // model.lora.name holds another adapter than the section describes. `base`: the model's name.
 model::AdapterConfig adapters_of(const LoraSection& section, const std::string& base);
 
+// Throws bad_input for a rank above that of every layer that has an adapter: B A would be no smaller than W,
+// and more than W can be.
+void require_useful_rank(const model::ModelConfig& config);
+
 // "LoRA rank 16 on q,k,v,o,gate,up,down: 10.09 M trained of 596.05 M parameters".
 std::string adapters_text(const model::ModelConfig& config);
 

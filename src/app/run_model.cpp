@@ -10,6 +10,7 @@
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/readable.h"
 #include "hub/safetensors_index.h"
 #include "model/adapter_files.h"
 #include "model/checkpoint.h"
@@ -104,6 +105,11 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
   const auto shapes = model::builtin_config(section.name);
   const bool scratch = section.debug.random_init || shapes_only;
   out.directory = section.name;
+  if (fs::is_regular_file(section.name, ignored)) {
+    throw bad_input(fmt::format("model.name = \"{}\" is a file", section.name), "a model is a directory",
+                    section.name.ends_with(".gguf") ? "make one of it with rlcpp convert FILE --out DIR"
+                                                    : "name the directory that it lies in");
+  }
   if (!fs::is_directory(section.name, ignored) && (!shapes || !scratch))
     out.directory = model_from_hub(section.name, !scratch, shapes.has_value());
   if (fs::is_directory(out.directory, ignored)) {
@@ -133,6 +139,7 @@ RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shap
   }
   if (section.lora.has_value()) {
     out.config.adapters = adapters_of(*section.lora, section.name);
+    require_useful_rank(out.config);
     out.adapters = section.lora->name.value_or("");
     source += "; " + adapters_text(out.config);
   }
@@ -151,6 +158,7 @@ std::string tokenizer_directory(const TokenizerSection& section, const RunModel&
   }
   std::error_code ignored;
   if (!fs::exists(dir, ignored)) dir = hub_model(dir, false, "tokenizer.name").value_or(dir);
+  require_readable_directory(dir, section.name.has_value() ? "tokenizer.name" : "model.name");
   if (!is_file(dir + "/tokenizer.json") && !is_file(dir)) {
     throw bad_input(fmt::format("{} has no tokenizer.json", dir),
                     section.name.has_value() ? "tokenizer.name names this directory"

@@ -1,6 +1,7 @@
 #include "app/run_ranks.h"
 
 #include <algorithm>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -38,13 +39,33 @@ void DistSection::describe(config::Schema& s) {
           "rank "
           "that is awaited.")
       .at_least(1)
+      .at_most(1e6)
       .in("seconds");
   s.field("start_timeout", start_timeout, "Longest wait until all processes have met.")
       .at_least(1)
+      .at_most(1e6)
       .in("seconds");
 }
 
-RankSetup find_ranks(const DistSection& section, Device chosen) {
+namespace {
+
+// --device cuda:N names the GPU of one rank.
+void require_one_gpu(const std::string& device, const DistSection& section, int processes) {
+  if (!device.starts_with("cuda:")) return;
+  const bool same = section.devices.size() == 1 && device == fmt::format("cuda:{}", section.devices.front());
+  if (section.ranks == 1 && (same || (section.devices.empty() && processes == 1))) return;
+  const std::string other = !section.devices.empty()
+                                ? fmt::format("dist.devices = [{}]", fmt::join(section.devices, ", "))
+                            : section.ranks > 1 ? fmt::format("dist.ranks = {}", section.ranks)
+                                                : fmt::format("{} processes", processes);
+  throw bad_input(fmt::format("--device {} and {} contradict each other", device, other),
+                  "the one names a single GPU, the other says which GPUs the ranks have",
+                  "use --device cuda, and dist.devices where the GPUs are not the first ones");
+}
+
+}  // namespace
+
+RankSetup find_ranks(const DistSection& section, Device chosen, const std::string& device) {
   RankSetup setup;
   setup.device = chosen.kind;
   setup.zero = section.zero;
@@ -78,11 +99,41 @@ RankSetup find_ranks(const DistSection& section, Device chosen) {
     for (int i = 0; i < static_cast<int>(section.ranks); ++i) request.devices.push_back(gpu ? i : 0);
   }
   setup.launch = dist::find_launch(request);
+  require_one_gpu(device, section, setup.launch.processes);
+  if (section.address.has_value() && !section.processes.has_value() && !setup.launch.launched) {
+    throw bad_input(
+        "dist.address is where several processes meet, and this process knows of no other",
+        "neither dist.processes nor srun, torchrun or mpirun says how many there are",
+        "add --dist.processes N --dist.process I, or leave dist.address out; dist.ranks alone makes ranks "
+        "of one process");
+  }
   // One rank alone has the device that was chosen by name.
   if (setup.count() == 1 && section.devices.empty()) setup.launch.devices = {chosen.index};
   setup.deadlines.collective = std::chrono::seconds(section.timeout);
   setup.deadlines.start = std::chrono::seconds(section.start_timeout);
   return setup;
+}
+
+void warn_of_idle(const DistSection& section, const RankSetup& setup, bool adapters,
+                  std::int64_t micro_batches, Logger& log) {
+  if (!setup.first()) return;
+  if (section.zero.has_value() && (setup.count() == 1 || adapters)) {
+    log.warn(fmt::format("dist.zero = {} changes nothing: {}", *section.zero,
+                         setup.count() == 1 ? "there is one rank, which holds all"
+                                            : "with model.lora every rank holds the base and all adapters"));
+  }
+  if (setup.launch.processes == 1 && (section.address.has_value() || section.run_id.has_value())) {
+    log.warn(fmt::format("dist.{} changes nothing: there is one process, which meets nobody",
+                         section.address.has_value() ? "address" : "run_id"));
+  }
+  if (micro_batches > 0) warn_of_idle_ranks(setup, micro_batches, log);
+}
+
+void warn_of_idle_ranks(const RankSetup& setup, std::int64_t micro_batches, Logger& log) {
+  if (!setup.first() || setup.count() <= micro_batches) return;
+  log.warn(fmt::format(
+      "{} of {} ranks have nothing to compute: a step has {} micro-batch{}, each for one rank",
+      setup.count() - micro_batches, setup.count(), micro_batches, micro_batches == 1 ? "" : "es"));
 }
 
 Device RankSetup::device_of(int local) const {
@@ -136,12 +187,25 @@ int require_rank_memory(const ops::Context& ctx, const model::ModelConfig& confi
     own.sharding = setup.sharding(0, zero);
     return plan_rank(ctx, planned_shape(config, p), own, p.seq_len).plan;
   };
-  int zero = static_cast<int>(setup.zero.value_or(1));
-  if (!setup.zero.has_value() && setup.count() > 1) {
-    while (zero < 3 && !limits.fits(planned(now, zero))) ++zero;
+  const bool free = !setup.zero.has_value() && setup.count() > 1;
+  // Every change is planned at the level that a run with it has: what is printed is what it will plan.
+  const auto chosen = [&](const Plannable& p) {
+    std::pair<int, MemoryPlan> best{static_cast<int>(setup.zero.value_or(1)), {}};
+    best.second = planned(p, best.first);
+    for (int zero = 2; free && zero <= 3 && !limits.leaves_room(best.second); ++zero) {
+      MemoryPlan plan = planned(p, zero);
+      if (limits.leaves_room(plan) || plan.total_bytes() < best.second.total_bytes())
+        best = {zero, std::move(plan)};
+    }
+    return best;
+  };
+  MemoryLimits of_rank = limits;
+  if (setup.count() > 1) {
+    of_rank.whose = fmt::format(" for each of {} ranks", setup.count());
+    if (setup.device == DeviceKind::kCuda) of_rank.whose += ", beside 0.86 GiB of NCCL";
   }
-  require_memory(now, keys, limits, [&](const Plannable& p) { return planned(p, zero); });
-  return zero;
+  require_memory(now, keys, of_rank, [&](const Plannable& p) { return chosen(p).second; });
+  return chosen(now).first;
 }
 
 std::string ranks_text(const RankSetup& setup, int zero, bool adapters) {

@@ -11,6 +11,7 @@
 
 #include "app/memory_advice.h"
 #include "app/run_model.h"
+#include "base/log.h"
 #include "dist/launch.h"
 #include "dist/world.h"
 #include "train/checkpoint.h"
@@ -49,7 +50,13 @@ struct RankSetup {
   train::Sharding sharding(int local, int level) const;
   dist::WorldOptions world_options() const;
 };
-RankSetup find_ranks(const DistSection& section, Device chosen);
+// `request`: what --device says, which `chosen` was chosen by.
+RankSetup find_ranks(const DistSection& section, Device chosen, const std::string& request);
+// Says what is set and changes nothing here: dist.zero with one rank or with adapters, a meeting place of one
+// process, ranks without a micro-batch (`micro_batches` of a step; 0: not known yet).
+void warn_of_idle(const DistSection& section, const RankSetup& setup, bool adapters,
+                  std::int64_t micro_batches, Logger& log);
+void warn_of_idle_ranks(const RankSetup& setup, std::int64_t micro_batches, Logger& log);
 
 // The memory of one rank; the same for each of them.
 struct RankPlan {

@@ -13,15 +13,14 @@
 #include "app/run_console.h"
 #include "app/run_curves.h"
 #include "app/run_directory.h"
-#include "app/run_disk.h"
 #include "app/run_dump.h"
 #include "app/run_processes.h"
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
+#include "app/run_step_report.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
-#include "monitor/step_line.h"
 #include "ops/matmul.h"
 
 namespace rlcpp::app {
@@ -98,7 +97,7 @@ void SftRun::prepare() {
   config_.validate();
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
-  ranks_ = find_ranks(config_.dist, device_.device);
+  ranks_ = find_ranks(config_.dist, device_.device, config_.run.device);
   meet(ranks_, invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
   require_trainable_positions(model_, config_.data.seq_len, "data.seq_len");
@@ -111,6 +110,8 @@ void SftRun::prepare() {
     ops::measure_products(ctx_);
     mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1) / ranks_.count();
   }
+  warn_of_idle(config_.dist, ranks_, model_.config.adapters.any(),
+               config_.data.batch_size / config_.data.micro_batch_size, log_);
   data_ = open_sft_data(config_, model_, log_);
   // A config.json made by hand rarely says how an answer ends; the tokenizer that the run trains with does.
   if (model_.config.eos_token_ids.empty() && data_.tokenizer != nullptr && data_.tokenizer->eos_id() >= 0) {
@@ -225,39 +226,21 @@ void SftRun::save(bool wait) {
 
 void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
   if (!ranks_.first()) return;
-  const double rate = static_cast<double>(step.result.tokens) / step.interval_seconds;
-  metrics.set("time/step", step.interval_seconds);
-  metrics.set("time/forward_backward", step.step_seconds);
+  const StepReport report{step.step,
+                          max_steps_,
+                          step.result,
+                          step.result.tokens,
+                          step.interval_seconds,
+                          step.step_seconds,
+                          step.peak_memory_bytes,
+                          ranks_.count(),
+                          mfu_of_rate_};
   metrics.set("time/load_data", load_seconds);
-  metrics.set("time/save_ckpt", checkpoints_ != nullptr ? checkpoints_->take_stall() : 0);
-  metrics.set("time/ckpt_write", checkpoints_ != nullptr ? checkpoints_->take_write() : 0);
-  metrics.set("perf/throughput", rate);
-  metrics.set("perf/throughput_per_gpu", rate / ranks_.count());
-  if (checkpoints_ != nullptr && checkpoints_->enabled()) add_disk_metrics(directory_->path(), metrics);
-  const double mfu = rate * mfu_of_rate_;
-  if (std::isfinite(mfu)) metrics.set("perf/mfu", 100 * mfu);
-  metrics.set("perf/peak_memory", static_cast<double>(step.peak_memory_bytes) / 0x1p30);
+  add_step_metrics(report, checkpoints_.get(), config_.run.output_dir, metrics);
   last_line_ = monotonic_seconds();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
-  const train::StepResult& r = step.result;
-  if (r.skipped) {
-    log_.warn(fmt::format("{}  skipped: loss {}, gradient norm {}", step_counter(step.step, max_steps_),
-                          r.loss, r.grad_norm));
-    return;
-  }
-  monitor::TrainLine line;
-  line.step = step.step;
-  line.max_steps = max_steps_;
-  line.loss = r.loss;
-  line.grad_norm = r.grad_norm;
-  line.lr = r.lr;
-  line.tokens_per_second = rate;
-  line.mfu = mfu;
-  line.memory_bytes = static_cast<double>(step.peak_memory_bytes);
-  line.seconds = step.interval_seconds;
-  line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
-  log_.success(monitor::step_line(line));
+  log_step(report, eta_, log_);
 }
 
 bool SftRun::one_step() {

@@ -227,6 +227,7 @@ Launch find_launch(const LaunchRequest& request, const Environment& environment)
   launch.address = request.address;
   launch.run_id = request.run_id;
   if (found) {
+    launch.launched = true;
     launch.processes = found->processes;
     launch.process = found->process;
     launch.local_process = found->local_process.value_or(found->process);

@@ -25,6 +25,7 @@ struct Launch {
   int local_processes = 1;  // of this machine; 0: unknown
   std::string address;      // empty only if there is one process
   std::string run_id;
+  bool launched = false;  // somebody said which process this is
   std::vector<int> devices = {0};
   std::string source =
       "one process";  // for the banner: "Slurm step 812.0 (SLURM_PROCID, SLURM_STEP_NUM_TASKS)"

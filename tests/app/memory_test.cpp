@@ -74,6 +74,31 @@ TEST_F(Memory, TheTrainerAndRlListWaysOutToo) {
             0U);
 }
 
+// With several ranks a change is planned at the level of ZeRO that a run with it takes.
+TEST_F(Memory, ChangesForSeveralRanksAreWhatARunWithThemPlans) {
+  for (const double limit : {12.0, 8.0, 5.0}) {
+    EXPECT_GT(expect_ways_out(qwen("Qwen/Qwen3-0.6B", {"--dist.ranks", "2"}), limit), 0U) << limit;
+  }
+  EXPECT_GT(expect_ways_out(qwen("Qwen/Qwen3-4B-Instruct-2507", {"--dist.ranks", "4"}), 24), 0U);
+  EXPECT_GT(expect_ways_out(qwen("Qwen/Qwen3-0.6B", {"--dist.ranks", "2", "--dist.zero", "1"}), 12), 0U);
+  const ProcessOutcome o =
+      world_->run(qwen("Qwen/Qwen3-0.6B", {"--dist.ranks", "2", "--memory-limit", "8GiB", "--dry-run"}));
+  expect_has(o.err, {"are missing for each of 2 ranks, beside 0.86 GiB of NCCL"});
+}
+
+TEST_F(Memory, ASmallerRankIsAWayOut) {
+  const auto lora = [](const std::string& rank) {
+    return qwen("Qwen/Qwen3-0.6B", {"--model.lora.rank", rank, "--model.ac.mode", "full"});
+  };
+  const auto large = plan(lora("1024")), small = plan(lora("16"));
+  ASSERT_FALSE(large.empty() || small.empty());
+  const double between = (large.at("planned") + small.at("planned")) / 2 / kGiB;
+  EXPECT_GT(expect_ways_out(lora("1024"), between), 0U);
+  const ProcessOutcome o =
+      world_->run(joined(lora("1024"), {"--memory-limit", std::to_string(between) + "GiB", "--dry-run"}));
+  expect_has(o.err, {"--model.lora.rank 512: "});
+}
+
 // The plan says whose it is; a part of it lies on the host.
 TEST_F(Memory, PlansForAGpuThatNeedNotBeHere) {
   const ProcessOutcome o =
