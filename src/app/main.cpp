@@ -73,14 +73,15 @@ void finish_stdout() {
                           "look at the disk or the file that stdout goes to");
 }
 
-// A reader that goes away makes a write fail, not the process die. A handler rather than SIG_IGN, because
-// programs we start would inherit the latter.
-void survive_closed_pipes() {
+// A reader that goes away, and a file that grows beyond `ulimit -f`, make a write fail, not the process die
+// without a word. A handler rather than SIG_IGN, because programs we start would inherit the latter.
+void survive_failing_writes() {
   struct sigaction action {};
   action.sa_handler = [](int) {};
   action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
   sigaction(SIGPIPE, &action, nullptr);
+  sigaction(SIGXFSZ, &action, nullptr);
 }
 
 // What is wrong with a command line is so for all processes that a launcher started with it: the first says
@@ -120,7 +121,7 @@ int run_process(const std::vector<std::string>& words) {
 }  // namespace rlcpp::app
 
 int main(int argc, char** argv) {
-  rlcpp::app::survive_closed_pipes();
+  rlcpp::app::survive_failing_writes();
   std::vector<std::string> words(argv, argv + argc);
   if (words.empty()) words.emplace_back("rlcpp");
   return rlcpp::app::run_process(words);

@@ -299,13 +299,16 @@ void save_and_throw(const Error& stop, const Checkpoints* checkpoints, const std
   try {
     save();
   } catch (const Error& e) {
-    log.warn(fmt::format("the last good state could not be saved: {}", e.what()));
+    log.warn(fmt::format("the state before these steps could not be saved: {}", e.what()));
     throw stop;
   }
-  throw Error(stop.code(), stop.what(), stop.because(),
-              fmt::format("{}; the last good weights and moments are saved in {}, continue with "
-                          "--ckpt.resume-step -1",
-                          stop.help(), checkpoints->last_directory()));
+  throw Error(
+      stop.code(), stop.what(), stop.because(),
+      fmt::format(
+          "{}; weights and moments as they were before these steps are saved in {}: once the cause is "
+          "mended, continue with --ckpt.resume-step -1, or from an earlier step if an update had "
+          "spoiled them already",
+          stop.help(), checkpoints->last_directory()));
 }
 
 }  // namespace rlcpp::app

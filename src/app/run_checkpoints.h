@@ -122,8 +122,9 @@ class Checkpoints {
   std::unique_ptr<train::CheckpointWriter> writer_;  // last: its thread uses the above
 };
 
-// Ends a run whose trainer gave up: its weights and moments are good ones, so `save` stores them first, and
-// the help of `stop` then says where. Throws `stop`; without `checkpoints` (or with ckpt None) as it is.
+// Ends a run whose trainer gave up: its weights and moments are those before the steps that it skipped, so
+// `save` stores them first, and the help of `stop` then says where. Whether an update had spoiled them before
+// is not known. Throws `stop`; without `checkpoints` (or with ckpt None) as it is.
 [[noreturn]] void save_and_throw(const Error& stop, const Checkpoints* checkpoints,
                                  const std::function<void()>& save, Logger& log);
 

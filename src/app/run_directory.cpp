@@ -17,6 +17,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/readable.h"
 #include "base/rng.h"
 
 namespace rlcpp::app {
@@ -100,7 +101,6 @@ int remove_run(durable::FileLayer& files, const std::string& path, std::vector<s
 // Why --clean has no business in `path`; empty if it may work there.
 std::string not_to_clean(const std::string& path) {
   std::error_code ignored;
-  if (fs::equivalent(path, "/", ignored)) return "it is the root of the file system";
   if (fs::equivalent(path, ".", ignored)) return "it is the current directory";
   const char* home = std::getenv("HOME");
   if (home != nullptr && fs::equivalent(path, home, ignored)) return "it is the home directory";
@@ -130,9 +130,13 @@ bool RunDirectory::used(const std::string& path) {
 void RunDirectory::check(const std::string& path, OpenRun how) {
   std::error_code ignored;
   if (path.empty()) throw bad_input("output_dir is empty", {}, "give the run a directory: --output-dir DIR");
+  if (fs::equivalent(path, "/", ignored)) {
+    throw bad_input("output_dir is the root of the file system", {}, "give the run a directory of its own");
+  }
   if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) {
     throw bad_input(fmt::format("output_dir = \"{}\" is a file", path), {}, "choose another output_dir");
   }
+  require_writable(path, "output_dir");
   if (how == OpenRun::kFresh && used(path)) {
     throw bad_input(fmt::format("output_dir = \"{}\" was used by another run", path),
                     "it holds its metrics or checkpoints, which a new run would mix with its own",

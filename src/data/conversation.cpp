@@ -162,7 +162,7 @@ Conversation parse_row(std::string_view line, const std::string& where) {
   try {
     row = Json::parse(line);
   } catch (const nlohmann::json::parse_error& e) {
-    throw bad_input(where + ": malformed JSON", fmt::format("column {}: {}", e.byte, e.what()),
+    throw bad_input(fmt::format("{}: malformed JSON at column {}", where, e.byte), {},
                     "every line is one JSON object");
   }
   if (!row.is_object()) throw wrong(where, "a row is a JSON object", kind_of(row));
@@ -178,7 +178,8 @@ Conversation parse_row(std::string_view line, const std::string& where) {
     out.plain = row["prompt"].is_string() && row["completion"].is_string();
   } else {
     std::string columns;
-    for (const auto& [key, value] : row.items()) columns += (columns.empty() ? "" : ", ") + key;
+    for (const auto& [key, value] : row.items())
+      columns += (columns.empty() ? "" : ", ") + key + (value.is_null() ? " (null)" : "");
     throw bad_input(where + ": neither column \"messages\" nor \"prompt\" and \"completion\"",
                     columns.empty() ? "the row is empty" : "it has: " + columns,
                     "rename the columns of the data set");

@@ -70,7 +70,7 @@ void Packer::fill(std::int64_t end) {
     }
     ++position_;
     barren = waiting_.size() > before ? 0 : barren + 1;
-    if (source_.rows() > 0 && barren > source_.rows() && waiting_.empty()) {
+    if (source_.rows() > 0 && barren >= source_.rows() && waiting_.empty()) {
       throw bad_input(
           fmt::format("no row of the data set has a token to train within data.seq_len = {}", seq_len_),
           fmt::format("{} rows were looked at", barren), "raise data.seq_len");

@@ -15,7 +15,7 @@ void EnvSection::describe(config::Schema& s) {
 
 void SamplingSection::describe(config::Schema& s) {
   s.field("temperature", temperature, "Logits are divided by this, in the engine and in the trainer.")
-      .above(0);
+      .at_least(0.01);
   s.field("stop", stop,
           "Texts that end a completion besides the end-of-turn token; the text itself is kept and trained.");
   s.field("max_tokens", max_tokens, "Longest completion; None: what seq_len leaves.")
@@ -165,7 +165,8 @@ void OrchestratorSection::describe_keys(config::Schema& s) {
   s.field("seq_len", seq_len, "Longest prompt and completion together.").at_least(2).in("tokens");
   s.field("oversampling_factor", oversampling_factor,
           "Groups in flight against groups still needed; more than 1 helps when groups are filtered out.")
-      .at_least(1);
+      .at_least(1)
+      .at_most(1000);
   s.field("mask_env_responses", mask_env_responses, "Has no effect: environments have one turn.");
   s.field("trajectory_strategy", trajectory_strategy, "One training sample a rollout.")
       .one_of({"interleaved"});

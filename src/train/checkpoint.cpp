@@ -256,10 +256,14 @@ Restored load_checkpoint(const std::string& directory, const TrainerGroup& group
 
 std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
                                  std::vector<std::string>* skipped, bool checksums) {
+  std::vector<std::string> reasons;
+  if (skipped == nullptr) skipped = &reasons;
   if (wanted == -1) {
     if (const auto newest = durable::newest_step(root, skipped, checksums)) return *newest;
-    throw bad_input(root + " holds no checkpoint to resume from", "ckpt.resume_step is -1, the newest",
-                    "check output_dir, or leave ckpt.resume_step out to start anew");
+    throw bad_input(
+        root + " holds no checkpoint to resume from",
+        skipped->empty() ? "ckpt.resume_step is -1, the newest" : "passed over " + skipped->front(),
+        "check output_dir, or leave ckpt.resume_step out to start anew");
   }
   const std::vector<std::int64_t> steps = durable::committed_steps(root, skipped, checksums);
   if (std::find(steps.begin(), steps.end(), wanted) == steps.end()) {

@@ -24,6 +24,18 @@ nlohmann::ordered_json numbers(const std::vector<float>& values) {
 
 }  // namespace
 
+Error gave_up(std::int64_t steps, std::int64_t last, double loss, double grad_norm, const std::string& dump) {
+  // The sign of a NaN says nothing.
+  const auto text = [](double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); };
+  return runtime_failure(
+      fmt::format(
+          "{} steps in a row had a loss or gradient that is not finite; the weights are those of before",
+          steps),
+      fmt::format("last: step {}, loss {}, gradient norm {}{}", last, text(loss), text(grad_norm),
+                  dump.empty() ? "" : ", batch in " + dump),
+      "lower optim.lr or optim.max_norm, look at the dumped batches, or raise max_nonfinite_steps");
+}
+
 std::string dump_batch(const std::string& dir, std::int64_t step, double loss, double grad_norm,
                        const std::vector<data::MicroBatch>& batches) {
   nlohmann::ordered_json root;

@@ -403,13 +403,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   }
   m.state.step += 1;
   if (m.state.nonfinite >= m.options.max_nonfinite_steps && result.skipped) {
-    result.stop = runtime_failure(
-        fmt::format(
-            "{} steps in a row had a loss or gradient that is not finite; the weights are those of before",
-            m.state.nonfinite),
-        fmt::format("last: step {}, loss {}, gradient norm {}{}", m.state.step, result.loss, result.grad_norm,
-                    dump.empty() ? "" : ", batch in " + dump),
-        "lower optim.lr or optim.max_norm, look at the dumped batches, or raise max_nonfinite_steps");
+    result.stop = gave_up(m.state.nonfinite, m.state.step, result.loss, result.grad_norm, dump);
     m.state.nonfinite = 0;  // a run that goes on from here counts anew
   }
 

@@ -51,7 +51,7 @@ TEST_F(RlInput, SamplingThatTheTrainerDoesNotKnow) {
     refused({std::string("--orchestrator.sampling.") + flag, value}, {name, value});
   }
   refused({"--orchestrator.sampling.min-tokens", "3"}, {"min_tokens"});
-  refused({"--orchestrator.sampling.temperature", "0"}, {"temperature", "above 0"});
+  refused({"--orchestrator.sampling.temperature", "0"}, {"temperature", "at least 0.01"});
   // Validation may sample as it likes.
   const auto o =
       world_->run(world_->rl("greedy", {"@", *world_ / "all.toml", "--orchestrator.val.sampling.temperature",

@@ -139,6 +139,16 @@ Node typed_node(ValueType type, std::string_view text) {
   return node;
 }
 
+// A number beyond the largest or below the smallest one: it reads as neither a number nor a mistake in
+// writing.
+bool beyond_numbers(const Field& field, std::string_view text) {
+  if (field.type != ValueType::kFloat && field.type != ValueType::kInt) return false;
+  const std::string digits = without_underscores(text.starts_with('+') ? text.substr(1) : text);
+  double value = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+  return error == std::errc::result_out_of_range && end == digits.data() + digits.size();
+}
+
 std::string_view trim(std::string_view text) {
   while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
   while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
@@ -262,6 +272,10 @@ std::optional<Scalar> scalar_from_text(const Field& field, std::string_view text
                                                            : typed_node(element_type(field.type), item));
     }
     return list_from_nodes(field, items, problem);
+  }
+  if (beyond_numbers(field, text)) {
+    problem.because = fmt::format("{} does not fit into 64 bits", printable(text));
+    return {};
   }
   return scalar_from_node(
       field, field.type == ValueType::kString ? text_node(text) : typed_node(field.type, text), problem);
