@@ -18,7 +18,7 @@ Command rl_command() {
     const config::Loaded loaded = config::load(config::describer(config), invocation.arguments);
     if (config.bench.has_value())
       return run_trainer_command(trainer_of(config, loaded.origins), loaded, invocation);
-    return static_cast<int>(run_rl(config, loaded, invocation).exit);
+    return static_cast<int>(run_rl(config, loaded, invocation));
   };
   return command;
 }

@@ -29,14 +29,10 @@ namespace {
 // Everything of one run between the plan and the end.
 class RlRun {
  public:
-  RlRun(const RlConfig& config, const Invocation& invocation, const RlHooks& hooks, Logger& log)
-      : config_(config),
-        invocation_(invocation),
-        hooks_(hooks),
-        log_(log),
-        max_steps_(config.max_steps.value_or(-1)) {}
+  RlRun(const RlConfig& config, const Invocation& invocation, Logger& log)
+      : config_(config), invocation_(invocation), log_(log), max_steps_(config.max_steps.value_or(-1)) {}
 
-  RlOutcome run(const config::Loaded& loaded);
+  ExitCode run(const config::Loaded& loaded);
 
  private:
   void prepare();
@@ -48,13 +44,13 @@ class RlRun {
   void measure(monitor::Metrics& metrics, bool last) {
     sampling_->measure({progress_.step, progress_.step - 1, here_ == 0, last}, metrics);
   }
-  void report_step(const RlStep& step, const orchestrator::TrainingBatch& batch, monitor::Metrics metrics);
+  void report_step(const TrainedStep& step, const orchestrator::TrainingBatch& batch, double generate_seconds,
+                   monitor::Metrics metrics);
   void save(bool wait);
-  RlOutcome finish();
+  ExitCode finish();
 
   RlConfig config_;
   const Invocation& invocation_;
-  const RlHooks& hooks_;
   Logger& log_;
   std::int64_t max_steps_;
 
@@ -84,8 +80,7 @@ class RlRun {
   train::Progress progress_;
   monitor::Eta eta_;
   double begin_ = monotonic_seconds(), last_end_ = 0;
-  std::int64_t here_ = 0;  // steps of this process
-  double first_reward_ = 0;
+  std::int64_t here_ = 0;         // steps of this process
   std::optional<double> reward_;  // newest
   int signal_ = 0;
   std::optional<Error> stop_;  // too many steps in a row were not finite
@@ -174,27 +169,21 @@ void RlRun::save(bool wait) {
   }
 }
 
-void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& batch,
-                        monitor::Metrics metrics) {
-  const StepReport report{step.step,
-                          max_steps_,
-                          step.result,
-                          step.tokens,
-                          step.interval_seconds,
-                          step.train_seconds,
-                          step.peak_memory_bytes};
+void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBatch& batch,
+                        double generate_seconds, monitor::Metrics metrics) {
+  const StepReports reports{max_steps_};
   metrics.set("time/update_weights", 0);  // trainer and engine share them
-  metrics.set("time/wait_for_batch", step.generate_seconds);
+  metrics.set("time/wait_for_batch", generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
-  add_step_metrics(report, checkpoints_.get(), directory_->path(), metrics);
+  reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
-  if (warn_if_skipped(report, log_)) return;
+  if (reports.warn_if_skipped(step, log_)) return;
   monitor::RolloutLine line;
   line.step = step.step;
   line.max_steps = max_steps_;
-  line.reward = step.reward;
-  if (reward_.has_value()) line.reward_change = step.reward - *reward_;
+  line.reward = batch.summary.reward;
+  if (reward_.has_value()) line.reward_change = batch.summary.reward - *reward_;
   line.mismatch_kl = metrics.get("mismatch_kl/mean", monitor::kMissing);
   line.entropy = metrics.get("entropy/mean", monitor::kMissing);
   line.length = batch.summary.length;
@@ -202,8 +191,8 @@ void RlRun::report_step(const RlStep& step, const orchestrator::TrainingBatch& b
   line.groups = static_cast<double>(batch.summary.groups);
   line.groups_all = static_cast<double>(batch.summary.solved_all);
   line.groups_none = static_cast<double>(batch.summary.solved_none);
-  line.generate = step.generate_seconds / step.interval_seconds;
-  line.train = step.train_seconds / step.interval_seconds;
+  line.generate = generate_seconds / step.interval_seconds;
+  line.train = step.step_seconds / step.interval_seconds;
   line.wait = std::max(0.0, 1.0 - line.generate - line.train);
   line.seconds = step.interval_seconds;
   line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
@@ -221,7 +210,7 @@ void RlRun::one_step() {
                           fmt::format("{:.0f} % of them have errors", batch.summary.errors * 100),
                           "look at rollouts/ and the environment's data");
   }
-  RlStep step;
+  TrainedStep step;
   step.result = trainer_->step(batch.micro_batches);
   const double trained = monotonic_seconds();
   const auto mismatch = orchestrator::describe_mismatch(batch, step.result.first_mismatch);
@@ -240,15 +229,8 @@ void RlRun::one_step() {
   const double broadcast_seconds = monotonic_seconds() - broadcast;
 
   step.step = progress_.step;
-  step.generate_seconds = generated - begin;
-  step.score_seconds = batch.score_seconds;
-  step.train_seconds = trained - generated;
+  step.step_seconds = trained - generated;
   step.tokens = batch.summary.tokens();
-  step.reward = batch.summary.reward;
-  for (const data::MicroBatch& row : batch.micro_batches) {
-    for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
-      step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
-  }
   sampling_->save_rollouts(step.step, batch.groups);
   monitor::Metrics metrics = batch.metrics;
   metrics.merge(step.result.metrics);
@@ -258,10 +240,8 @@ void RlRun::one_step() {
   const double end = monotonic_seconds();
   step.interval_seconds = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
-  report_step(step, batch, std::move(metrics));
-  if (here_ == 1) first_reward_ = step.reward;
-  reward_ = step.reward;
-  if (hooks_.on_step) hooks_.on_step(step);
+  report_step(step, batch, generated - begin, std::move(metrics));
+  reward_ = batch.summary.reward;
 }
 
 void RlRun::train() {
@@ -284,43 +264,34 @@ void RlRun::train() {
   if (progress_.step > 0) save(true);
 }
 
-RlOutcome RlRun::finish() {
-  RlOutcome out;
-  out.steps = progress_.step;
-  out.seconds = monotonic_seconds() - begin_;
-  out.exit = exit_of(signal_);
-  out.first_reward = first_reward_;
-  out.last_reward = reward_.value_or(0);
-  out.val_reward = sampling_->val_reward();
-  out.run_dir = directory_->path();
-  out.weights_dir = checkpoints_->weights_dir();
+ExitCode RlRun::finish() {
   metrics_->flush();
   RlReport report;
-  report.run_dir = out.run_dir;
-  report.weights_dir = out.weights_dir;
+  report.run_dir = directory_->path();
+  report.weights_dir = checkpoints_->weights_dir();
   if (const auto saved = checkpoints_->last_saved())
     report.checkpoint = train::step_directory(directory_->checkpoints(), *saved);
   report.model = config_.trainer.model.name;
   report.command_line = invocation_.command_line;
   report.signal = signal_;
-  report.steps = out.steps;
+  report.steps = progress_.step;
   report.steps_here = here_;
   report.max_steps = max_steps_;
   report.skipped = trainer_->state().skipped;
   report.saves = config_.ckpt.has_value();
   report.progress = orchestrator_->progress();
-  report.seconds = out.seconds;
+  report.seconds = monotonic_seconds() - begin_;
   report.memory = memory_row(plan_, device_.device).second;
   report.planned_memory = plan_.total_bytes();
   report.peak_memory = peak_memory_bytes(device_.device);
-  const RlRecord record = read_record(out.run_dir);
+  const RlRecord record = read_record(report.run_dir);
   directory_->write("curves.svg", curves_svg(record, report));
   const RunResult result = final_result(record, report);
   print_result(invocation_.json ? result_json(result) : result_text(result));
-  return out;
+  return exit_of(signal_);
 }
 
-RlOutcome RlRun::run(const config::Loaded& loaded) {
+ExitCode RlRun::run(const config::Loaded& loaded) {
   prepare();
   const RunStart start{"rl",       config::describer(config_), loaded, invocation_, config_.run, config_.ckpt,
                        config_.log};
@@ -335,9 +306,8 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
                        [&] { return prompt_listing(environments, text_, 3); },
                        [&] { return prompt_json(environments, text_, 3); }};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
-  if (!announce(start, facts, log_)) return {};
+  if (!announce(start, facts, log_)) return ExitCode::kDone;
   log_.info("training and sampling take turns: every rollout is from the newest policy");
-  if (hooks_.on_start) hooks_.on_start({model_, device_.device, plan_.total_bytes()});
   start_or_resume();
   begin_ = monotonic_seconds();
   train();
@@ -346,11 +316,10 @@ RlOutcome RlRun::run(const config::Loaded& loaded) {
 
 }  // namespace
 
-RlOutcome run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                 const RlHooks& hooks) {
+ExitCode run_rl(RlConfig config, const config::Loaded& loaded, const Invocation& invocation) {
   config.apply_shortcuts(loaded.origins);
   return with_run(config.run, config.log, invocation, config.ckpt.has_value(), [&](Logger& log) {
-    return RlRun(config, invocation, hooks, log).run(RlConfig::shortcuts_as_origins(loaded));
+    return RlRun(config, invocation, log).run(RlConfig::shortcuts_as_origins(loaded));
   });
 }
 

@@ -119,7 +119,6 @@ void Sampling::measure(const When& when, monitor::Metrics& metrics) {
     const auto result = orchestrator_.validate(progress_line("validating"));
     end_progress();
     metrics.merge(result.metrics);
-    val_reward_ = result.reward;
     write(fmt::format("val_step_{}.jsonl", step), result.groups, *orchestrator_.validation_environments(),
           step);
     log_.success(fmt::format("{}  validation reward {:.4f}  {} prompts  {:.2f} s",

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -67,8 +66,6 @@ class Sampling {
   // Validation and evaluation of the policy as it is now, where they are due.
   void measure(const When& when, monitor::Metrics& metrics);
 
-  std::optional<double> val_reward() const { return val_reward_; }  // newest
-
  private:
   void write(const std::string& name, const std::vector<orchestrator::Group>& groups,
              const orchestrator::Environments& environments, std::int64_t step) const;
@@ -78,7 +75,6 @@ class Sampling {
   Logger& log_;
   std::int64_t max_steps_;
   std::unique_ptr<monitor::Progress> bar_;
-  std::optional<double> val_reward_;
 };
 
 }  // namespace rlcpp::app

@@ -9,7 +9,7 @@
 namespace rlcpp::app {
 
 TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                           const TrainerHooks& hooks) {
+                           const TrainingHooks& hooks) {
   config.apply_bench();
   const bool fake = config.data.fake.has_value();
   return with_run(config.run, config.log, invocation, !fake && config.ckpt.has_value(), [&](Logger& log) {
@@ -46,20 +46,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .ac = ac_text(config.model),
                                   .publication = config.bench->publish_dir.has_value() ? "files" : "",
                                   .memory_limit = config.run.memory_limit.value_or("")});
-  TrainerHooks hooks;
-  hooks.on_start = [&](const TrainerFacts& facts) {
-    record.start(facts.model, facts.device, facts.planned_bytes, facts.ranks);
-  };
-  hooks.on_step = [&](const TrainerStep& step) {
-    record.step({.step_seconds = step.step_seconds,
-                 .interval_seconds = step.interval_seconds,
-                 .tokens = step.tokens,
-                 .document_lengths = step.document_lengths,
-                 .loss = step.result.loss,
-                 .grad_norm = step.result.grad_norm,
-                 .peak_memory_bytes = step.peak_memory_bytes});
-  };
-  const TrainerOutcome outcome = run_trainer(config, loaded, invocation, hooks);
+  const TrainerOutcome outcome = run_trainer(config, loaded, invocation, record.hooks());
   if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);
 }

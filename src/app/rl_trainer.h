@@ -11,6 +11,7 @@
 #include "app/command.h"
 #include "app/rl_config.h"
 #include "app/run_model.h"
+#include "app/run_step_report.h"
 #include "app/run_training.h"
 #include "app/transport_config.h"
 #include "train/trainer.h"
@@ -53,28 +54,6 @@ struct TrainerConfig : TrainingConfig {
 // the reference has it.
 TrainerConfig trainer_of(RlConfig config, const config::Origins& origins);
 
-struct TrainerFacts {
-  RunModel model;
-  Device device;
-  std::size_t planned_bytes = 0;  // of a rank
-  int ranks = 1;
-};
-
-struct TrainerStep {
-  std::int64_t step = 0;
-  double step_seconds = 0;      // forward, backward, update
-  double interval_seconds = 0;  // from the end of the step before: with making the data
-  std::int64_t tokens = 0;      // of all rows
-  std::vector<std::int64_t> document_lengths;
-  train::StepResult result;
-  std::size_t peak_memory_bytes = 0;
-};
-
-struct TrainerHooks {
-  std::function<void(const TrainerFacts&)> on_start;
-  std::function<void(const TrainerStep&)> on_step;
-};
-
 struct TrainerOutcome {
   ExitCode exit = ExitCode::kDone;
   std::int64_t steps = 0;
@@ -88,7 +67,7 @@ struct TrainerOutcome {
 // plus noise, so that no mask rejects the batch; a step whose gradient is zero is a runtime_failure. Real
 // rollouts are awaited, trained in their order, and answered with the new weights; `hooks` are for fake ones.
 TrainerOutcome run_trainer(TrainerConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                           const TrainerHooks& hooks = {});
+                           const TrainingHooks& hooks = {});
 
 // The same as a command: with --bench its steps go to the recorder, which prints the table. Returns the exit
 // code.

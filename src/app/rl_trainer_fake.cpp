@@ -15,7 +15,6 @@
 #include "app/run_processes.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
-#include "app/run_step_report.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/rng.h"
@@ -56,7 +55,7 @@ class Publishing {
 };
 
 TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const Invocation& invocation,
-                     const TrainerHooks& hooks, RankSetup& ranks, Logger& log) {
+                     const TrainingHooks& hooks, RankSetup& ranks, Logger& log) {
   config.validate();
   const std::int64_t max_steps = config.max_steps.value_or(-1);
   RunModel model = resolve_model(config.model, config.run.seed, /*shapes_only=*/true);
@@ -130,7 +129,8 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   data.generate_samples = fake.generate_samples;
   data.seed = static_cast<std::uint64_t>(config.run.seed);
   TrainerOutcome out;
-  const double mfu_of_rate = reference_mfu(model.config, device.device, config.seq_len(), 1) / ranks.count();
+  const StepReports reports{max_steps, ranks.count(),
+                            reference_mfu(model.config, device.device, config.seq_len(), 1) / ranks.count()};
   monitor::Eta eta;
   const double start = monotonic_seconds();
   double last_end = start;
@@ -149,7 +149,7 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
           mix64(mix64(data.seed, static_cast<std::uint64_t>(out.steps)), i));
     }
     const double begin = monotonic_seconds();
-    TrainerStep step;
+    TrainedStep step;
     step.result = team.step(batches);
     if (step.result.stop.has_value()) throw *step.result.stop;  // nothing is ever saved here
     for (const std::string& warning : team.take_product_warnings()) log.warn(warning);
@@ -165,28 +165,16 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
     step.step_seconds = trained - begin;
     step.interval_seconds = (end - last_end) - (begin - making);
     last_end = end;
-    step.tokens = step.result.tokens;
-    for (const data::MicroBatch& row : batches) {
-      for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d)
-        step.document_lengths.push_back(row.cu_seqlens[d + 1] - row.cu_seqlens[d]);
-    }
+    step.tokens = step.row_tokens = step.result.tokens;
+    step.document_lengths = document_lengths(batches);
     step.peak_memory_bytes = team.peak_memory();
     if (out.steps == 1) out.first_loss = step.result.loss;
     out.last_loss = step.result.loss;
     eta.step(end - making);
-    const StepReport report{step.step,
-                            max_steps,
-                            step.result,
-                            step.tokens,
-                            step.interval_seconds,
-                            step.step_seconds,
-                            step.peak_memory_bytes,
-                            ranks.count(),
-                            mfu_of_rate};
-    log_step(report, eta, log);
+    reports.log_line(step, eta, log);
     if (metrics != nullptr) {
       monitor::Metrics values = step.result.metrics;
-      add_step_metrics(report, nullptr, {}, values);
+      reports.add_metrics(step, nullptr, {}, values);
       metrics->write(step.step, values);
     }
     if (hooks.on_step) hooks.on_step(step);
@@ -202,7 +190,7 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
 }  // namespace
 
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
-                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log) {
+                              const Invocation& invocation, const TrainingHooks& hooks, Logger& log) {
   RankSetup ranks;
   return together(ranks, [&] { return train(config, loaded, invocation, hooks, ranks, log); });
 }

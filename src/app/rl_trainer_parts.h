@@ -24,7 +24,7 @@ transport::Publication publish_weights(RankTeam& team, transport::FileWeightSend
 
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
-                              const Invocation& invocation, const TrainerHooks& hooks, Logger& log);
+                              const Invocation& invocation, const TrainingHooks& hooks, Logger& log);
 
 // Rollouts of an `rlcpp orchestrator`: waits for those of each step, publishes the weights after it, saves,
 // and says at the end how it went.

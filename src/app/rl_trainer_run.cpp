@@ -16,7 +16,6 @@
 #include "app/run_directory.h"
 #include "app/run_processes.h"
 #include "app/run_start.h"
-#include "app/run_step_report.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -259,16 +258,15 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   const double end = monotonic_seconds();
   const double interval = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
-  const StepReport report{
-      progress_.step,
-      max_steps_,
-      result,
-      result.tokens,
-      interval,
-      train_seconds_,
-      team_->peak_memory(),
-      ranks_.count(),
+  const StepReports reports{
+      max_steps_, ranks_.count(),
       reference_mfu(model_.config, device_.device, config_.seq_len(), 1) / ranks_.count()};
+  const TrainedStep step{.step = progress_.step,
+                         .step_seconds = train_seconds_,
+                         .interval_seconds = interval,
+                         .tokens = result.tokens,
+                         .result = result,
+                         .peak_memory_bytes = team_->peak_memory()};
   monitor::Metrics metrics = result.metrics;
   metrics.set("batch/async_level", static_cast<double>(batch.step - 1 - batch.oldest_version));
   metrics.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
@@ -276,10 +274,10 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   metrics.set("time/wait_for_batch", wait_seconds_);
   metrics.set("time/load_data", load_seconds_);
   metrics.set("time/broadcast_weights", broadcast_seconds_);
-  add_step_metrics(report, checkpoints_.get(), directory_->path(), metrics);
+  reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(progress_.step, metrics);
   eta_.step(interval);
-  log_step(report, eta_, log_);
+  reports.log_line(step, eta_, log_);
 }
 
 TrainerOutcome TrainerRun::finish() {

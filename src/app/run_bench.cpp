@@ -6,6 +6,7 @@
 
 #include "app/version.h"
 #include "base/durable.h"
+#include "base/readable.h"
 #include "monitor/console.h"
 #include "monitor/step_line.h"
 #include "ops/context.h"
@@ -50,7 +51,9 @@ double reference_mfu(const model::ModelConfig& config, Device device, std::int64
 }
 
 BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
-    : section_(std::move(section)), identity_(std::move(identity)) {}
+    : section_(std::move(section)), identity_(std::move(identity)) {
+  if (section_.output_json) require_writable(*section_.output_json, "bench.output_json");
+}
 
 void BenchRun::start(const RunModel& model, Device device, std::size_t planned_bytes, int ranks) {
   device_ = device;
@@ -75,8 +78,12 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
   recorder_ = std::make_unique<bench::Recorder>(std::move(facts));
 }
 
-void BenchRun::step(const bench::StepSample& sample) {
-  recorder_->step(sample);
+TrainingHooks BenchRun::hooks() {
+  return {[this](const TrainingFacts& f) { start(f.model, f.device, f.planned_bytes, f.ranks); },
+          [this](const TrainedStep& step) {
+            recorder_->step({step.step_seconds, step.interval_seconds, step.row_tokens, step.document_lengths,
+                             step.result.loss, step.result.grad_norm, step.peak_memory_bytes});
+          }};
 }
 
 void BenchRun::finish(bool json) {

@@ -9,6 +9,7 @@
 
 #include "app/run_config.h"
 #include "app/run_model.h"
+#include "app/run_step_report.h"
 #include "bench/recorder.h"
 
 namespace rlcpp::app {
@@ -33,16 +34,17 @@ double reference_mfu(const model::ModelConfig& config, Device device, std::int64
 
 class BenchRun {
  public:
+  // Throws environment_error if bench.output_json could not be written at the end.
   BenchRun(BenchSection section, BenchIdentity identity);
 
-  // planned_bytes: of a rank.
-  void start(const RunModel& model, Device device, std::size_t planned_bytes, int ranks);
-  void step(const bench::StepSample& sample);
+  TrainingHooks hooks();  // that call start() and hand every step to the recorder; it outlives them
   // Prints the table (or, with `json`, the result) on stdout and writes bench.output_json. Throws
   // runtime_failure if the steps did no real work.
   void finish(bool json);
 
  private:
+  void start(const RunModel& model, Device device, std::size_t planned_bytes,
+             int ranks);  // planned_bytes: of a rank
   BenchSection section_;
   BenchIdentity identity_;
   Device device_;

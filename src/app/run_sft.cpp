@@ -18,7 +18,6 @@
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
-#include "app/run_step_report.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
 #include "ops/matmul.h"
@@ -31,7 +30,7 @@ const char* const kProducer = "trainer";
 // Everything of one run between the plan and the end.
 class SftRun {
  public:
-  SftRun(const SftConfig& config, const Invocation& invocation, const SftHooks& hooks, Logger& log)
+  SftRun(const SftConfig& config, const Invocation& invocation, const TrainingHooks& hooks, Logger& log)
       : config_(config),
         invocation_(invocation),
         hooks_(hooks),
@@ -49,7 +48,7 @@ class SftRun {
   void train();
   bool one_step();  // false: a signal came while its rows were gathered, nothing was done
   data::LoaderOptions loading() const;
-  void report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds);
+  void report_step(const TrainedStep& step, monitor::Metrics metrics, double load_seconds);
   double validate(std::int64_t step);
   void save(bool wait);
   SftOutcome finish();
@@ -58,7 +57,7 @@ class SftRun {
 
   SftConfig config_;
   const Invocation& invocation_;
-  const SftHooks& hooks_;
+  const TrainingHooks& hooks_;
   Logger& log_;
   std::int64_t max_steps_;
 
@@ -224,23 +223,15 @@ void SftRun::save(bool wait) {
   }
 }
 
-void SftRun::report_step(const SftStep& step, monitor::Metrics metrics, double load_seconds) {
+void SftRun::report_step(const TrainedStep& step, monitor::Metrics metrics, double load_seconds) {
   if (!ranks_.first()) return;
-  const StepReport report{step.step,
-                          max_steps_,
-                          step.result,
-                          step.result.tokens,
-                          step.interval_seconds,
-                          step.step_seconds,
-                          step.peak_memory_bytes,
-                          ranks_.count(),
-                          mfu_of_rate_};
+  const StepReports reports{max_steps_, ranks_.count(), mfu_of_rate_};
   metrics.set("time/load_data", load_seconds);
-  add_step_metrics(report, checkpoints_.get(), config_.run.output_dir, metrics);
+  reports.add_metrics(step, checkpoints_.get(), config_.run.output_dir, metrics);
   last_line_ = monotonic_seconds();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
   eta_.step(step.interval_seconds);
-  log_step(report, eta_, log_);
+  reports.log_line(step, eta_, log_);
 }
 
 bool SftRun::one_step() {
@@ -250,7 +241,7 @@ bool SftRun::one_step() {
   if (!config_.data.dump.empty() && ranks_.first())
     dump_rows(config_.data.dump, progress_.step + 1, batch.micro_batches);
   const double step_begin = monotonic_seconds();
-  SftStep step;
+  TrainedStep step;
   step.result = team_->step(batch.micro_batches);
   for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   const double end = monotonic_seconds();
@@ -266,12 +257,9 @@ bool SftRun::one_step() {
 
   step.step = progress_.step;
   step.step_seconds = end - step_begin;
+  step.tokens = step.result.tokens;
   step.row_tokens = config_.data.batch_size * config_.data.seq_len;
-  for (const data::MicroBatch& micro : batch.micro_batches) {
-    for (std::size_t d = 0; d + 1 < micro.cu_seqlens.size(); ++d) {
-      step.document_lengths.push_back(micro.cu_seqlens[d + 1] - micro.cu_seqlens[d]);
-    }
-  }
+  step.document_lengths = document_lengths(batch.micro_batches);
   step.peak_memory_bytes = team_->peak_memory();
   monitor::Metrics metrics = step.result.metrics;
   metrics.set("progress/epoch", batch.epoch);
@@ -448,7 +436,7 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
 }  // namespace
 
 SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                   const SftHooks& hooks) {
+                   const TrainingHooks& hooks) {
   config.apply_bench();
   return with_run(config.run, config.log, invocation, config.ckpt.has_value() && !config.bench.has_value(),
                   [&](Logger& log) {

@@ -10,6 +10,7 @@
 
 #include "app/command.h"
 #include "app/run_model.h"
+#include "app/run_step_report.h"
 #include "app/run_training.h"
 #include "data/config.h"
 #include "train/trainer.h"
@@ -44,28 +45,6 @@ struct SftConfig : TrainingConfig {
   std::string decisive_json() const;
 };
 
-struct SftFacts {
-  RunModel model;
-  Device device;
-  std::size_t planned_bytes = 0;  // of a rank
-  int ranks = 1;
-};
-
-struct SftStep {
-  std::int64_t step = 0;        // steps done, this one included
-  double step_seconds = 0;      // the step alone: forward, backward, update
-  double interval_seconds = 0;  // from the end of the step before: with data, logging and saving
-  std::int64_t row_tokens = 0;  // batch_size * seq_len
-  std::vector<std::int64_t> document_lengths;
-  train::StepResult result;
-  std::size_t peak_memory_bytes = 0;
-};
-
-struct SftHooks {
-  std::function<void(const SftFacts&)> on_start;  // the plan fits, nothing is allocated yet
-  std::function<void(const SftStep&)> on_step;
-};
-
 struct SftOutcome {
   ExitCode exit = ExitCode::kDone;
   std::int64_t steps = 0;                // of the whole run, earlier processes included
@@ -79,6 +58,6 @@ struct SftOutcome {
 // `invocation` gives logging, --dry-run, --json and the command line; `origins` where values came from.
 // Prints the banner and step lines to the log, the result (or the dry run's samples) to stdout.
 SftOutcome run_sft(SftConfig config, const config::Loaded& loaded, const Invocation& invocation,
-                   const SftHooks& hooks = {});
+                   const TrainingHooks& hooks = {});
 
 }  // namespace rlcpp::app

@@ -16,20 +16,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                                   .ac = ac_text(config.model),
                                   .publication = {},
                                   .memory_limit = config.run.memory_limit.value_or("")});
-  SftHooks hooks;
-  hooks.on_start = [&](const SftFacts& facts) {
-    record.start(facts.model, facts.device, facts.planned_bytes, facts.ranks);
-  };
-  hooks.on_step = [&](const SftStep& step) {
-    record.step({.step_seconds = step.step_seconds,
-                 .interval_seconds = step.interval_seconds,
-                 .tokens = step.row_tokens,
-                 .document_lengths = step.document_lengths,
-                 .loss = step.result.loss,
-                 .grad_norm = step.result.grad_norm,
-                 .peak_memory_bytes = step.peak_memory_bytes});
-  };
-  const SftOutcome outcome = run_sft(config, loaded, invocation, hooks);
+  const SftOutcome outcome = run_sft(config, loaded, invocation, record.hooks());
   if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);
 }

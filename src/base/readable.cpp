@@ -23,7 +23,8 @@ void require_readable_directory(const std::string& path, const std::string& what
 void require_writable(const std::string& path, const std::string& what) {
   fs::path there = fs::absolute(path);
   std::error_code ignored;
-  while (!fs::exists(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  // A file is written beside its place, then renamed.
+  while (!fs::is_directory(there, ignored) && there.has_relative_path()) there = there.parent_path();
   if (access(there.c_str(), W_OK | X_OK) == 0) return;
   const std::string why = std::strerror(errno);
   throw environment_error("cannot write in " + what + " = \"" + path + "\"",

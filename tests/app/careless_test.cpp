@@ -130,6 +130,11 @@ TEST_F(Careless, DirectoriesWithoutRightsAreNamed) {
   refused({"--model.lora.name", locked}, {"model.lora.name = \"", "locked\" cannot be read"});
   refused({"--output-dir", locked + "/run", "--dry-run"},
           {"cannot write in output_dir", "Permission denied"});
+  const ProcessOutcome o = world_->run({"sft", "--bench", "--model.name", *world_ / "model", "--data.seq-len",
+                                        "64", "--bench.output-json", locked + "/result.json"});
+  EXPECT_EQ(o.code, 3);
+  expect_has(o.err, {"cannot write in bench.output_json"});
+  EXPECT_EQ(o.err.find("step "), std::string::npos) << "found out after the work:\n" << o.err;
   fs::permissions(locked, fs::perms::owner_all);
 }
 
