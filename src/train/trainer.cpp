@@ -393,9 +393,8 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   if (result.skipped) {
     m.state.nonfinite += 1;
     m.state.skipped += 1;
-    if (!m.options.dump_dir.empty() && m.options.sharding.rank == 0) {
+    if (!m.options.dump_dir.empty() && m.options.sharding.rank == 0)
       dump = dump_batch(m.options.dump_dir, m.state.step + 1, result.loss, result.grad_norm, batches);
-    }
   } else {
     m.state.nonfinite = 0;
     if (m.options.before_update) m.options.before_update();
