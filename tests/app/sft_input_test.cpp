@@ -48,8 +48,6 @@ TEST_F(SftInput, Rows) {
 }
 
 TEST_F(SftInput, ModelAndTokenizer) {
-  refused({"--data.seq-len", "129"},
-          {"data.seq_len = 129 is longer than the model", "max_position_embeddings = 128"});
   refused({"--model.name", *world_ / "nowhere"}, {"nowhere", "neither a directory nor a built-in model"});
   refused({"--model.name", "Qwen/Qwen3-0.6B"},
           {"Qwen/Qwen3-0.6B", "HF_HUB_OFFLINE", "--model.debug.random-init"});
@@ -62,10 +60,18 @@ TEST_F(SftInput, ModelAndTokenizer) {
   config.replace(config.find("320"), 3, "280");
   file("small/config.json", config);
   refused({"--model.name", *world_ / "small"}, {"more tokens than the model", "280 rows"});
-  // A file that was cut short.
   const auto made = world_->run(world_->sft("base", {"--max-steps", "1"}));
   ASSERT_EQ(made.code, 0) << made.err;
   const std::string weights = *world_ / "base/weights/step_1";
+  // Weights have learnt their positions and no others; random ones are given what the rows need, and say so
+  // in the config.json that they leave.
+  refused({"--model.name", weights, "--data.seq-len", "129"},
+          {"data.seq_len = 129 is longer than the model", "max_position_embeddings = 128"});
+  const auto longer = world_->run(world_->sft("longer", {"--max-steps", "1", "--data.seq-len", "129"}));
+  ASSERT_EQ(longer.code, 0) << longer.err;
+  EXPECT_NE(slurp(*world_ / "longer/weights/step_1/config.json").find("\"max_position_embeddings\": 129"),
+            std::string::npos);
+  // A file that was cut short.
   fs::resize_file(weights + "/model.safetensors", fs::file_size(weights + "/model.safetensors") - 5);
   refused({"--model.name", weights}, {"model.safetensors"});
 }
@@ -114,7 +120,7 @@ TEST_F(SftInput, TooLittleMemoryIsRefusedBeforeTheStartWithWaysOut) {
 }
 
 TEST_F(SftInput, ADryRunFindsTheSame) {
-  const auto o = world_->run(world_->sft("refused", {"--data.seq-len", "129", "--dry-run"}));
+  const auto o = world_->run(world_->sft("refused", {"--tokenizer.name", *world_ / "model", "--dry-run"}));
   EXPECT_EQ(o.code, 2);
   // A plan for a GPU can be made anywhere, a run cannot (app/memory_test.cpp).
   EXPECT_EQ(world_->run(world_->sft("refused", {"--device", "cudax", "--dry-run"})).code, 2);
