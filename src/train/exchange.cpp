@@ -19,6 +19,8 @@ constexpr std::array<Values, 16> kValues = {
     &LossMetrics::sequence_masked_low,  &LossMetrics::sequence_masked_high,
     &LossMetrics::geo_masked_low,       &LossMetrics::geo_masked_high,
     &LossMetrics::geo_seq_ratio,        &LossMetrics::teacher_kl};
+constexpr std::size_t kFirstValues = 512;  // of the first round
+
 // A field more would be lost between ranks without a word.
 static_assert(sizeof(LossMetrics) == (kValues.size()) * sizeof(std::vector<double>) + 2 * sizeof(double) +
                                          sizeof(std::optional<Mismatch>) + sizeof(std::int64_t));
@@ -34,26 +36,45 @@ std::vector<std::vector<double>> exchange(dist::Communicator& communicator, cons
                                           const std::vector<double>& mine, std::string_view name) {
   const auto ranks = static_cast<std::size_t>(communicator.size());
   std::vector<std::vector<double>> out(ranks);
-  // Each part of a round: how many values there are in all, then some of them.
-  constexpr std::size_t kRound = static_cast<std::size_t>(kExchangeValues) - 1;
-  std::vector<double> part(kRound + 1), all(ranks * (kRound + 1));
-  const Tensor own = staging.rows(communicator.rank(), 1);
-  std::size_t largest = mine.size();
-  for (std::size_t sent = 0; sent == 0 || sent < largest; sent += kRound) {
-    std::fill(part.begin(), part.end(), 0.0);
-    part[0] = static_cast<double>(mine.size());
-    const std::size_t from = std::min(sent, mine.size());
-    std::copy_n(mine.begin() + static_cast<std::ptrdiff_t>(from), std::min(kRound, mine.size() - from),
-                part.begin() + 1);
+  std::vector<double> part, all;
+  // `width` values of every rank arrive in `all`.
+  const auto gather = [&] {
+    const auto width = static_cast<std::int64_t>(part.size());
+    const Tensor round = staging.view({staging.size()})
+                             .rows(0, communicator.size() * width)
+                             .view({communicator.size(), width});
+    const Tensor own = round.rows(communicator.rank(), 1);
+    all.resize(ranks * part.size());
     copy(own, host_view(std::span(part), DType::kF64));
-    communicator.all_gather(staging, own, name).wait();
-    copy(host_view(std::span(all), DType::kF64), staging);
+    communicator.all_gather(round, own, name).wait();
+    copy(host_view(std::span(all), DType::kF64), round);
+  };
+  const auto fill_from = [&](std::size_t begin, std::size_t to) {
+    const std::size_t from = std::min(begin, mine.size());
+    std::copy_n(mine.begin() + static_cast<std::ptrdiff_t>(from),
+                std::min(part.size() - to, mine.size() - from),
+                part.begin() + static_cast<std::ptrdiff_t>(to));
+  };
+  // First how many each has, and the first of them: a gradient's norm is done then. After that all know how
+  // much is left to send.
+  part.assign(kFirstValues, 0.0);
+  part[0] = static_cast<double>(mine.size());
+  fill_from(0, 1);
+  gather();
+  std::vector<std::size_t> sizes;
+  for (std::size_t r = 0; r < ranks; ++r) {
+    const double* const received = all.data() + r * part.size();
+    sizes.push_back(static_cast<std::size_t>(received[0]));
+    out[r].assign(received + 1, received + 1 + std::min(part.size() - 1, sizes[r]));
+  }
+  const std::size_t most = *std::ranges::max_element(sizes);
+  for (std::size_t sent = kFirstValues - 1; sent < most; sent += part.size()) {
+    part.assign(std::min(static_cast<std::size_t>(kExchangeValues), most - sent), 0.0);
+    fill_from(sent, 0);
+    gather();
     for (std::size_t r = 0; r < ranks; ++r) {
-      const double* received = all.data() + r * (kRound + 1);
-      const auto size = static_cast<std::size_t>(received[0]);
-      largest = std::max(largest, size);
-      const std::size_t have = out[r].size();
-      out[r].insert(out[r].end(), received + 1, received + 1 + std::min(kRound, size - have));
+      const double* const received = all.data() + r * part.size();
+      out[r].insert(out[r].end(), received, received + std::min(part.size(), sizes[r] - out[r].size()));
     }
   }
   return out;

@@ -1,6 +1,7 @@
 // Training adapters of a frozen model, on every device that is there.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -106,24 +107,38 @@ TEST_P(Adapters, TheFrozenBaseHasNoGradientsNoMomentsAndNoMasters) {
   EXPECT_EQ(optimizer, 2 * 4 * (2 * (a + b) + b + (on_gpu() ? a : 0)));
 }
 
+// On a GPU against f32 of the CPU: a few tokens of a tiny model in bf16 are off by 3 to 5 % as a rule, and
+// one draw in twelve by more than 8 (300 draws on an H100), where sums nearly cancel or a ratio crosses the
+// bound of a mask. So the bounds are for the middle one of nine draws.
 TEST_P(Adapters, AStepAgreesWithTheCpuInF32) {
+  const int draws = on_gpu() ? 9 : 1;
   for (const bool rl : {false, true}) {
-    Rng rng(test::fresh_seed());
-    const auto rows = random_rows(rng, 3, rl);
-    TinyRun cpu(plain_options(), 5, 1, true, Device{}, 2, adapters());
-    const auto here = run(plain_options(), 5);
-    const StepResult expected = cpu.trainer->step(rows);
-    const StepResult result = here->trainer->step(rows);
-    EXPECT_NEAR(result.loss, expected.loss, (on_gpu() ? 0.02 : 0) * (1 + std::abs(expected.loss))) << rl;
-    EXPECT_NEAR(result.grad_norm, expected.grad_norm, (on_gpu() ? 0.05 : 0) * expected.grad_norm) << rl;
-    const std::vector<float> a = here->gradients(), b = cpu.gradients();
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-      const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
-      difference += d * d;
-      norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+    std::vector<double> of_loss, of_norm, of_gradient;
+    for (int draw = 0; draw < draws; ++draw) {
+      Rng rng(test::fresh_seed());
+      const auto rows = random_rows(rng, 3, rl);
+      TinyRun cpu(plain_options(), 5, 1, true, Device{}, 2, adapters());
+      const auto here = run(plain_options(), 5);
+      const StepResult expected = cpu.trainer->step(rows);
+      const StepResult result = here->trainer->step(rows);
+      of_loss.push_back(std::abs(result.loss - expected.loss) / (1 + std::abs(expected.loss)));
+      of_norm.push_back(std::abs(result.grad_norm - expected.grad_norm) / expected.grad_norm);
+      const std::vector<float> a = here->gradients(), b = cpu.gradients();
+      double difference = 0, norm = 0;
+      for (std::size_t i = 0; i < a.size(); ++i) {
+        const double d = static_cast<double>(a[i]) - static_cast<double>(b[i]);
+        difference += d * d;
+        norm += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+      }
+      of_gradient.push_back(std::sqrt(difference / norm));
     }
-    EXPECT_LE(std::sqrt(difference / norm), on_gpu() ? 0.08 : 0.0) << rl;
+    const auto middle = [](std::vector<double>& values) {
+      std::ranges::sort(values);
+      return values[values.size() / 2];
+    };
+    EXPECT_LE(middle(of_loss), on_gpu() ? 0.02 : 0.0) << rl;
+    EXPECT_LE(middle(of_norm), on_gpu() ? 0.05 : 0.0) << rl;
+    EXPECT_LE(middle(of_gradient), on_gpu() ? 0.08 : 0.0) << rl;
   }
 }
 
