@@ -68,7 +68,7 @@ TEST(ConfigError, TypesAndRanges) {
   expect_has(file_error("ratio = 1.5\n"), {"ratio must be a number from 0 to 1", "it is 1.5"});
   expect_has(file_error("betas = [nan]\n"), {"it is nan"});
   expect_has(file_error("optim = 3\n"), {"a.toml:1:1: optim must be a table", "[optim]"});
-  expect_has(file_error("ckpt = true\n"), {"ckpt must be a table or \"None\"", "it is true"});
+  expect_has(file_error("ckpt = 3\n"), {"ckpt must be a table or \"None\"", "it is the integer 3"});
   expect_has(file_error("[env]\nid = \"x\"\n"), {"env must be a list of tables", "write [[env]]"});
   expect_has(file_error("rollouts = 3\n"), {"rollouts must be a table"});
   expect_has(file_error("[rollouts]\na = inf\n"), {"a.toml:2:5", "inf or nan"});

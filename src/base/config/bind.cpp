@@ -4,6 +4,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/config/scalar.h"
@@ -73,10 +74,31 @@ Problem refused_key(const Place& place, const std::string& key, const std::strin
   return {place, what, reason, mend};
 }
 
+bool is_harmless(const Field& refused, const Node& value) {
+  std::vector<Problem> ignored;
+  const std::string text = json_from_node(value, ignored).dump();
+  return std::find(refused.harmless.begin(), refused.harmless.end(), text) != refused.harmless.end();
+}
+
+bool is_harmless(const Field& refused, const std::string& flag_text) {
+  Json value = Json::parse(flag_text == "None" ? "null" : flag_text, nullptr, false);
+  if (value.is_discarded()) value = flag_text;
+  if (flag_text == "True" || flag_text == "False") value = flag_text == "True";
+  const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
+  return std::find(refused.harmless.begin(), refused.harmless.end(), text) != refused.harmless.end();
+}
+
 namespace {
 
 Problem refusal(const Place& place, const std::string& key, const Field& field) {
   return refused_key(place, key, field.refused);
+}
+
+const std::string* refused_choice(const Field& field, const std::string& text) {
+  for (const auto& [choice, sentence] : field.instead) {
+    if (choice == text) return &sentence;
+  }
+  return nullptr;
 }
 
 }  // namespace
@@ -162,7 +184,29 @@ void Binder::bind_file(const Node& table, const std::vector<std::string>& path, 
   throw_problems(std::exchange(problems_, {}));
 }
 
+// A key and another name of it, both given: neither can win, since a table has no order.
+void Binder::require_one_name(Schema& schema, const Node& table, const std::string& prefix) {
+  std::vector<std::pair<const void*, const Entry*>> seen;
+  for (const Entry& entry : table.entries) {
+    const Field* field = find_field(schema, entry.key);
+    const void* found = field != nullptr ? static_cast<const void*>(field)
+                                         : static_cast<const void*>(find_child(schema, entry.key));
+    if (found == nullptr) continue;
+    for (const auto& [other, first] : seen) {
+      if (other != found || first->key == entry.key) continue;
+      const std::string dot = prefix.empty() ? "" : prefix + ".";
+      problems_.push_back(
+          {entry.place,
+           fmt::format("{}{} and {}{} are two names of one key", dot, entry.key, dot, first->key),
+           {},
+           "remove one of them"});
+    }
+    seen.emplace_back(found, &entry);
+  }
+}
+
 void Binder::bind_table(Schema& schema, const Node& table, const std::string& prefix) {
+  require_one_name(schema, table, prefix);
   for (const Entry& entry : table.entries) {
     bind_entry(schema, entry, prefix);
   }
@@ -172,7 +216,7 @@ void Binder::bind_entry(Schema& schema, const Entry& entry, const std::string& p
   const std::string dot = prefix.empty() ? "" : prefix + ".";
   const std::string key = dot + entry.key;
   if (Field* field = find_field(schema, entry.key)) {
-    bind_field(*field, entry, key);
+    bind_field(*field, entry, dot + field->key);
   } else if (Schema::FreeTable* free = find_free(schema, entry.key)) {
     if (entry.value.kind != Node::Kind::kTable) {
       problems_.push_back(
@@ -181,7 +225,7 @@ void Binder::bind_entry(Schema& schema, const Entry& entry, const std::string& p
       bind_free(*free, entry.value, {}, key);
     }
   } else if (Child* child = find_child(schema, entry.key)) {
-    bind_child(*child, entry, key);
+    bind_child(*child, entry, dot + child->key);
   } else if (entry.key == "toml_files") {
     problems_.push_back(
         {entry.place, key + " is not allowed here",
@@ -214,10 +258,20 @@ void Binder::bind_child(Child& child, const Entry& entry, const std::string& key
     }
     return;
   }
-  if (child.optional && node.is_none()) {
+  // Where the reference once had a switch (bench) or has a section, both are understood.
+  if (child.optional && node.kind == Node::Kind::kBool && node.boolean) {
+    child.set_present(true);
+    record(key, entry.place);
+    return;
+  }
+  if (child.optional && (node.is_none() || node.kind == Node::Kind::kBool)) {
     child.set_present(false);
     forget(key);
     record(key, entry.place);
+    return;
+  }
+  if (node.is_none()) {
+    problems_.push_back(refused_key(entry.place, key + " = \"None\"", kAlwaysThere));
     return;
   }
   if (node.kind != Node::Kind::kTable) {
@@ -237,7 +291,11 @@ void Binder::bind_child(Child& child, const Entry& entry, const std::string& key
 
 void Binder::bind_field(Field& field, const Entry& entry, const std::string& key) {
   if (!field.refused.empty()) {
-    problems_.push_back(refusal(entry.place, key, field));
+    if (!is_harmless(field, entry.value)) problems_.push_back(refusal(entry.place, key, field));
+    return;
+  }
+  if (const std::string* sentence = refused_choice(field, entry.value.text)) {
+    problems_.push_back(refused_key(entry.value.place, key + " = \"" + entry.value.text + "\"", *sentence));
     return;
   }
   Problem problem{entry.value.place, fmt::format("{} must be {}", key, allowed_text(field)), {}, {}};
@@ -270,6 +328,8 @@ void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path
         {{place, fmt::format("\"{}\" is not valid UTF-8", printable(text)), "values are text", {}}});
   }
   if (probe.kind == Target::Kind::kField) {
+    if (const std::string* sentence = refused_choice(*probe.field, text))
+      throw_problems({refused_key(place, probe.key + " = " + text, *sentence)});
     Problem problem{place, fmt::format("{} must be {}", probe.key, allowed_text(*probe.field)), {}, {}};
     const auto value = scalar_from_text(*probe.field, text, problem);
     if (!value.has_value()) throw_problems({problem});

@@ -32,6 +32,7 @@ class Binder {
 
  private:
   void bind_table(Schema& schema, const Node& table, const std::string& prefix);
+  void require_one_name(Schema& schema, const Node& table, const std::string& prefix);
   void bind_entry(Schema& schema, const Entry& entry, const std::string& prefix);
   void bind_child(Child& child, const Entry& entry, const std::string& key);
   void bind_field(Field& field, const Entry& entry, const std::string& key);

@@ -21,7 +21,7 @@ struct Group {
   std::string kind;  // "", "optional, off by default", ...
   std::string doc;
   std::vector<KeyInfo> keys;
-  std::vector<KeyInfo> refused;  // doc is the sentence
+  std::vector<KeyInfo> refused;  // doc is the sentence; allowed: the values that change nothing
 };
 
 void collect(Schema& schema, Group group, std::vector<Group>& groups) {
@@ -29,7 +29,9 @@ void collect(Schema& schema, Group group, std::vector<Group>& groups) {
   for (const auto& field : schema.fields) {
     KeyInfo info{join(prefix, field->key), type_name(*field), "",
                  allowed_text(*field),     field->unit,       field->doc};
+    if (!field->also.empty()) info.doc += fmt::format(" Also called {}.", fmt::join(field->also, ", "));
     if (!field->refused.empty()) {
+      info.allowed = fmt::format("{}", fmt::join(field->harmless, ", "));
       group.refused.push_back(std::move(info));
       continue;
     }
@@ -46,6 +48,7 @@ void collect(Schema& schema, Group group, std::vector<Group>& groups) {
     Group inner;
     inner.key = join(prefix, child.key);
     inner.doc = child.doc;
+    if (!child.also.empty()) inner.doc += fmt::format(" Also called {}.", fmt::join(child.also, ", "));
     if (child.list) {
       inner.kind = child.count() == 0 ? "list of tables, empty by default"
                                       : fmt::format("list of tables, {} by default", child.count());
@@ -235,7 +238,10 @@ std::string markdown(const std::function<void(Schema&)>& describe) {
     }
     if (!group.refused.empty()) {
       text += "\nKnown elsewhere, refused here:\n\n";
-      for (const KeyInfo& info : group.refused) text += fmt::format("- `{}`: {}\n", info.key, info.doc);
+      for (const KeyInfo& info : group.refused) {
+        const std::string but = info.allowed.empty() ? "" : fmt::format(" (but for `{}`)", info.allowed);
+        text += fmt::format("- `{}`{}: {}\n", info.key, but, info.doc);
+      }
     }
   }
   return text;

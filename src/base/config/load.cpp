@@ -195,7 +195,7 @@ class FlagReader {
         throw_problems({binder_.unknown(fmt::format("{}", fmt::join(flag.path, ".")), place, target.hint)});
         return;
       case Target::Kind::kRefused:
-        throw_problems({refused_key(place, target.key, target.field->refused)});
+        read_refused(flag, target, negated, place);
         return;
       case Target::Kind::kField:
         read_field(flag, target, path, negated, place);
@@ -214,6 +214,18 @@ class FlagReader {
         binder_.bind_flag(target, path, take_value(flag, target.key, "a value"), place);
         return;
     }
+  }
+
+  // Some values of a key that does not exist here change nothing.
+  void read_refused(const Flag& flag, const Target& target, bool negated, const Place& place) {
+    const Field& field = *target.field;
+    bool harmless = false;
+    if (target.rest.empty() && negated) {
+      harmless = is_harmless(field, "false") || is_harmless(field, "None");
+    } else if (target.rest.empty() && (flag.has_value || (more() && !is_flag(tokens_[next_])))) {
+      harmless = is_harmless(field, flag.has_value ? flag.value : tokens_[next_++]);
+    }
+    if (!harmless) throw_problems({refused_key(place, target.key, field.refused)});
   }
 
   [[noreturn]] static void no_negation(const Flag& flag, const std::string& because) {
@@ -240,6 +252,8 @@ class FlagReader {
   void read_section(const Flag& flag, const Target& target, const std::vector<std::string>& path,
                     bool negated, const Place& place) {
     if (target.element || !target.child->optional) {
+      if (!negated && take_switch_value(flag, true) == "None")
+        throw_problems({refused_key(place, target.key + " = None", kAlwaysThere)});
       if (negated) no_negation(flag, target.key + " is a section that is always there");
       throw bad_input(flag.name + " is a section, not a value", {},
                       fmt::format("set a key in it, as in --{}.KEY VALUE, or put a file there: --{} @ FILE",

@@ -227,6 +227,7 @@ std::optional<Scalar> list_from_nodes(const Field& field, const std::vector<Node
 
 std::optional<Scalar> scalar_from_node(const Field& field, const Node& node, Problem& problem) {
   if (node.is_none() && field.optional) return Scalar(std::monostate{});
+  if (node.is_none() && is_list(field.type)) return list_from_nodes(field, {}, problem);
   switch (field.type) {
     case ValueType::kBool:
       if (node.kind == Node::Kind::kBool) return Scalar(node.boolean);
@@ -266,6 +267,7 @@ std::optional<Scalar> scalar_from_node(const Field& field, const Node& node, Pro
 std::optional<Scalar> scalar_from_text(const Field& field, std::string_view text, Problem& problem) {
   if (field.optional && text == "None") return Scalar(std::monostate{});
   if (is_list(field.type)) {
+    if (text == "None") return list_from_nodes(field, {}, problem);
     std::vector<Node> items;
     for (const std::string& item : split_list(text)) {
       items.push_back(field.type == ValueType::kStringList ? text_node(item)

@@ -1,8 +1,14 @@
 #include "base/config/schema.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace rlcpp::config {
+
+bool Field::called(std::string_view name) const {
+  return key == name || std::find(also.begin(), also.end(), name) != also.end();
+}
 
 Field& Schema::add_field(std::string_view key, std::string_view doc, ValueType type, bool optional) {
   for (const auto& field : fields) RLCPP_CHECK(field->key != key);

@@ -46,8 +46,11 @@ struct Field {
   bool maximum_open = false;         // value < maximum rather than <=
   std::string unit;                  // "tokens", "seconds", ...: shown in help and docs
   std::vector<std::string> aliases;  // names of it elsewhere (HF, TRL): refused, the error says `key`
-  bool narrow = false;               // int or float: 32 bits, which bound the range and the digits written
+  std::vector<std::string> also;     // names that the reference gave it later or earlier: accepted
+  std::vector<std::pair<std::string, std::string>> instead;  // choices of the reference that are not ours
+  bool narrow = false;  // int or float: 32 bits, which bound the range and the digits written
   std::string refused;  // not empty: known to the reference, not supported; the sentence that says so
+  std::vector<std::string> harmless;  // of a refused key: values, as JSON, that ask for what happens anyway
   std::function<Scalar()> get;
   std::function<void(const Scalar&)> set;  // type already checked by the binder
 
@@ -83,6 +86,23 @@ struct Field {
     aliases.push_back(std::move(name));
     return *this;
   }
+  // Another name of the reference for the same thing, as good as `key`; giving both in one file is an error.
+  Field& later(std::string name) {
+    also.push_back(std::move(name));
+    return *this;
+  }
+  // A value that the reference has and we do not; `sentence` as for Schema::refused.
+  Field& no_choice(std::string value, std::string sentence) {
+    instead.emplace_back(std::move(value), std::move(sentence));
+    return *this;
+  }
+  // Of a refused key: these values, written as JSON (false, 1, "torch", null for None), change nothing here
+  // and are accepted.
+  Field& unless(std::vector<std::string> values) {
+    harmless = std::move(values);
+    return *this;
+  }
+  bool called(std::string_view name) const;  // `key`, or one of `also`
 };
 
 class Schema;
@@ -100,6 +120,7 @@ struct Child {
   std::function<void(std::size_t)> resize;             // lists only
   std::function<void(Schema&, std::size_t)> describe;  // for a list: of element i; else i = 0
   std::function<void(Schema&)> describe_default;       // of a default-made element: for help and docs
+  std::vector<std::string> also;                       // as Field::also
 };
 
 class Schema {
@@ -116,13 +137,14 @@ class Schema {
   void free_table(std::string_view key, std::string& json, std::string_view doc);
 
   template <class S>
-  void section(std::string_view key, S& value, std::string_view doc);
+  Child& section(std::string_view key, S& value, std::string_view doc);
   template <class S>
-  void section(std::string_view key, std::optional<S>& value, std::string_view doc);
+  Child& section(std::string_view key, std::optional<S>& value, std::string_view doc);
   template <class S>
-  void list(std::string_view key, std::vector<S>& values, std::string_view doc);
+  Child& list(std::string_view key, std::vector<S>& values, std::string_view doc);
 
-  // Deques would do too: references returned by field() must stay valid while one describe() runs.
+  // Deques would do too: references returned by field() must stay valid while one describe() runs. Those to
+  // children only until the next one.
   std::vector<std::unique_ptr<Field>> fields;
   std::vector<Child> children;
   struct FreeTable {
@@ -223,8 +245,8 @@ Field& Schema::field(std::string_view key, T& value, std::string_view doc) {
 }
 
 template <class S>
-void Schema::section(std::string_view key, S& value, std::string_view doc) {
-  Child child{std::string(key), std::string(doc), false, false, [] { return true; }, {}, {}, {}, {}, {}};
+Child& Schema::section(std::string_view key, S& value, std::string_view doc) {
+  Child child{std::string(key), std::string(doc), false, false, [] { return true; }, {}, {}, {}, {}, {}, {}};
   child.describe = [&value](Schema& s, std::size_t) { value.describe(s); };
   child.describe_default = [](Schema& s) {
     static thread_local S fresh;
@@ -232,15 +254,17 @@ void Schema::section(std::string_view key, S& value, std::string_view doc) {
     fresh.describe(s);
   };
   children.push_back(std::move(child));
+  return children.back();
 }
 
 template <class S>
-void Schema::section(std::string_view key, std::optional<S>& value, std::string_view doc) {
+Child& Schema::section(std::string_view key, std::optional<S>& value, std::string_view doc) {
   Child child{std::string(key),
               std::string(doc),
               true,
               false,
               [&value] { return value.has_value(); },
+              {},
               {},
               {},
               {},
@@ -257,11 +281,12 @@ void Schema::section(std::string_view key, std::optional<S>& value, std::string_
     fresh.describe(s);
   };
   children.push_back(std::move(child));
+  return children.back();
 }
 
 template <class S>
-void Schema::list(std::string_view key, std::vector<S>& values, std::string_view doc) {
-  Child child{std::string(key), std::string(doc), false, true, [] { return true; }, {}, {}, {}, {}, {}};
+Child& Schema::list(std::string_view key, std::vector<S>& values, std::string_view doc) {
+  Child child{std::string(key), std::string(doc), false, true, [] { return true; }, {}, {}, {}, {}, {}, {}};
   child.count = [&values] { return values.size(); };
   child.resize = [&values](std::size_t count) { values.resize(count); };
   child.describe = [&values](Schema& s, std::size_t index) { values.at(index).describe(s); };
@@ -271,6 +296,7 @@ void Schema::list(std::string_view key, std::vector<S>& values, std::string_view
     fresh.describe(s);
   };
   children.push_back(std::move(child));
+  return children.back();
 }
 
 }  // namespace rlcpp::config

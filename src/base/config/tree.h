@@ -27,6 +27,7 @@ struct Place {
 };
 
 struct Entry;
+struct Field;
 
 struct Node {
   enum class Kind : std::uint8_t { kBool, kInt, kFloat, kString, kDate, kTable, kArray };
@@ -61,6 +62,11 @@ struct Problem {
 
 // Of a key that exists elsewhere only; `sentence` is that of Schema::refused: reason, colon, how to mend it.
 Problem refused_key(const Place& place, const std::string& key, const std::string& sentence);
+// What None for a section that cannot be absent is answered with.
+inline constexpr const char* kAlwaysThere = "the section is always there: leave it out for its defaults";
+// True if a refused field is given a value that changes nothing here.
+bool is_harmless(const Field& refused, const Node& value);
+bool is_harmless(const Field& refused, const std::string& flag_text);
 
 // Throws bad_input with the first problem in full and the others as a line each; does nothing without a
 // problem.

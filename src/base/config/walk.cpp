@@ -34,7 +34,7 @@ void collect(Schema& schema, const std::string& prefix, KnownKeys& keys) {
 
 Field* find_field(Schema& schema, const std::string& name) {
   for (const auto& field : schema.fields) {
-    if (field->key == name) return field.get();
+    if (field->called(name)) return field.get();
   }
   return nullptr;
 }
@@ -49,7 +49,8 @@ const Field* find_alias(const Schema& schema, const std::string& name) {
 
 Child* find_child(Schema& schema, const std::string& name) {
   for (Child& child : schema.children) {
-    if (child.key == name) return &child;
+    if (child.key == name || std::find(child.also.begin(), child.also.end(), name) != child.also.end())
+      return &child;
   }
   return nullptr;
 }
@@ -72,6 +73,7 @@ Target walk(Schema& root, const std::vector<std::string>& path, bool create) {
       target.field = field;
       target.kind = !field->refused.empty() ? Target::Kind::kRefused
                                             : (last ? Target::Kind::kField : Target::Kind::kUnknown);
+      if (!last) target.rest.assign(path.begin() + static_cast<std::ptrdiff_t>(i) + 1, path.end());
       if (target.kind == Target::Kind::kUnknown) target.hint = target.key + " is a value, not a section";
       return target;
     }
@@ -88,7 +90,7 @@ Target walk(Schema& root, const std::vector<std::string>& path, bool create) {
       if (const Field* meant = find_alias(*schema, name)) target.meant = join(target.key, meant->key);
       return target;
     }
-    target.key = join(target.key, name);
+    target.key = join(target.key, child->key);
     target.child = child;
     target.element = false;
     auto inside = std::make_unique<Schema>();

@@ -21,7 +21,7 @@ struct Target {
   std::size_t index = 0;     // of that element
   Schema* inside = nullptr;  // kSection: its schema
   Schema::FreeTable* free = nullptr;
-  std::vector<std::string> rest;  // kFree: the components inside the free table
+  std::vector<std::string> rest;  // kFree, kRefused: the components behind it
   std::string hint;               // kUnknown, kBadIndex: what is known about the mistake
 
   std::vector<std::unique_ptr<Schema>> keep;  // owns what the pointers point into
