@@ -52,4 +52,23 @@ void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v
   cpu::adamw(ctx, w, m, v, g, step);
 }
 
+void sgd(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& g, const SgdStep& step,
+         const Tensor& working) {
+  RLCPP_CHECK(is_flat_f32(w) && is_flat_f32(g) && g.size() == w.size());
+  RLCPP_CHECK(m.empty() ? step.momentum == 0 || w.size() == 0 : is_flat_f32(m) && m.size() == w.size());
+  RLCPP_CHECK(working.empty() || (is_flat(working, ctx.compute_type()) && working.size() == w.size()));
+  if (ctx.on_gpu()) return cuda::sgd(ctx, w, m, g, step, working);
+  RLCPP_CHECK(working.empty());
+  cpu::sgd(ctx, w, m, g, step);
+}
+
+void sign_sgd(const Context& ctx, const Tensor& w, const Tensor& g, const SignStep& step,
+              const Tensor& working) {
+  RLCPP_CHECK(is_flat_f32(w) && is_flat_f32(g) && g.size() == w.size());
+  RLCPP_CHECK(working.empty() || (is_flat(working, ctx.compute_type()) && working.size() == w.size()));
+  if (ctx.on_gpu()) return cuda::sign_sgd(ctx, w, g, step, working);
+  RLCPP_CHECK(working.empty());
+  cpu::sign_sgd(ctx, w, g, step);
+}
+
 }  // namespace rlcpp::ops

@@ -46,4 +46,27 @@ struct AdamWStep {
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
            const AdamWStep& step, const Tensor& working = {});
 
+struct SgdStep {
+  double lr = 0;
+  double momentum = 0;
+  bool nesterov = false;
+  double weight_decay = 0;   // coupled: a part of the gradient
+  float gradient_scale = 1;  // clip factor, applied to g on the fly
+};
+
+// As torch.optim.SGD without dampening: d = scale * g + wd * w; with momentum m = momentum * m + d, and d
+// becomes m, or d + momentum * m for Nesterov's; w -= lr * d. `m` is empty without momentum; `working` as for
+// adamw.
+void sgd(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& g, const SgdStep& step,
+         const Tensor& working = {});
+
+struct SignStep {
+  double lr = 0;
+  double weight_decay = 0;  // decoupled
+};
+
+// w = w * (1 - lr * wd) - lr * sign(g), sign(0) = 0 (Bernstein et al. 2018, signSGD; prime-rl's sign_sgd).
+void sign_sgd(const Context& ctx, const Tensor& w, const Tensor& g, const SignStep& step,
+              const Tensor& working = {});
+
 }  // namespace rlcpp::ops

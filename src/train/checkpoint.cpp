@@ -1,7 +1,6 @@
 #include "train/checkpoint.h"
 
 #include <algorithm>
-#include <array>
 #include <filesystem>
 #include <set>
 #include <thread>
@@ -15,6 +14,7 @@
 #include "hub/image_reader.h"
 #include "hub/image_writer.h"
 #include "tensor/copy.h"
+#include "train/optimizer.h"
 
 namespace rlcpp::train {
 namespace {
@@ -25,12 +25,23 @@ const failpoint::Registration kPoints{"checkpoint.before_commit", "checkpoint.af
 
 using Member = Tensor TrainedParameter::*;
 
+// True if the optimizer keeps `member` of the parameter, wherever it lies.
+bool keeps(const Trainer& trainer, Member member, const model::ParameterInfo& parameter) {
+  const MomentUse use = moments_of(trainer.optim(), parameter);
+  return member == &TrainedParameter::first    ? use.first
+         : member == &TrainedParameter::second ? use.second
+                                               : true;
+}
+
 // Every HF tensor inside the trained parameters, and its pieces of `member` in this process.
 template <class Visit>
 void each_slice(const TrainerGroup& group, Member member, const Visit& visit) {
   const std::vector<std::vector<hub::TensorPiece>> pieces = pieces_of(group, member);
   const std::vector<TrainedParameter>& some = group.first().trained();
-  const DType type = some.empty() ? DType::kF32 : (some.front().*member).dtype();
+  DType type = DType::kF32;
+  for (const TrainedParameter& parameter : some) {
+    if (!(parameter.*member).empty()) type = (parameter.*member).dtype();
+  }
   const auto visit_all = [&](std::size_t p, const std::vector<model::HfSlice>& slices) {
     for (const model::HfSlice& slice : slices) {
       // Consecutive rows of the parameter, so one run of elements.
@@ -40,12 +51,16 @@ void each_slice(const TrainerGroup& group, Member member, const Visit& visit) {
     }
   };
   if (group.first().model().adapters.any()) {
-    for (const TrainedParameter& parameter : some) visit_all(parameter.index, parameter.slices);
+    for (const TrainedParameter& parameter : some) {
+      if (!(parameter.*member).empty()) visit_all(parameter.index, parameter.slices);
+    }
     return;
   }
   // Of a parameter that lies in other processes nobody here has an entry.
   const std::vector<model::ParameterInfo> list = model::parameter_list(group.first().model());
-  for (std::size_t p = 0; p < list.size(); ++p) visit_all(p, list[p].slices);
+  for (std::size_t p = 0; p < list.size(); ++p) {
+    if (keeps(group.first(), member, list[p])) visit_all(p, list[p].slices);
+  }
 }
 
 hub::TensorImage image_of(const TrainerGroup& group, Member member) {
@@ -71,10 +86,25 @@ hub::TensorFileTarget target_of(const char* name, const TrainerGroup& group, Mem
   return out;
 }
 
-constexpr std::array<std::pair<const char*, Member>, 3> kTensorFiles = {
-    {{"trainer/weights.safetensors", &TrainedParameter::master},
-     {"trainer/exp_avg.safetensors", &TrainedParameter::first},
-     {"trainer/exp_avg_sq.safetensors", &TrainedParameter::second}}};
+// The files of a run: those of moments that its optimizer has.
+std::vector<std::pair<const char*, Member>> tensor_files(const Trainer& trainer) {
+  const MomentUse use = moments_of(trainer.optim());
+  std::vector<std::pair<const char*, Member>> out = {
+      {"trainer/weights.safetensors", &TrainedParameter::master}};
+  if (use.first) out.emplace_back("trainer/exp_avg.safetensors", &TrainedParameter::first);
+  if (use.second) out.emplace_back("trainer/exp_avg_sq.safetensors", &TrainedParameter::second);
+  return out;
+}
+
+// Other moments cannot be made of those that a checkpoint holds.
+void require_same_optimizer(const nlohmann::ordered_json& state, const Trainer& trainer,
+                            const std::string& where) {
+  const std::string theirs = state.value("optimizer", "adamw");  // files of before there were others
+  if (theirs == trainer.optim().type) return;
+  throw bad_input(fmt::format("{} is of a run with optim.type = \"{}\"", where, theirs),
+                  fmt::format("this run has \"{}\", whose state it does not hold", trainer.optim().type),
+                  "resume with the optimizer of that run, or start a new run from its exported weights");
+}
 
 // The frozen base of adapters by name and a sample: the first numbers of each of its tensors, as the decoder
 // reads them. Another base, or another training of the same one, has others.
@@ -133,6 +163,7 @@ std::vector<std::vector<hub::TensorPiece>> pieces_of(const TrainerGroup& group, 
     for (const TrainedParameter& parameter : trainer->trained()) {
       if (out.size() <= parameter.index) out.resize(parameter.index + 1);
       const Tensor& values = parameter.*member;
+      if (values.empty()) continue;
       out[parameter.index].push_back({parameter.first_element, values.view({values.size()})});
     }
     if (trainer->model().adapters.any()) break;  // every rank holds all of them
@@ -159,7 +190,7 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
   // Of several processes the first decides for all.
   if (group.processes.first() && std::filesystem::exists(image.path) && verifies(image.path))
     return std::nullopt;
-  for (const auto& [name, member] : kTensorFiles) image.add(name, image_of(group, member));
+  for (const auto& [name, member] : tensor_files(trainer)) image.add(name, image_of(group, member));
   const Trainer::State state = trainer.state();
   nlohmann::ordered_json json;
   json["format"] = kFormat;
@@ -167,6 +198,7 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
   json["updates"] = state.updates;
   json["nonfinite"] = state.nonfinite;
   json["skipped"] = state.skipped;
+  if (trainer.optim().type != "adamw") json["optimizer"] = trainer.optim().type;
   json["progress"] = {{"step", content.progress.step},
                       {"total_tokens", content.progress.total_tokens},
                       {"total_samples", content.progress.total_samples}};
@@ -217,6 +249,7 @@ Restored load_checkpoint(const std::string& directory, const TrainerGroup& group
                       "resume with the version of rlcpp that wrote it");
     }
     require_same_base(json, group.first(), where);
+    require_same_optimizer(json, group.first(), where);
     state.step = json.at("step").get<std::int64_t>();
     state.updates = json.at("updates").get<std::int64_t>();
     state.nonfinite = json.at("nonfinite").get<std::int64_t>();
@@ -233,13 +266,14 @@ Restored load_checkpoint(const std::string& directory, const TrainerGroup& group
   // Small files first: nothing of the trainers has changed if one of them is damaged.
   for (const std::string& name : stored.files()) {
     const auto is_this = [&](const auto& file) { return name == file.first; };
-    if (std::none_of(kTensorFiles.begin(), kTensorFiles.end(), is_this)) stored.read_all(name);
+    if (std::ranges::none_of(tensor_files(group.first()), is_this)) stored.read_all(name);
   }
   group.on_each([](Trainer& trainer) { trainer.synchronize(); });
   const unsigned cores = std::max(1U, std::thread::hardware_concurrency());
   const auto read = [&](const TrainerGroup& into) {
     std::vector<hub::TensorFileTarget> targets;
-    for (const auto& [name, member] : kTensorFiles) targets.push_back(target_of(name, into, member));
+    for (const auto& [name, member] : tensor_files(into.first()))
+      targets.push_back(target_of(name, into, member));
     hub::read_tensors(stored, targets, into.first().device(), static_cast<int>(std::min(cores, 8U)));
   };
   if (group.first().model().adapters.any()) {  // every rank holds all of them

@@ -1,5 +1,7 @@
 // Keys of the optimizer and the schedule, with the reference's names and defaults (prime-rl
 // trainer/config.py, January 2026).
+#include <fmt/format.h>
+
 #include <limits>
 
 #include "train/trainer.h"
@@ -13,7 +15,12 @@ constexpr double kInfinity = std::numeric_limits<double>::infinity();
 }  // namespace
 
 void OptimConfig::describe(config::Schema& s) {
-  s.field("type", type, "Optimizer: AdamW with decoupled weight decay on every parameter.").one_of({"adamw"});
+  s.field("type", type,
+          "Optimizer: adamw (decoupled weight decay on every parameter); sgd (weight decay is a part of the "
+          "gradient, as in torch); sign_sgd (the sign of the gradient alone, decoupled weight decay); muon "
+          "(matrices of "
+          "layers by orthogonal directions, the rest by adamw).")
+      .one_of({"adamw", "sgd", "sign_sgd", "muon"});
   s.field("moments", moments,
           "Type that the moments are kept in; bfloat16 halves their memory, is rounded stochastically, and "
           "needs a "
@@ -32,9 +39,28 @@ void OptimConfig::describe(config::Schema& s) {
       .above(0)
       .below(kInfinity)
       .alias("adam_epsilon");
-  s.refused("momentum",
-            "optim.momentum belongs to SGD, which rlcpp does not have yet: remove it, or set optim.betas1");
-  s.refused("nesterov", "optim.nesterov belongs to SGD, which rlcpp does not have yet: remove it");
+  s.field("momentum", momentum, "sgd: share of the direction before that is kept; 0: no momentum.")
+      .at_least(0)
+      .below(1);
+  s.field("nesterov", nesterov, "sgd: Nesterov's momentum.");
+  s.field("mu", mu, "muon: share of a matrix's direction before that is kept.").at_least(0).below(1);
+}
+
+void OptimConfig::validate() const {
+  if (type != "adamw" && moments == "bfloat16") {
+    throw bad_input(fmt::format("optim.moments = \"bfloat16\" has no effect on optim.type = \"{}\"", type),
+                    "only the moments of adamw are kept rounded", "remove one of them");
+  }
+  const OptimConfig fresh;
+  const auto unread = [&](const char* key, bool changed, const char* reader) {
+    if (!changed || type == reader) return;
+    throw bad_input(fmt::format("optim.{} has no effect on optim.type = \"{}\"", key, type),
+                    fmt::format("only {} reads it", reader),
+                    fmt::format("remove it, or set optim.type = \"{}\"", reader));
+  };
+  unread("momentum", momentum != fresh.momentum, "sgd");
+  unread("nesterov", nesterov != fresh.nesterov, "sgd");
+  unread("mu", mu != fresh.mu, "muon");
 }
 
 void SchedulerConfig::describe(config::Schema& s) {

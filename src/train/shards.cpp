@@ -1,5 +1,7 @@
 #include "train/shards.h"
 
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "ops/cast.h"
@@ -10,14 +12,45 @@
 namespace rlcpp::train {
 namespace {
 
+constexpr std::int64_t kMomentGranule = 128;
+
+std::int64_t moment_granules(std::int64_t count) {
+  return (count + kMomentGranule - 1) / kMomentGranule * kMomentGranule;
+}
+
+// Elements that the moments of a group take on the rank that has most of them: the plan is one for all ranks.
+std::int64_t moment_elements(const model::ModelConfig& config, const ShardLayout& layout, std::size_t group,
+                             const OptimConfig& optim, bool MomentUse::*which) {
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
+  const auto has = [&](std::size_t i) { return moments_of(optim, parameters[i]).*which; };
+  // Of all parameters: the places of the shard itself.
+  if (std::ranges::all_of(layout.groups[group].parameters, has)) return layout.groups[group].shard;
+  std::int64_t most = 0;
+  for (int rank = 0; rank < layout.ranks; ++rank) {
+    std::int64_t sum = 0;
+    for (const ShardLayout::Piece& piece : layout.pieces(group, rank)) {
+      if (has(piece.parameter)) sum += moment_granules(piece.count);
+    }
+    most = std::max(most, sum);
+  }
+  return most;
+}
+
+// The next `count` elements of a region.
+Tensor take_moment(const Tensor& region, std::int64_t& at, std::int64_t count) {
+  const Tensor out = region.rows(at, count);
+  at += moment_granules(count);
+  return out;
+}
+
 std::string name_of_group(std::size_t group) {
   return group == 0 ? std::string("embedding and head") : fmt::format("layer {}", group - 1);
 }
 
 }  // namespace
 
-ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, DType moments,
-                         bool moments_on_host, MemoryPlan& plan) {
+ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, const OptimConfig& optim,
+                         DType moments, bool moments_on_host, MemoryPlan& plan) {
   ShardRegions r;
   const ShardLayout layout = shard_layout(config, sharding.ranks);
   const bool slots = sharding.zero >= 2;
@@ -32,8 +65,10 @@ ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& shard
                             : add(MemoryUse::kGradients, "gradients", DType::kF32, group.size));
     r.sums.push_back(slots && g > 0 ? add(MemoryUse::kGradients, "sums", DType::kF32, group.shard)
                                     : RegionId{});
-    r.first.push_back(add(resting, "exp_avg", moments, group.shard));
-    r.second.push_back(add(resting, "exp_avg_sq", moments, group.shard));
+    const std::int64_t first = moment_elements(config, layout, g, optim, &MomentUse::first);
+    const std::int64_t second = moment_elements(config, layout, g, optim, &MomentUse::second);
+    r.first.push_back(first > 0 ? add(resting, "exp_avg", moments, first) : RegionId{});
+    r.second.push_back(second > 0 ? add(resting, "exp_avg_sq", moments, second) : RegionId{});
   }
   const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
   for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -47,7 +82,8 @@ ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& shard
 }
 
 Shards::Shards(const ops::Context& ctx, const model::ModelConfig& config, const Arena& arena,
-               const ShardRegions& regions, const ShardedWeights& weights, dist::Communicator& communicator)
+               const ShardRegions& regions, const ShardedWeights& weights, const OptimConfig& optim,
+               dist::Communicator& communicator)
     : ctx_(ctx),
       communicator_(communicator),
       weights_(weights),
@@ -60,7 +96,8 @@ Shards::Shards(const ops::Context& ctx, const model::ModelConfig& config, const 
   for (std::size_t g = 0; g < regions.buffers.size(); ++g) {
     buffers_.push_back(arena[regions.buffers[g]]);
     sums_.push_back(regions.sums[g].index < 0 ? Tensor() : arena[regions.sums[g]]);
-    const Tensor first = arena[regions.first[g]], second = arena[regions.second[g]];
+    std::int64_t at_first = 0, at_second = 0;
+    first_.push_back(regions.first[g].index < 0 ? Tensor() : arena[regions.first[g]]);
     // Level 3 has no working copy of a layer at rest: it is made when the layer is gathered.
     const bool working = ctx.compute_type() != DType::kF32 && !weights_.in_slots(g);
     for (const ShardLayout::Piece& piece : weights_.layout.pieces(g, weights_.sharding.rank)) {
@@ -73,8 +110,9 @@ Shards::Shards(const ops::Context& ctx, const model::ModelConfig& config, const 
       p.master = weights_.masters[g].rows(piece.at, piece.count);
       if (working) p.working = weights_.own(g).rows(piece.at, piece.count);
       p.gradient = own_sum(g).rows(piece.at, piece.count);
-      p.first = first.rows(piece.at, piece.count);
-      p.second = second.rows(piece.at, piece.count);
+      const MomentUse use = moments_of(optim, parameters[piece.parameter]);
+      if (use.first) p.first = take_moment(arena[regions.first[g]], at_first, piece.count);
+      if (use.second) p.second = take_moment(arena[regions.second[g]], at_second, piece.count);
     }
   }
 }

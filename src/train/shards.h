@@ -12,6 +12,7 @@
 
 #include "dist/communicator.h"
 #include "model/decoder.h"
+#include "train/optimizer.h"
 #include "train/sharded_weights.h"
 #include "train/trained.h"
 
@@ -20,19 +21,25 @@ namespace rlcpp::train {
 struct ShardRegions {
   std::vector<RegionId> buffers;  // gradients of each group; at levels 2 and 3 the layers share kSlots
   std::vector<RegionId> sums;     // of each group [shard]: none where the own part of the buffer is the sum
+  // Moments of each group's shard: those parameters that have one lie in a row, each at a multiple of
+  // kGranule elements.
   std::vector<RegionId> first, second;
   model::WeightRegions views;
 };
-ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, DType moments,
-                         bool moments_on_host, MemoryPlan& plan);
+ShardRegions plan_shards(const model::ModelConfig& config, const Sharding& sharding, const OptimConfig& optim,
+                         DType moments, bool moments_on_host, MemoryPlan& plan);
 
 class Shards final : public model::BlockObserver {
  public:
   Shards(const ops::Context& ctx, const model::ModelConfig& config, const Arena& arena,
-         const ShardRegions& regions, const ShardedWeights& weights, dist::Communicator& communicator);
+         const ShardRegions& regions, const ShardedWeights& weights, const OptimConfig& optim,
+         dist::Communicator& communicator);
 
   // What this rank's optimizer changes: a piece of a parameter an entry.
   const std::vector<TrainedParameter>& pieces() const { return pieces_; }
+  const ShardLayout& layout() const { return weights_.layout; }
+  // This rank's part of a group in which every parameter has a first moment, laid out as the group is.
+  const Tensor& first_moments(std::size_t group) const { return first_[group]; }
   const model::WeightSet& gradients() const { return gradients_; }
 
   void begin_step();
@@ -65,6 +72,7 @@ class Shards final : public model::BlockObserver {
   dist::Communicator& communicator_;
   ShardedWeights weights_;
   std::vector<Tensor> buffers_, sums_;  // sums_: empty where the own part of the buffer is the sum
+  std::vector<Tensor> first_;           // moments of each group; empty where there are none
   model::WeightSet gradients_;
   std::vector<TrainedParameter> pieces_;
   bool last_ = false;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ops/cast.h"
+#include "train/trainer.h"
 
 namespace rlcpp::train {
 namespace {
@@ -11,7 +12,7 @@ namespace {
 // One that comes in, one that is worked on, one that goes out.
 constexpr std::int64_t kPlaces = 3;
 // Chunks begin where vectors of an operation, and four draws of its rounding, begin.
-constexpr std::int64_t kGranule = 64;
+constexpr std::int64_t kChunkGranule = 64;
 
 Tensor part(const Tensor& t, std::int64_t begin, std::int64_t count) {
   return t.view({t.size()}).rows(begin, count);
@@ -20,7 +21,7 @@ Tensor part(const Tensor& t, std::int64_t begin, std::int64_t count) {
 }  // namespace
 
 StreamRegions plan_stream(const ops::Context& ctx, MemoryPlan& plan, std::int64_t chunk,
-                          const std::vector<model::ParameterInfo>& parameters, DType moments) {
+                          const std::vector<model::ParameterInfo>& parameters, MomentUse use, DType moments) {
   std::int64_t largest = 0;
   for (const model::ParameterInfo& parameter : parameters) {
     std::int64_t size = 1;
@@ -28,14 +29,15 @@ StreamRegions plan_stream(const ops::Context& ctx, MemoryPlan& plan, std::int64_
     largest = std::max(largest, size);
   }
   RLCPP_CHECK(chunk > 0 && largest > 0);
-  const std::int64_t size = (std::min(chunk, largest) + kGranule - 1) / kGranule * kGranule;
+  const std::int64_t size = (std::min(chunk, largest) + kChunkGranule - 1) / kChunkGranule * kChunkGranule;
   const auto add = [&](const char* name, DType type) {
     return plan.add(MemoryUse::kOptimizer, name, type, {kPlaces, size});
   };
   StreamRegions regions;
   if (ctx.compute_type() != DType::kF32) regions.master = add("masters in flight", DType::kF32);
-  regions.first = add("first moments in flight", moments);
-  regions.second = add("second moments in flight", moments);
+  if (use.first) regions.first = add("first moments in flight", moments);
+  if (use.second) regions.second = add("second moments in flight", moments);
+  regions.chunk = size;
   return regions;
 }
 
@@ -50,7 +52,7 @@ StateStream::StateStream(const ops::Context& ctx, const Arena& arena, const Stre
     places_.push_back(
         {place_of(regions.master, place), place_of(regions.first, place), place_of(regions.second, place)});
   }
-  chunk_ = places_.front().first.size();
+  chunk_ = regions.chunk;
 }
 
 // On the CPU the decoder reads the master itself, which stays where it is.
@@ -68,25 +70,28 @@ void StateStream::each_chunk(std::int64_t size, const Work& work) {
   }
 }
 
-void StateStream::update(const TrainedParameter& p, const ops::AdamWStep& step) {
+void StateStream::update(const TrainedParameter& p, const OptimConfig& config, const UpdateStep& step) {
   const bool with_master = streams_master(p);
   each_chunk(p.master.size(), [&](std::size_t index, std::int64_t begin, std::int64_t count) {
     const Place& place = places_[index];
-    const Tensor first = place.first.rows(0, count), second = place.second.rows(0, count);
+    const auto in_flight = [&](const Tensor& chunk, const Tensor& whole) {
+      return whole.empty() ? Tensor() : chunk.rows(0, count);
+    };
+    const Tensor first = in_flight(place.first, p.first), second = in_flight(place.second, p.second);
     const Tensor resting = part(p.master, begin, count);
     const Tensor master = with_master ? place.master.rows(0, count) : resting;
-    in_.copy(first, part(p.first, begin, count));
-    in_.copy(second, part(p.second, begin, count));
+    if (!first.empty()) in_.copy(first, part(p.first, begin, count));
+    if (!second.empty()) in_.copy(second, part(p.second, begin, count));
     if (with_master) in_.copy(master, resting);
     in_.mark(index);
     in_.hold_operations(index);
-    ops::AdamWStep own = step;
-    own.first_element = p.first_element + begin;
-    ops::adamw(ctx_, master, first, second, part(p.gradient, begin, count), own,
-               p.working.empty() ? Tensor() : part(p.working, begin, count));
+    const Tensor working = p.working.empty() ? Tensor() : part(p.working, begin, count);
+    train::update(ctx_, config, step,
+                  {master, working, part(p.gradient, begin, count), first, second, p.decay, p.index,
+                   p.first_element + begin});
     out_.follow_operations();
-    out_.copy(part(p.first, begin, count), first);
-    out_.copy(part(p.second, begin, count), second);
+    if (!first.empty()) out_.copy(part(p.first, begin, count), first);
+    if (!second.empty()) out_.copy(part(p.second, begin, count), second);
     if (with_master) out_.copy(resting, master);
   });
 }

@@ -1,5 +1,5 @@
 // Optimizer state that rests in the host's memory. An update brings it to the device a chunk at a time, runs
-// the same AdamW as ever, and takes it back: chunks go in on one queue and out on another, through three
+// the same update as ever, and takes it back: chunks go in on one queue and out on another, through three
 // places, so that a link carries both directions while the operations work. Elements are updated one by one,
 // so the bits are those of state that stays on the device.
 #pragma once
@@ -8,26 +8,27 @@
 #include <vector>
 
 #include "ops/copy_queue.h"
-#include "ops/optimizer.h"
 #include "tensor/arena.h"
-#include "train/trained.h"
+#include "train/optimizer.h"
 
 namespace rlcpp::train {
 
 struct StreamRegions {
-  RegionId master, first, second;  // [places, elements of a chunk]; master: none where the decoder reads f32
+  // [places, elements of a chunk]; master: none where the decoder reads f32; moments: those that there are.
+  RegionId master, first, second;
+  std::int64_t chunk = 0;  // elements
 };
 
 // At most `chunk` elements are in a place, and no more than the largest of `parameters` has.
 StreamRegions plan_stream(const ops::Context& ctx, MemoryPlan& plan, std::int64_t chunk,
-                          const std::vector<model::ParameterInfo>& parameters, DType moments);
+                          const std::vector<model::ParameterInfo>& parameters, MomentUse use, DType moments);
 
 class StateStream {
  public:
   StateStream(const ops::Context& ctx, const Arena& arena, const StreamRegions& regions);
 
-  // ops::adamw of one parameter. Returns before it is done.
-  void update(const TrainedParameter& p, const ops::AdamWStep& step);
+  // train::update() of one parameter. Returns before it is done.
+  void update(const TrainedParameter& p, const OptimConfig& config, const UpdateStep& step);
   // p.working = p.master, rounded. Returns before it is done.
   void cast(const TrainedParameter& p);
   // Returns when the host may read and write the state.

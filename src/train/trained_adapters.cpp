@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "train/trainer.h"
+
 namespace rlcpp::train {
 namespace {
 
@@ -14,7 +16,7 @@ std::int64_t elements(const model::ParameterInfo& info) {
 }  // namespace
 
 AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, MemoryPlan& plan,
-                                             DType moments, int ranks) {
+                                             const OptimConfig& optim, DType moments, int ranks) {
   AdapterTrainingRegions r;
   const std::vector<model::ParameterInfo> list = model::adapter_list(config);
   // Where regions of a plan may begin, and a part for each rank.
@@ -30,8 +32,12 @@ AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, M
     r.gradients.push_back(plan.alias(r.all_gradients, MemoryUse::kGradients, "gradient." + info.name,
                                      DType::kF32, shape, static_cast<std::size_t>(at) * sizeof(float)));
     at += rounded(elements(info), kGranule);
-    r.first.push_back(plan.add(MemoryUse::kOptimizer, "exp_avg." + info.name, moments, shape));
-    r.second.push_back(plan.add(MemoryUse::kOptimizer, "exp_avg_sq." + info.name, moments, shape));
+    const MomentUse use = moments_of(optim, info);
+    const auto add = [&](bool wanted, const char* prefix) {
+      return wanted ? plan.add(MemoryUse::kOptimizer, prefix + info.name, moments, shape) : RegionId{};
+    };
+    r.first.push_back(add(use.first, "exp_avg."));
+    r.second.push_back(add(use.second, "exp_avg_sq."));
   }
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
     for (const model::AdapterShape& shape : model::adapter_shapes(config)) {
@@ -59,8 +65,8 @@ AdapterTraining make_adapter_training(const model::ModelConfig& config, const Ar
     p.index = i;
     p.master = master[i];
     p.gradient = arena[regions.gradients.at(i)];
-    p.first = arena[regions.first.at(i)];
-    p.second = arena[regions.second.at(i)];
+    if (regions.first.at(i).index >= 0) p.first = arena[regions.first.at(i)];
+    if (regions.second.at(i).index >= 0) p.second = arena[regions.second.at(i)];
   }
   const std::vector<model::AdapterShape> shapes = model::adapter_shapes(config);
   std::size_t next = 0;

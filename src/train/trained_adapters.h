@@ -5,18 +5,19 @@
 
 #include "dist/communicator.h"
 #include "model/adapters.h"
+#include "train/optimizer.h"
 #include "train/trained.h"
 
 namespace rlcpp::train {
 
 struct AdapterTrainingRegions {
-  RegionId all_gradients;           // one behind the other: what ranks sum at once
-  std::vector<RegionId> gradients;  // in the order of model::adapter_list
-  std::vector<RegionId> expanded;   // of each B: what the backward adds to
-  std::vector<RegionId> first, second;
+  RegionId all_gradients;               // one behind the other: what ranks sum at once
+  std::vector<RegionId> gradients;      // in the order of model::adapter_list
+  std::vector<RegionId> expanded;       // of each B: what the backward adds to
+  std::vector<RegionId> first, second;  // moments, where the optimizer has them
 };
 AdapterTrainingRegions plan_adapter_training(const model::ModelConfig& config, MemoryPlan& plan,
-                                             DType moments, int ranks = 1);
+                                             const OptimConfig& optim, DType moments, int ranks = 1);
 
 struct AdapterTraining {
   std::vector<TrainedParameter> trained;

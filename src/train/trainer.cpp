@@ -14,7 +14,9 @@
 #include "ops/workspace.h"
 #include "tensor/copy.h"
 #include "train/exchange.h"
+#include "train/muon.h"
 #include "train/nonfinite.h"
+#include "train/optimizer.h"
 #include "train/rank_share.h"
 #include "train/row_buffers.h"
 #include "train/scratch.h"
@@ -36,6 +38,7 @@ struct Trainer::Regions {
   std::optional<StreamRegions> stream;
   ShardRegions shards;  // of one of several ranks, in place of the whole model's
   RegionId staging;     // for what ranks tell each other
+  std::optional<MuonRegions> muon;
 };
 
 struct Trainer::Impl {
@@ -56,6 +59,7 @@ struct Trainer::Impl {
   dist::Communicator* communicator = nullptr;  // null: this is the only rank
   std::unique_ptr<Shards> shards = nullptr;    // null: this rank holds all that it trains
   Tensor staging = {};
+  std::unique_ptr<Muon> muon = nullptr;
 
   ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
     return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
@@ -87,29 +91,27 @@ struct Trainer::Impl {
 std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                                 const TrainerOptions& options, MemoryPlan& plan) {
   auto r = std::make_shared<Regions>();
-  const bool small = options.optim.moments == "bfloat16";
-  if (small && !ctx.on_gpu()) {
-    throw bad_input("optim.moments = \"bfloat16\" needs a GPU", "moments are f32 on the CPU",
-                    "set optim.moments to float32");
-  }
-  const DType moments = small ? DType::kBF16 : DType::kF32;
+  const DType moments = moment_type(ctx, options.optim);
   if (model.adapters.any()) {
     // Their state is small and stays on the device, whatever optimizer_on_host says.
-    r->adapters = plan_adapter_training(model, plan, moments, options.sharding.ranks);
+    r->adapters = plan_adapter_training(model, plan, options.optim, moments, options.sharding.ranks);
   } else if (options.sharding.any()) {
-    r->shards =
-        plan_shards(model, options.sharding, moments, options.optimizer_on_host && ctx.on_gpu(), plan);
-    if (options.optimizer_on_host)
-      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
+    r->shards = plan_shards(model, options.sharding, options.optim, moments,
+                            options.optimizer_on_host && ctx.on_gpu(), plan);
+    if (options.optimizer_on_host) {
+      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model),
+                              moments_of(options.optim), moments);
+    }
   } else {
     r->gradients = model::plan_weights(model, plan, MemoryUse::kGradients, "gradient.", DType::kF32);
     // On the CPU there is one memory, and one part of the plan.
     const bool apart = options.optimizer_on_host && ctx.on_gpu();
     const MemoryUse resting = apart ? MemoryUse::kHostOptimizer : MemoryUse::kOptimizer;
-    r->first = model::plan_weights(model, plan, resting, "exp_avg.", moments);
-    r->second = model::plan_weights(model, plan, resting, "exp_avg_sq.", moments);
+    r->first = plan_moments(model, options.optim, &MomentUse::first, plan, resting, "exp_avg.", moments);
+    r->second = plan_moments(model, options.optim, &MomentUse::second, plan, resting, "exp_avg_sq.", moments);
     if (options.optimizer_on_host) {
-      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model), moments);
+      r->stream = plan_stream(ctx, plan, options.optimizer_chunk, model::parameter_list(model),
+                              moments_of(options.optim), moments);
     }
   }
   r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
@@ -117,6 +119,7 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
   r->scratch = plan_scratch(ctx, model, options, plan);
   if (options.sharding.any()) r->staging = plan_exchange(plan, options.sharding.ranks);
+  if (options.optim.type == "muon") r->muon = plan_muon(ctx, model, options, plan);
   return r;
 }
 
@@ -158,8 +161,8 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
     impl_->gradients.adapters = impl_->adapters.gradients;
   } else if (options.sharding.any()) {
     RLCPP_CHECK(peers.sharded.any());
-    impl_->shards =
-        std::make_unique<Shards>(ctx, model, arena, regions->shards, peers.sharded, *peers.communicator);
+    impl_->shards = std::make_unique<Shards>(ctx, model, arena, regions->shards, peers.sharded, options.optim,
+                                             *peers.communicator);
     impl_->trained = impl_->shards->pieces();
     impl_->gradients = impl_->shards->gradients();
   } else {
@@ -168,22 +171,12 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                                  model::make_weight_set(model, arena, regions->second));
   }
   impl_->trained_gradients = tensors_of(impl_->trained, &TrainedParameter::gradient);
+  if (regions->muon.has_value())
+    impl_->muon = std::make_unique<Muon>(ctx, trained_parameters(model), arena, *regions->muon);
   if (regions->stream.has_value()) {
     impl_->on_host = std::make_unique<StateStream>(ctx, arena, *regions->stream);
   }
-  // A fresh optimizer has zero moments whatever the arena was filled with.
-  std::vector<Tensor> elsewhere;
-  for (const TrainedParameter& parameter : impl_->trained) {
-    for (const Tensor& moment : {parameter.first, parameter.second}) {
-      if (moment.device() == ctx.device) {
-        ops::zero(ctx, moment);
-      } else {
-        elsewhere.push_back(moment);
-      }
-    }
-  }
-  ctx.pool->parallel_for(static_cast<std::int64_t>(elsewhere.size()),
-                         [&](std::int64_t i) { fill_bytes(elsewhere[static_cast<std::size_t>(i)], 0); });
+  zero_moments(ctx, impl_->trained);
   repack();
 }
 
@@ -307,26 +300,21 @@ double Trainer::Impl::gradient_norm() const {
 }
 
 void Trainer::Impl::update(double norm, double lr) {
-  ops::AdamWStep step;
-  step.lr = static_cast<float>(lr);
-  step.beta1 = static_cast<float>(options.optim.betas1);
-  step.beta2 = static_cast<float>(options.optim.betas2);
-  step.eps = static_cast<float>(options.optim.eps);
-  step.weight_decay = static_cast<float>(options.optim.weight_decay);
-  step.step = ++state.updates;
+  UpdateStep step;
+  step.lr = lr;
+  step.update = ++state.updates;
   if (options.optim.max_norm.has_value()) {
     // torch.nn.utils.clip_grad_norm_: the small constant keeps a zero gradient finite.
     step.gradient_scale = static_cast<float>(std::min(1.0, *options.optim.max_norm / (norm + 1e-6)));
   }
+  if (muon != nullptr && shards != nullptr) muon->update(options.optim, step, *shards, *communicator);
   for (const TrainedParameter& p : trained) {
-    ops::AdamWStep own = step;
-    if (!p.decay) own.weight_decay = 0;
-    own.rounding_seed = static_cast<std::uint64_t>(p.index);
-    own.first_element = p.first_element;
-    if (on_host != nullptr) {
-      on_host->update(p, own);
+    if (muon != nullptr && p.second.empty()) {
+      if (shards == nullptr) muon->update(options.optim, step, p);
+    } else if (on_host != nullptr) {
+      on_host->update(p, options.optim, step);
     } else {
-      ops::adamw(ctx, p.master, p.first, p.second, p.gradient, own, p.working);
+      train::update(ctx, options.optim, step, run_of(p));
     }
   }
   publish();
@@ -485,6 +473,9 @@ const model::WeightSet& Trainer::weights() const {
 }
 const model::ModelConfig& Trainer::model() const {
   return impl_->model;
+}
+const OptimConfig& Trainer::optim() const {
+  return impl_->options.optim;
 }
 Trainer::State Trainer::state() const {
   return impl_->state;

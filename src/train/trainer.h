@@ -25,12 +25,16 @@ class Communicator;
 namespace rlcpp::train {
 
 struct OptimConfig {
-  std::string type = "adamw";
+  std::string type = "adamw";       // adamw | sgd | sign_sgd | muon
   std::string moments = "float32";  // float32 | bfloat16
   double lr = 1e-6, weight_decay = 0.01;
   std::optional<double> max_norm = 1.0;
   double betas1 = 0.9, betas2 = 0.999, eps = 1e-8;
+  double momentum = 0.9;  // sgd
+  double mu = 0.95;       // muon: momentum of matrices; betas and eps are of AdamW for the rest
+  bool nesterov = true;   // sgd
   void describe(config::Schema& s);
+  void validate() const;  // throws bad_input
 };
 
 struct SchedulerConfig {
@@ -128,6 +132,7 @@ class Trainer {
   // masters alone: what the decoder reads, at levels 1 and 2.
   const model::WeightSet& weights() const;
   const model::ModelConfig& model() const;
+  const OptimConfig& optim() const;
   // What the optimizer changes, with its gradients (of the last step, before clipping) and moments.
   const std::vector<TrainedParameter>& trained() const;
   // Everything a bit-equal continuation needs besides trained(): step and skip counters.

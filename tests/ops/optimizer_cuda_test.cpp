@@ -66,6 +66,32 @@ TEST_P(AdamWOnCuda, F32MomentsGiveTheBitsOfTheCpu) {
   expect_same_bits(gpu.v, cpu.v, "v");
 }
 
+TEST_P(AdamWOnCuda, SgdAndSignSgdGiveTheBitsOfTheCpuAndTheirWorkingCopies) {
+  Random random;
+  for (const bool sign : {false, true}) {
+    State gpu = random_state(random, 30007);
+    State cpu = gpu;
+    const std::int64_t n = cpu.size();
+    for (int t = 0; t < 5; ++t) {
+      const ops::SgdStep sgd = {1e-3, 0.9, true, 0.01, 0.7F};
+      if (sign) {
+        ops::sign_sgd(context(), f32(context(), gpu.w, {n}), f32(context(), gpu.g, {n}), {1e-3, 0.1},
+                      on(context(), gpu.working, {n}));
+        ops::sign_sgd(cpu_context(), view(cpu.w, {n}), view(cpu.g, {n}), {1e-3, 0.1});
+      } else {
+        ops::sgd(context(), f32(context(), gpu.w, {n}), f32(context(), gpu.m, {n}),
+                 f32(context(), gpu.g, {n}), sgd, on(context(), gpu.working, {n}));
+        ops::sgd(cpu_context(), view(cpu.w, {n}), view(cpu.m, {n}), view(cpu.g, {n}), sgd);
+      }
+    }
+    expect_same_bits(gpu.w, cpu.w, "w");
+    expect_same_bits(gpu.m, cpu.m, "m");
+    Floats nearest = gpu.w;
+    for (float& value : nearest) value = round_to_bf16(value);
+    expect_same_bits(gpu.working, nearest, "working copy");
+  }
+}
+
 TEST_P(AdamWOnCuda, TheWorkingCopyIsTheWeightRoundedToNearest) {
   const ops::Context ctx = context();
   Random random;

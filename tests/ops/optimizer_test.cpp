@@ -75,6 +75,45 @@ TEST_P(Optimizer, AdamWIsTorchs) {
   }
 }
 
+TEST_P(Optimizer, SgdFollowsTheFormula) {
+  Random random;
+  const ops::Context ctx = context();
+  for (const std::int64_t n : {1, 17, 1000, 40001}) {
+    for (const double momentum : {0.0, 0.9}) {
+      for (const bool nesterov : {false, true}) {
+        Floats w = random.normal(n), m(momentum > 0 ? n : 0, 0.0F);
+        Doubles w64 = to_double(w), m64(m.size());
+        const ops::SgdStep step = {1e-2, momentum, nesterov, 0.1, 0.7F};
+        for (int t = 0; t < 20; ++t) {
+          Floats g = random.normal(n, 0.1F);
+          ops::sgd(ctx, f32(ctx, w, {n}), m.empty() ? Tensor() : Tensor(f32(ctx, m, {n})), f32(ctx, g, {n}),
+                   step);
+          ops::reference::sgd(w64, m64, to_double(g), step);
+        }
+        expect_close(w, w64, tolerance_f32(ctx, 2e-6), "w");
+        expect_close(m, m64, tolerance_f32(ctx, 2e-6), "m");
+      }
+    }
+  }
+}
+
+TEST_P(Optimizer, SignSgdFollowsTheFormulaAndLeavesZerosAlone) {
+  Random random;
+  const ops::Context ctx = context();
+  for (const std::int64_t n : {1, 17, 40001}) {
+    Floats w = random.normal(n);
+    Doubles w64 = to_double(w);
+    const ops::SignStep step = {1e-2, 0.1};
+    for (int t = 0; t < 20; ++t) {
+      Floats g = random.normal(n, 1e-20F);
+      g[static_cast<std::size_t>(random.between(0, n - 1))] = t % 2 == 0 ? 0.0F : -0.0F;
+      ops::sign_sgd(ctx, f32(ctx, w, {n}), f32(ctx, g, {n}), step);
+      ops::reference::sign_sgd(w64, to_double(g), step);
+    }
+    expect_close(w, w64, tolerance_f32(ctx, 2e-6), "w");
+  }
+}
+
 double squares(const Floats& values) {
   long double sum = 0;
   for (const float value : values) sum += static_cast<long double>(value) * static_cast<long double>(value);

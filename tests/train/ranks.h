@@ -76,6 +76,7 @@ struct TinyRank {
   // Puts this rank's pieces of every trained parameter in their places of `whole`, a vector a parameter.
   void collect(Tensor TrainedParameter::*member, std::vector<std::vector<float>>& whole) const {
     for (const TrainedParameter& p : trainer->trained()) {
+      if ((p.*member).empty()) continue;
       const std::vector<float> values = to_floats(p.*member);
       whole.resize(std::max(whole.size(), p.index + 1));
       std::vector<float>& parameter = whole[p.index];

@@ -173,6 +173,30 @@ TEST_P(Ranks, StepsEndWithTheWeightsOfOneRankAndTheSameBitsTwice) {
   EXPECT_TRUE(same(first.second, second.second));
 }
 
+// Momentum in parts, and whole matrices from parts.
+TEST_P(Ranks, OtherOptimizersEndWithTheWeightsOfOneRank) {
+  if (skipped()) GTEST_SKIP() << "needs " << GetParam().ranks << " GPUs";
+  if (GetParam().recompute != model::Recompute::kNone) GTEST_SKIP() << "as the case without";
+  const Device device{GetParam().gpu ? DeviceKind::kCuda : DeviceKind::kCpu, 0};
+  Rng rng(test::fresh_seed());
+  std::vector<std::vector<data::MicroBatch>> steps;
+  for (int s = 0; s < 3; ++s) steps.push_back(random_rows(rng, 3));
+  for (const char* type : {"sgd", "muon"}) {
+    TrainerOptions o = options();
+    o.optim.type = type;
+    o.optim.eps = 1e-3;
+    o.optim.weight_decay = 0.1;
+    TinyRun one(o, 4, 1, GetParam().tied, device, kLayers);
+    for (const auto& rows : steps) one.trainer->step(rows);
+    const RanksResult first = train(o, 4, steps), second = train(o, 4, steps);
+    const double bound = GetParam().gpu ? 1e-2 : 2e-4;
+    EXPECT_LE(distance(first.weights, one.all_weights()), bound) << type;
+    EXPECT_LE(distance(first.first, one.first_moments()), 10 * bound) << type;
+    EXPECT_EQ(std::memcmp(first.weights.data(), second.weights.data(), first.weights.size() * sizeof(float)),
+              0);
+  }
+}
+
 TEST_P(Ranks, AdaptersOfAFrozenModelAreTheSameOnAll) {
   if (skipped()) GTEST_SKIP() << "needs " << GetParam().ranks << " GPUs";
   if (GetParam().recompute != model::Recompute::kNone || !GetParam().tied)
@@ -269,7 +293,7 @@ TEST(RanksPlan, EachLevelHoldsLessOfEachRank) {
     MemoryPlan plan;
     const Sharding sharding{4, 1, zero};
     plan_sharded_weights(ctx, config, sharding, plan, false);
-    plan_shards(config, sharding, DType::kF32, false, plan);
+    plan_shards(config, sharding, OptimConfig{}, DType::kF32, false, plan);
     bytes.push_back(plan.total_bytes());
   }
   const double parameters = static_cast<double>(config.parameters());

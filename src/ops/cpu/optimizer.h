@@ -11,5 +11,7 @@ void add(const Context& ctx, const Tensor& to, const Tensor& from);
 bool all_finite(const Context& ctx, const Tensor& g);
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
            const AdamWStep& step);
+void sgd(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& g, const SgdStep& step);
+void sign_sgd(const Context& ctx, const Tensor& w, const Tensor& g, const SignStep& step);
 
 }  // namespace rlcpp::ops::cpu

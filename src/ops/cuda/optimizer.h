@@ -11,5 +11,9 @@ void add(const Context& ctx, const Tensor& to, const Tensor& from);
 bool all_finite(const Context& ctx, const Tensor& g);
 void adamw(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& v, const Tensor& g,
            const AdamWStep& step, const Tensor& working);
+void sgd(const Context& ctx, const Tensor& w, const Tensor& m, const Tensor& g, const SgdStep& step,
+         const Tensor& working);
+void sign_sgd(const Context& ctx, const Tensor& w, const Tensor& g, const SignStep& step,
+              const Tensor& working);
 
 }  // namespace rlcpp::ops::cuda

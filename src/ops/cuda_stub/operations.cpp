@@ -7,6 +7,7 @@
 #include "ops/cuda/embedding.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/muon.h"
 #include "ops/cuda/norm.h"
 #include "ops/cuda/optimizer.h"
 #include "ops/cuda/random.h"
@@ -129,6 +130,24 @@ bool all_finite(const Context&, const Tensor&) {
 }
 void adamw(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const AdamWStep&,
            const Tensor&) {
+  absent();
+}
+void momentum(const Context&, const Tensor&, const Tensor&, double, float) {
+  absent();
+}
+void scaled_matrix(const Context&, const Tensor&, const Tensor&, double, bool) {
+  absent();
+}
+void matrix_polynomial(const Context&, const Tensor&, const Tensor&, const Tensor&, double, double, double) {
+  absent();
+}
+void apply_direction(const Context&, const Tensor&, const Tensor&, const DirectionStep&, const Tensor&) {
+  absent();
+}
+void sgd(const Context&, const Tensor&, const Tensor&, const Tensor&, const SgdStep&, const Tensor&) {
+  absent();
+}
+void sign_sgd(const Context&, const Tensor&, const Tensor&, const SignStep&, const Tensor&) {
   absent();
 }
 void measure_products(const Context&) {

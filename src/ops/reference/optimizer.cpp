@@ -17,4 +17,23 @@ void adamw(Doubles& w, Doubles& m, Doubles& v, const Doubles& g, const AdamWStep
   }
 }
 
+void sgd(Doubles& w, Doubles& m, const Doubles& g, const SgdStep& step) {
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    const double gradient = g[i] * static_cast<double>(step.gradient_scale) + step.weight_decay * w[i];
+    double direction = gradient;
+    if (!m.empty()) {
+      m[i] = step.momentum * m[i] + gradient;
+      direction = step.nesterov ? gradient + step.momentum * m[i] : m[i];
+    }
+    w[i] -= step.lr * direction;
+  }
+}
+
+void sign_sgd(Doubles& w, const Doubles& g, const SignStep& step) {
+  for (std::size_t i = 0; i < w.size(); ++i) {
+    w[i] -= step.lr * step.weight_decay * w[i];
+    if (g[i] != 0) w[i] -= step.lr * (g[i] > 0 ? 1 : -1);
+  }
+}
+
 }  // namespace rlcpp::ops::reference
