@@ -38,7 +38,7 @@ void DataConfig::describe(config::Schema& s) {
           "begin.");
   s.field("splits", splits,
           "Splits to read from a directory or the hub, one after the other: <split>.jsonl, or the files with "
-          "that word in their names. With subsets: one for each, or one for all.");
+          "that word in their names. With subsets: one for each, or one for all. Empty: train.");
   s.field("batch_size", batch_size, "Rows of seq_len tokens in an optimizer step.").at_least(1).in("rows");
   s.field("seq_len", seq_len, "Length of a packed row. Longer samples are cut, and counted.")
       .at_least(2)
@@ -52,7 +52,10 @@ void DataConfig::describe(config::Schema& s) {
       .in("rows")
       .alias("per_device_train_batch_size");
   s.field("pack_function", pack_function,
-          "How samples become rows: cat puts whole samples one after the other.")
+          "How samples become rows: cat puts whole samples one after the other so that rows are full; stack "
+          "takes "
+          "samples of like length (buckets of 256 tokens times powers of two), as padded batches do, without "
+          "padding: rows carry their lengths.")
       .one_of({"cat", "stack"});
   s.field("shuffle", shuffle, "Read the rows in another order in each epoch.");
   s.field("seed", seed, "Seed of the order and of fake tokens, on top of the run's seed.");
@@ -69,21 +72,24 @@ void DataConfig::describe(config::Schema& s) {
       "trained, one JSON line a step: step, and rows with ids, cu_seqlens (where documents begin, and the "
       "end) and mask (1: the token is trained). Empty: none.");
   s.refused(
-      "probabilities",
-      "data.probabilities (mixing of data sets) is not supported yet: write the mixture into one JSONL file");
+       "probabilities",
+       "data.probabilities (mixing of data sets) is not supported yet: write the mixture into one JSONL file")
+      .unless({"null"});
   s.refused("stopping_strategy",
             "data.stopping_strategy (mixing of data sets) is not supported yet: write the mixture into one "
-            "JSONL file");
-  s.refused(
-      "num_workers",
-      "data.num_workers is not needed: rows are tokenised ahead of the step by a thread of the process");
+            "JSONL file")
+      .unless({"\"all_exhausted\""});
+  s.refused("num_workers",
+            "data.num_workers is not needed: rows are tokenised ahead of the step by a thread of the process")
+      .unless({"0", "1"});
 }
 
 void DataConfig::validate() const {
-  if (pack_function == "stack") {
-    throw bad_input("data.pack_function = \"stack\" is not supported",
-                    "rows carry explicit document lengths, so nothing is gained by padding",
-                    "use data.pack_function = \"cat\"");
+  if (pack_function == "stack" && seq_len % 256 != 0) {
+    throw bad_input(
+        "data.pack_function = \"stack\" needs a data.seq_len that 256 divides",
+        fmt::format("it is {}", seq_len),
+        fmt::format("set data.seq_len to {}, or data.pack_function to cat", (seq_len / 256 + 1) * 256));
   }
   if (batch_size % micro_batch_size != 0) {
     throw bad_input("data.micro_batch_size does not divide data.batch_size",

@@ -14,7 +14,9 @@ double LoaderOptions::bytes() const {
 }
 
 BatchLoader::BatchLoader(std::shared_ptr<SampleSource> source, const LoaderOptions& options)
-    : source_(std::move(source)), options_(options), packer_(*source_, options.seq_len, options.look_ahead) {}
+    : source_(std::move(source)),
+      options_(options),
+      packer_(*source_, options.seq_len, options.look_ahead, options.pack) {}
 
 BatchLoader::~BatchLoader() {
   settle();

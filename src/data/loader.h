@@ -27,6 +27,7 @@ struct LoaderOptions {
   std::int64_t micro_batch_size = 1;  // rows
   std::int64_t seq_len = 0;
   std::size_t look_ahead = 64;  // samples
+  PackFunction pack = PackFunction::kCat;
   // Looked at between rows, also by the thread that reads ahead: true ends the reading. Empty: never.
   std::function<bool()> stop;
 

@@ -41,8 +41,39 @@ std::vector<std::size_t> choose_row(std::span<const std::int64_t> lengths, std::
   return chosen;
 }
 
-Packer::Packer(SampleSource& source, std::int64_t seq_len, std::size_t look_ahead)
-    : source_(source), seq_len_(seq_len), look_ahead_(look_ahead) {
+std::vector<std::size_t> choose_stack(std::span<const std::int64_t> lengths, std::int64_t capacity) {
+  constexpr std::int64_t kSmallest = 256;
+  RLCPP_CHECK(!lengths.empty() && capacity > 0 && capacity % kSmallest == 0);
+  std::vector<std::int64_t> sizes;  // ascending
+  for (std::int64_t size = capacity; size % kSmallest == 0; size /= 2) sizes.insert(sizes.begin(), size);
+  std::vector<std::vector<std::size_t>> buckets(sizes.size());
+  const auto bucket_of = [&](std::int64_t length) {
+    std::size_t bucket = 0;
+    while (sizes[bucket] < length) ++bucket;
+    return bucket;
+  };
+  const auto filled = [&](std::size_t bucket, std::size_t count) {
+    return sizes[bucket] * static_cast<std::int64_t>(count) >= capacity;
+  };
+  for (std::size_t i = 0; i < lengths.size(); ++i) {
+    RLCPP_CHECK(lengths[i] >= 1 && lengths[i] <= capacity);
+    const std::size_t bucket = bucket_of(lengths[i]);
+    buckets[bucket].push_back(i);
+    if (filled(bucket, buckets[bucket].size())) return buckets[bucket];
+  }
+  std::size_t bucket = bucket_of(lengths[0]);
+  while (bucket + 1 < buckets.size() &&
+         !filled(bucket + 1, buckets[bucket].size() + buckets[bucket + 1].size())) {
+    std::vector<std::size_t>& longer = buckets[bucket + 1];
+    longer.insert(longer.end(), buckets[bucket].begin(), buckets[bucket].end());
+    ++bucket;
+  }
+  std::sort(buckets[bucket].begin(), buckets[bucket].end());
+  return buckets[bucket];
+}
+
+Packer::Packer(SampleSource& source, std::int64_t seq_len, std::size_t look_ahead, PackFunction function)
+    : source_(source), seq_len_(seq_len), look_ahead_(look_ahead), function_(function) {
   RLCPP_CHECK(seq_len >= 2 && look_ahead >= 1);
 }
 
@@ -82,8 +113,35 @@ std::vector<Sample> Packer::next_row() {
   return *next_row_until(std::numeric_limits<std::int64_t>::max());
 }
 
-std::optional<std::vector<Sample>> Packer::next_row_until(std::int64_t end) {
-  std::vector<Sample> row;
+std::vector<std::int64_t> Packer::waiting_lengths() const {
+  std::vector<std::int64_t> lengths;
+  // A checkpoint of an earlier version may hold samples of the next epoch behind those of this one.
+  for (const Waiting& w : waiting_) {
+    if (epoch_of(w.position) != epoch_of(waiting_.front().position)) break;
+    lengths.push_back(static_cast<std::int64_t>(w.sample.ids.size()));
+  }
+  return lengths;
+}
+
+// Moves waiting samples into the row.
+void Packer::take(const std::vector<std::size_t>& chosen, std::vector<Sample>& row) {
+  for (const std::size_t i : chosen) row.push_back(std::move(waiting_[i].sample));
+  for (auto i = chosen.rbegin(); i != chosen.rend(); ++i)
+    waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(*i));
+}
+
+std::int64_t Packer::fill_stack(std::vector<Sample>& row, std::int64_t end) {
+  fill(end);
+  if (waiting_.empty()) return 0;
+  const std::vector<std::int64_t> lengths = waiting_lengths();
+  const std::vector<std::size_t> chosen = choose_stack(lengths, seq_len_);
+  std::int64_t used = 0;
+  for (const std::size_t i : chosen) used += lengths[i];
+  take(chosen, row);
+  return used;
+}
+
+std::int64_t Packer::fill_row(std::vector<Sample>& row, std::int64_t end) {
   std::int64_t used = 0;
   // Once more whenever all that could be chosen was: the next samples, of the next epoch perhaps, fill the
   // rest of the row.
@@ -93,21 +151,22 @@ std::optional<std::vector<Sample>> Packer::next_row_until(std::int64_t end) {
     std::vector<std::int64_t> lengths;
     if (used > 0) lengths.push_back(used);  // what the row holds already is the item that must be in it
     const std::size_t held = lengths.size();
-    // A checkpoint of an earlier version may hold samples of the next epoch behind those of this one.
-    for (const Waiting& w : waiting_) {
-      if (epoch_of(w.position) != epoch_of(waiting_.front().position)) break;
-      lengths.push_back(static_cast<std::int64_t>(w.sample.ids.size()));
-    }
+    for (const std::int64_t length : waiting_lengths()) lengths.push_back(length);
     std::vector<std::size_t> chosen = choose_row(lengths, seq_len_);
     all = chosen.size() == lengths.size();
     chosen.erase(chosen.begin(), chosen.begin() + static_cast<std::ptrdiff_t>(held));
-    for (const std::size_t i : chosen) {
+    for (std::size_t& i : chosen) {
       used += lengths[i];
-      row.push_back(std::move(waiting_[i - held].sample));
+      i -= held;
     }
-    for (auto i = chosen.rbegin(); i != chosen.rend(); ++i)
-      waiting_.erase(waiting_.begin() + static_cast<std::ptrdiff_t>(*i - held));
+    take(chosen, row);
   }
+  return used;
+}
+
+std::optional<std::vector<Sample>> Packer::next_row_until(std::int64_t end) {
+  std::vector<Sample> row;
+  const std::int64_t used = function_ == PackFunction::kStack ? fill_stack(row, end) : fill_row(row, end);
   if (row.empty()) return std::nullopt;
   statistics_.tokens += used;
   statistics_.rows += 1;

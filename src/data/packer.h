@@ -1,6 +1,7 @@
-// Packing `cat`: whole samples one after the other in rows of seq_len tokens. A sample that does not fit
-// waits for the next row; a short look-ahead over waiting samples fills the gap it leaves. It ends with the
-// epoch: no sample is packed again before every sample of its epoch has been.
+// Rows of seq_len tokens from samples. Packing `cat`: whole samples one after the other in rows of seq_len
+// tokens. A sample that does not fit waits for the next row; a short look-ahead over waiting samples fills
+// the gap it leaves. It ends with the epoch: no sample is packed again before every sample of its epoch has
+// been.
 #pragma once
 
 #include <cstdint>
@@ -20,6 +21,17 @@ namespace rlcpp::data {
 // ascending. Every length is in [1, capacity].
 std::vector<std::size_t> choose_row(std::span<const std::int64_t> lengths, std::int64_t capacity);
 
+// Packing `stack`: the waiting samples of one row are of like length, for those who want batches as padded
+// ones are made (prime-rl trainer/sft/data.py, January 2026), without the padding: a row carries its lengths.
+// Buckets are of `capacity` tokens, half of that, and so on while 256 divides them; a sample is in the
+// smallest that holds it. The row is the first bucket whose samples, each counted with the bucket's length,
+// fill `capacity`. If none does, it is the bucket of the first sample, moved up into longer ones as long as
+// those are not filled by it. Indices ascending. `capacity` is a multiple of 256, every length in [1,
+// capacity].
+std::vector<std::size_t> choose_stack(std::span<const std::int64_t> lengths, std::int64_t capacity);
+
+enum class PackFunction : std::uint8_t { kCat, kStack };
+
 // What has gone through a packer since the start of the run.
 struct PackStatistics {
   std::int64_t rows = 0;
@@ -34,7 +46,8 @@ struct PackStatistics {
 class Packer {
  public:
   // `look_ahead`: samples that wait at most.
-  Packer(SampleSource& source, std::int64_t seq_len, std::size_t look_ahead = 64);
+  Packer(SampleSource& source, std::int64_t seq_len, std::size_t look_ahead = 64,
+         PackFunction function = PackFunction::kCat);
 
   // The samples of the next row, at most seq_len tokens.
   std::vector<Sample> next_row();
@@ -54,12 +67,17 @@ class Packer {
     Sample sample;
   };
   std::int64_t epoch_of(std::int64_t position) const;
+  std::int64_t fill_row(std::vector<Sample>& row, std::int64_t end);
+  std::int64_t fill_stack(std::vector<Sample>& row, std::int64_t end);
+  std::vector<std::int64_t> waiting_lengths() const;
+  void take(const std::vector<std::size_t>& chosen, std::vector<Sample>& row);
   void fill(std::int64_t end);
   void enqueue(std::int64_t position, std::int64_t part, Sample sample, bool count);
 
   SampleSource& source_;
   std::int64_t seq_len_;
   std::size_t look_ahead_;
+  PackFunction function_;
   std::int64_t position_ = 0;  // next to be read
   std::deque<Waiting> waiting_;
   PackStatistics statistics_;

@@ -56,6 +56,71 @@ std::int64_t best_sum(const std::vector<std::int64_t>& lengths, std::int64_t cap
   return best;
 }
 
+// A row of buckets is what the reference would have padded: every sample in a bucket that holds it, the
+// buckets' lengths within the capacity, and the first sample in it unless another bucket was full before.
+TEST(ChooseStack, RowsAreOfLikeLengthAndFitWithTheirPadding) {
+  std::mt19937_64 rng(test::fresh_seed());
+  for (int round = 0; round < 2000; ++round) {
+    const std::int64_t capacity = 256 * (1 + static_cast<std::int64_t>(rng() % 16));
+    std::vector<std::int64_t> lengths;
+    for (std::uint64_t n = 1 + rng() % 60; n > 0; --n)
+      lengths.push_back(1 + static_cast<std::int64_t>(rng() % static_cast<std::uint64_t>(capacity)));
+    const std::vector<std::size_t> row = choose_stack(lengths, capacity);
+    ASSERT_FALSE(row.empty());
+    EXPECT_TRUE(std::is_sorted(row.begin(), row.end()));
+    std::vector<std::int64_t> sizes;
+    for (std::int64_t size = capacity; size % 256 == 0; size /= 2) sizes.push_back(size);
+    std::int64_t longest = 0;
+    for (const std::size_t i : row) longest = std::max(longest, lengths[i]);
+    // The smallest bucket that holds the longest is filled at most.
+    std::int64_t bucket = capacity;
+    for (const std::int64_t size : sizes) bucket = size >= longest ? size : bucket;
+    EXPECT_LE(bucket * static_cast<std::int64_t>(row.size()), capacity);
+    if (row[0] == 0) continue;
+    // Another bucket was chosen, so it was full of samples that need no larger one.
+    EXPECT_EQ(bucket * static_cast<std::int64_t>(row.size()), capacity);
+    for (const std::size_t i : row) EXPECT_TRUE(bucket / 2 < lengths[i] || bucket == sizes.back());
+  }
+  // 2048: buckets of 256, 512, 1024, 2048.
+  EXPECT_EQ(choose_stack(std::vector<std::int64_t>{700, 100, 900, 2000}, 2048),
+            (std::vector<std::size_t>{0, 2}));
+  EXPECT_EQ(choose_stack(std::vector<std::int64_t>{100, 300, 90}, 2048), (std::vector<std::size_t>{0, 1, 2}));
+  EXPECT_EQ(choose_stack(std::vector<std::int64_t>{100, 2000, 90}, 2048), (std::vector<std::size_t>{1}));
+}
+
+TEST(Packer, StackPacksEverySampleOnceAndResumes) {
+  std::mt19937_64 rng(test::fresh_seed());
+  std::vector<std::int64_t> lengths;
+  for (int i = 0; i < 200; ++i) lengths.push_back(2 + static_cast<std::int64_t>(rng() % 1500));
+  LengthSource source(lengths);
+  Packer packer(source, 1024, 64, PackFunction::kStack);
+  std::map<std::int64_t, int> seen;
+  std::string middle;
+  std::vector<std::vector<std::int64_t>> rows;
+  while (auto row = packer.next_row_until(200)) {
+    std::vector<std::int64_t> indices;
+    for (const Sample& sample : *row) {
+      ++seen[sample.index];
+      EXPECT_LE(sample.ids.size(), 1024U);
+      indices.push_back(sample.index);
+    }
+    rows.push_back(indices);
+    if (rows.size() == 40) middle = packer.state();
+  }
+  EXPECT_EQ(seen.size(), 200U);
+  for (const auto& [index, count] : seen) EXPECT_EQ(count, 1) << index;
+  ASSERT_GT(rows.size(), 60U);
+  Packer resumed(source, 1024, 64, PackFunction::kStack);
+  resumed.restore(middle);
+  for (std::size_t r = 40; r < rows.size(); ++r) {
+    const auto row = resumed.next_row_until(200);
+    ASSERT_TRUE(row.has_value());
+    std::vector<std::int64_t> indices;
+    for (const Sample& sample : *row) indices.push_back(sample.index);
+    EXPECT_EQ(indices, rows[r]);
+  }
+}
+
 TEST(ChooseRow, IsTheBestSubsetThatContainsTheFirst) {
   std::mt19937_64 rng(test::fresh_seed());
   for (int round = 0; round < 400; ++round) {
