@@ -9,13 +9,18 @@
 
 namespace rlcpp::orchestrator {
 
-void set_advantages(std::vector<Group>& groups, AdvantageFunction advantages) {
-  for (Group& group : groups) {
-    std::vector<Outcome> outcomes;
-    for (const Rollout& rollout : group.rollouts) outcomes.push_back({rollout.reward, rollout.length()});
-    const std::vector<double> values = advantages(outcomes);
-    RLCPP_CHECK(values.size() == group.rollouts.size());
-    for (std::size_t i = 0; i < values.size(); ++i) group.rollouts[i].advantage = values[i];
+void set_advantages(std::vector<Group>& groups, const Algorithm& algorithm) {
+  std::vector<std::vector<Outcome>> outcomes;
+  std::vector<std::vector<double>> values;
+  for (const Group& group : groups) {
+    std::vector<Outcome>& own = outcomes.emplace_back();
+    for (const Rollout& rollout : group.rollouts) own.push_back({rollout.reward, rollout.length()});
+    values.push_back(algorithm.advantages(own));
+    RLCPP_CHECK(values.back().size() == group.rollouts.size());
+  }
+  if (algorithm.batch != nullptr) algorithm.batch(outcomes, values);
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    for (std::size_t i = 0; i < values[g].size(); ++i) groups[g].rollouts[i].advantage = values[g][i];
   }
 }
 

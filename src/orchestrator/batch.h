@@ -11,8 +11,8 @@
 
 namespace rlcpp::orchestrator {
 
-// Sets the advantage of every rollout, group by group.
-void set_advantages(std::vector<Group>& groups, AdvantageFunction advantages);
+// Sets the advantage of every rollout, group by group, then as the algorithm has it for all of the step.
+void set_advantages(std::vector<Group>& groups, const Algorithm& algorithm);
 
 // Prompt (mask 0) and completion (mask 1, with log-probability and advantage) as one document; cut to
 // seq_len. A rollout with an error is masked throughout. `index` becomes the sample's.

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "orchestrator/algo/advantage.h"
 
 namespace rlcpp::orchestrator {
 
@@ -21,6 +22,7 @@ void SamplingSection::describe(config::Schema& s) {
   s.field("max_tokens", max_tokens, "Longest completion; None: what seq_len leaves.")
       .at_least(1)
       .in("tokens")
+      .later("max_completion_tokens")
       .alias("max_completion_length")
       .alias("max_new_tokens");
   s.field("min_tokens", min_tokens, "Shortest completion; training refuses any but 0.")
@@ -38,7 +40,8 @@ void SamplingSection::describe(config::Schema& s) {
   s.field("seed", seed, "Seed of the draws; None: orchestrator.seed.");
   s.refused("extra_body",
             "sampling.extra_body belongs to an HTTP server, which `rlcpp rl` does not ask: set top_k, top_p "
-            "or min_p");
+            "or min_p")
+      .unless({"{}"});
 }
 
 rollout::GroupRequest SamplingSection::request(std::int64_t otherwise) const {
@@ -56,7 +59,10 @@ rollout::GroupRequest SamplingSection::request(std::int64_t otherwise) const {
 
 void EvalSamplingSection::describe(config::Schema& s) {
   s.field("temperature", temperature, "0: greedy; None: as in training.").at_least(0);
-  s.field("max_tokens", max_tokens, "Longest completion; None: as in training.").at_least(1).in("tokens");
+  s.field("max_tokens", max_tokens, "Longest completion; None: as in training.")
+      .at_least(1)
+      .in("tokens")
+      .later("max_completion_tokens");
   s.field("min_tokens", min_tokens, "Shortest completion; None: as in training.").at_least(0).in("tokens");
   s.field("repetition_penalty", repetition_penalty, "None: as in training.").above(0);
   s.field("top_k", top_k, "None: as in training.").at_least(-1);
@@ -64,10 +70,12 @@ void EvalSamplingSection::describe(config::Schema& s) {
   s.field("min_p", min_p, "None: as in training.").at_least(0).at_most(1);
   s.field("seed", seed, "None: as in training. The same at every evaluation, so that steps compare.");
   s.refused("reasoning_effort",
-            "sampling.reasoning_effort belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
+            "sampling.reasoning_effort belongs to an HTTP server, which `rlcpp rl` does not ask: remove it")
+      .unless({"null"});
   s.refused("extra_body",
             "sampling.extra_body belongs to an HTTP server, which `rlcpp rl` does not ask: set top_k, top_p "
-            "or min_p");
+            "or min_p")
+      .unless({"{}"});
 }
 
 SamplingSection EvalSamplingSection::over(const SamplingSection& training) const {
@@ -85,7 +93,9 @@ SamplingSection EvalSamplingSection::over(const SamplingSection& training) const
 
 void ValSection::describe(config::Schema& s) {
   s.field("num_examples", num_examples, "Prompts, the first of each environment in turn.").at_least(1);
-  s.field("rollouts_per_example", rollouts_per_example, "Completions of each prompt.").at_least(1);
+  s.field("rollouts_per_example", rollouts_per_example, "Completions of each prompt.")
+      .at_least(1)
+      .later("group_size");
   s.field("interval", interval, "Validate before every step that this divides.").at_least(1).in("steps");
   s.field("at_start", at_start, "Validate the policy that the run starts with.");
   s.field("at_end", at_end, "Validate the policy that the run ends with.");
@@ -99,7 +109,8 @@ void EvalEnvSection::describe(config::Schema& s) {
   s.field("num_examples", num_examples, "Prompts of this environment; None: eval.num_examples.").at_least(-1);
   s.field("rollouts_per_example", rollouts_per_example,
           "Completions of each prompt; None: eval.rollouts_per_example.")
-      .at_least(1);
+      .at_least(1)
+      .later("group_size");
   s.field("skip_first", skip_first, "Leave out the first prompts.").at_least(0);
 }
 
@@ -108,18 +119,25 @@ void EvalSection::describe(config::Schema& s) {
   s.section("sampling", sampling, "How the evaluation samples.");
   s.field("num_examples", num_examples, "Prompts of each environment; -1: all.").at_least(-1);
   s.field("rollouts_per_example", rollouts_per_example, "Completions of each prompt: k of avg@k.")
-      .at_least(1);
+      .at_least(1)
+      .later("group_size");
   s.field("interval", interval, "Evaluate before every step that this divides, and at the end.")
       .at_least(1)
       .in("steps");
   s.field("eval_base_model", eval_base_model, "Evaluate the policy that the run starts with.");
   s.field("skip_eval_on_resume", skip_eval_on_resume,
-          "A resumed run does not evaluate the policy it starts with again.");
-  s.refused("save", "eval.save does not exist yet: results are in metrics.jsonl and rollouts/");
+          "A resumed run does not evaluate the policy it starts with again.")
+      .later("skip_eval_on_restart");
+  s.refused("save", "eval.save does not exist yet: results are in metrics.jsonl and rollouts/")
+      .unless({"{}"});
   s.refused("retry", "eval.retry belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
   s.refused("reasoning_field",
-            "eval.reasoning_field belongs to an HTTP server, which `rlcpp rl` does not ask: remove it");
-  s.refused("per_rollout", "eval.per_rollout does not exist yet: remove it");
+            "eval.reasoning_field belongs to an HTTP server, which `rlcpp rl` does not ask: remove it")
+      .unless({"\"reasoning_content\""});
+  s.refused("per_rollout", "eval.per_rollout does not exist yet: remove it").unless({"false"});
+  s.refused("skip_first_step", "what is evaluated first is eval.eval_base_model: set it to false instead");
+  s.refused("retrigger_on_resume",
+            "evaluation after a resume is eval.skip_eval_on_resume: set it to false instead");
 }
 
 void BufferSection::describe(config::Schema& s) {
@@ -139,12 +157,45 @@ void BufferSection::describe(config::Schema& s) {
   s.field("online_difficulty_filtering", online_difficulty_filtering,
           "Drop groups whose mean reward is exactly 0 or 1, and sample others in their place.");
   s.field("skip_verification", skip_verification, "Score nothing: all rewards are 0.");
-  s.refused("hash_keys", "buffer.hash_keys does not exist: examples are matched by environment and prompt");
+  s.refused("hash_keys", "buffer.hash_keys does not exist: examples are matched by environment and prompt")
+      .unless({R"(["task","prompt"])", R"(["prompt","task"])"});
 }
 
 void AdvantageSection::describe(config::Schema& s) {
+  std::string doc = "Advantage of a rollout.";
+  std::vector<std::string> names;
+  for (const Algorithm& one : algorithms()) {
+    names.push_back(one.name);
+    doc += fmt::format(" {}: {}.", one.name, one.summary);
+  }
+  s.field("type", type, doc)
+      .one_of(names)
+      .no_choice("default", "the reference's default is called grpo here: set grpo, or leave it out")
+      .no_choice(
+          "echo",
+          "it trains on what an environment says between turns, and environments have one turn: use grpo")
+      .no_choice("opd", "on-policy distillation is a loss here: set loss.type (of the trainer) to distill")
+      .no_choice("rae", "it is for several agents that play each other, and environments have one: use grpo")
+      .no_choice("custom",
+                 "algorithms are files of src/orchestrator/algo, and none is loaded at run time: use one "
+                 "that exists");
   s.field("length_weighted_mean", length_weighted_mean,
           "Subtract the mean weighted by completion length instead of the plain mean.");
+}
+
+void TeacherModelSection::describe(config::Schema& s) {
+  s.field("name", name, "Directory of the teacher, or an id of the hub; it shares the policy's vocabulary.");
+  s.refused("lora", "a teacher has no adapters of its own: merge them, as exported weights/step_N have them")
+      .unless({"null"});
+  s.refused("trust_remote_code",
+            "rlcpp never runs code of a model repository: remove teacher_model.model.trust_remote_code")
+      .unless({"false"});
+}
+
+void TeacherSection::describe(config::Schema& s) {
+  s.section("model", model, "The teacher.");
+  s.refused("client",
+            "the teacher is in this process, no server is asked: remove the section teacher_model.client");
 }
 
 void SaveRolloutsSection::describe(config::Schema& s) {
@@ -160,8 +211,8 @@ void OrchestratorSection::describe_keys(config::Schema& s) {
   s.field("rollouts_per_example", rollouts_per_example,
           "Completions of each prompt: the group that shares a baseline, so at least 2 with an advantage.")
       .at_least(1)
-      .alias("num_generations")
-      .alias("group_size");
+      .later("group_size")
+      .alias("num_generations");
   s.field("seq_len", seq_len, "Longest prompt and completion together.").at_least(2).in("tokens");
   s.field("oversampling_factor", oversampling_factor,
           "Groups in flight against groups still needed; more than 1 helps when groups are filtered out.")
@@ -169,7 +220,9 @@ void OrchestratorSection::describe_keys(config::Schema& s) {
       .at_most(1000);
   s.field("mask_env_responses", mask_env_responses, "Has no effect: environments have one turn.");
   s.field("trajectory_strategy", trajectory_strategy, "One training sample a rollout.")
-      .one_of({"interleaved"});
+      .one_of({"interleaved"})
+      .no_choice("branching",
+                 "environments have one turn, so that there is nothing to branch: use interleaved");
   s.field("seed", seed, "Seed of everything drawn here.").at_least(0);
   s.section("sampling", sampling, "How rollouts are sampled.");
   s.list("env", env, "Environments to train on.");
@@ -177,12 +230,25 @@ void OrchestratorSection::describe_keys(config::Schema& s) {
   s.section("val", val, "Validation during training; None: off.");
   s.section("buffer", buffer, "Choice and difficulty of examples.");
   s.section("advantage", advantage,
-            "Advantage of a rollout: its reward less the mean of its group; None: the reward itself.");
+            "The algorithm that makes advantages of rewards; None: the reward itself.")
+      .also = {"algo"};
   s.section("save_rollouts", save_rollouts, "Rollouts as JSON lines in rollouts/step_N.jsonl; None: off.");
-  s.refused("max_concurrent", "orchestrator.max_concurrent does not exist: set inference.max_sequences");
-  s.refused("teacher_model", "a teacher does not exist yet: remove orchestrator.teacher_model");
+  s.refused("max_concurrent", "orchestrator.max_concurrent does not exist: set inference.max_sequences")
+      .unless({"null"});
+  s.section(
+      "teacher_model", teacher_model,
+      "A frozen model that says how likely it finds each sampled token, for loss.teacher_tau and loss.type "
+      "distill; None: no teacher.");
   s.refused("prime_monitor",
-            "the Prime monitor is not supported: metrics are in metrics.jsonl and tensorboard/");
+            "the Prime monitor is not supported: metrics are in metrics.jsonl and tensorboard/")
+      .unless({"null", "false"});
+  s.refused("train", "orchestrator.train is a later layout: name the environments in [[orchestrator.env]]");
+  s.refused("filters", "filters of tokens (orchestrator.filters) do not exist: set orchestrator.buffer")
+      .unless({"[]", "null"});
+  s.refused("renderer", "prompts are rendered by the tokenizer's chat template: set tokenizer.chat_template")
+      .unless({"\"auto\""});
+  s.refused("collect_inference_metrics", "the engine's figures are in the metrics already: remove the key");
+  s.refused("concurrency", "the engine admits what its memory holds: set inference.max_sequences");
 }
 
 void OrchestratorSection::describe(config::Schema& s) {
@@ -198,9 +264,15 @@ void OrchestratorSection::describe(config::Schema& s) {
   const char* one_process = "belongs to processes apart, and `rlcpp rl` is one process: remove it";
   for (const char* key :
        {"client", "workers_per_env", "weight_broadcast", "rollout_transport", "num_train_workers"})
-    s.refused(key, fmt::format("orchestrator.{} {}", key, one_process));
-  s.refused("wandb", "Weights & Biases is not supported: metrics are in metrics.jsonl and tensorboard/");
-  s.refused("heartbeat", "orchestrator.heartbeat does not exist yet: remove it");
+    s.refused(key, fmt::format("orchestrator.{} {}", key, one_process)).unless({"1"});
+  for (const char* key : {"wandb", "heartbeat", "ckpt", "log", "output_dir", "max_steps", "tokenizer"}) {
+    s.refused(key,
+              fmt::format("there is one process: set {} at the top instead of orchestrator.{}", key, key))
+        .unless({"null"});
+  }
+  s.refused("bench", "there is one process: use --bench at the top").unless({"false", "null"});
+  s.refused("model", "trainer and engine share their weights: set model.name at the top");
+  s.refused("optim", "the optimizer is the trainer's: set trainer.optim");
 }
 
 void OrchestratorSection::describe_process(config::Schema& s) {
@@ -219,7 +291,8 @@ void OrchestratorSection::describe_process(config::Schema& s) {
   s.refused("client", "the engine is in this process, no server is asked: remove the section client");
   for (const char* key : {"workers_per_env", "num_train_workers"})
     s.refused(key,
-              fmt::format("{} belongs to processes apart, and environments run in this one: remove it", key));
+              fmt::format("{} belongs to processes apart, and environments run in this one: remove it", key))
+        .unless({"1"});
 }
 
 void OrchestratorSection::place_environments(const config::Origins& origins, const std::string& prefix) {
@@ -270,7 +343,14 @@ void OrchestratorSection::validate() const {
                     fmt::format("{} and {}", batch_size, rollouts_per_example),
                     "groups are kept whole: change one of them");
   }
-  if (rollouts_per_example == 1 && advantage.has_value()) {
+  if (advantage.has_value() && advantage->length_weighted_mean &&
+      advantage->type != AdvantageSection{}.type) {
+    throw bad_input(
+        fmt::format("orchestrator.advantage.type = \"{}\" and length_weighted_mean contradict each other",
+                    advantage->type),
+        "each names an algorithm", "remove one of them");
+  }
+  if (rollouts_per_example == 1 && advantage.has_value() && algorithm(advantage->algorithm()).compares) {
     throw bad_input(
         "orchestrator.rollouts_per_example = 1 leaves nothing to learn from",
         "the advantage of a rollout is its reward less the mean of its group, and of one alone that is 0",

@@ -76,7 +76,20 @@ struct BufferSection {
 };
 
 struct AdvantageSection {
+  std::string type = "grpo";
   bool length_weighted_mean = false;
+  void describe(config::Schema& s);
+  std::string algorithm() const { return length_weighted_mean ? "length_weighted_mean" : type; }
+};
+
+// A frozen model whose log-probabilities of the sampled tokens go with the rollouts.
+struct TeacherModelSection {
+  std::string name = "Qwen/Qwen3-0.6B";
+  void describe(config::Schema& s);
+};
+
+struct TeacherSection {
+  TeacherModelSection model;
   void describe(config::Schema& s);
 };
 
@@ -102,6 +115,7 @@ struct OrchestratorSection {
   BufferSection buffer;
   std::optional<AdvantageSection> advantage = AdvantageSection{};
   std::optional<SaveRolloutsSection> save_rollouts = SaveRolloutsSection{};
+  std::optional<TeacherSection> teacher_model;
 
   void describe(config::Schema& s);          // in the process of the trainer
   void describe_process(config::Schema& s);  // in one of its own: the policy may lag

@@ -17,9 +17,8 @@ namespace {
 
 constexpr int kStateFormat = 1;
 
-AdvantageFunction advantage_function(const OrchestratorSection& section) {
-  if (!section.advantage.has_value()) return raw_reward;
-  return section.advantage->length_weighted_mean ? length_weighted_mean : grpo;
+const Algorithm& algorithm_of(const OrchestratorSection& section) {
+  return algorithm(section.advantage.has_value() ? section.advantage->algorithm() : "raw_reward");
 }
 
 std::vector<Buffer::Source> sources(const Environments& environments) {
@@ -72,7 +71,7 @@ Orchestrator::Orchestrator(const OrchestratorSection& section, Parts parts)
       environments_(section_.env, parts_.codec),
       val_(validation_environments_of(section_, parts_.codec)),
       eval_(evaluation_environments_of(section_, parts_.codec)),
-      advantages_(advantage_function(section_)),
+      algorithm_(algorithm_of(section_)),
       buffer_(section_.buffer, sources(environments_), static_cast<std::uint64_t>(section_.seed)) {
   RLCPP_CHECK(parts_.row_tokens >= section_.seq_len);
 }
@@ -93,7 +92,7 @@ TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
   out.score_seconds = collected.score_seconds;
   out.groups = std::move(collected.groups);
   const auto packing = std::chrono::steady_clock::now();
-  set_advantages(out.groups, advantages_);
+  set_advantages(out.groups, algorithm_);
   std::vector<data::Sample> samples;
   for (const Group& group : out.groups) {
     for (const Rollout& rollout : group.rollouts) {

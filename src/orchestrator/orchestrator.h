@@ -99,7 +99,7 @@ class Orchestrator {
   Parts parts_;
   Environments environments_;
   std::optional<Environments> val_, eval_;
-  AdvantageFunction advantages_;
+  const Algorithm& algorithm_;
   Buffer buffer_;
   std::unique_ptr<Scheduler> scheduler_;  // from attach() on
   Progress progress_;

@@ -2,7 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <fstream>
+
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
 #include "base/rng.h"
+#include "data_path.h"
 #include "support.h"
 
 namespace rlcpp::orchestrator {
@@ -42,8 +49,60 @@ TEST(Advantage, WhatTheyBalance) {
 }
 
 TEST(Advantage, RegistryNamesAll) {
-  ASSERT_EQ(algorithms().size(), 3U);
+  ASSERT_EQ(algorithms().size(), 8U);
   EXPECT_EQ(algorithms()[0].name, "grpo");
+  EXPECT_THROW(algorithm("nonsense"), Error);
+}
+
+// Every algorithm, groups and the step, as tools/oracle_algorithms.py has them.
+TEST(Advantage, EqualTheOracle) {
+  std::ifstream file(rlcpp::test::data_path("orchestrator/advantages.json"));
+  const nlohmann::json golden = nlohmann::json::parse(file);
+  ASSERT_EQ(golden["rows"].size(), 40U);
+  for (const auto& row : golden["rows"]) {
+    std::vector<std::vector<Outcome>> groups;
+    for (const auto& group : row["groups"]) {
+      groups.emplace_back();
+      for (const auto& o : group)
+        groups.back().push_back({o["reward"], o["length"], o["agent"], o["episode"]});
+    }
+    ASSERT_EQ(row["expected"].size(), algorithms().size());
+    for (const Algorithm& one : algorithms()) {
+      std::vector<std::vector<double>> values;
+      for (const auto& group : groups) values.push_back(one.advantages(group));
+      if (one.batch != nullptr) one.batch(groups, values);
+      const auto expected = row["expected"][one.name].get<std::vector<std::vector<double>>>();
+      ASSERT_EQ(values.size(), expected.size());
+      for (std::size_t g = 0; g < values.size(); ++g) {
+        ASSERT_EQ(values[g].size(), expected[g].size());
+        for (std::size_t i = 0; i < values[g].size(); ++i)
+          EXPECT_NEAR(values[g][i], expected[g][i], 1e-8 * (1 + std::abs(expected[g][i]))) << one.name;
+      }
+    }
+  }
+}
+
+TEST(Advantage, NormalisedOverTokensIsWhatItSays) {
+  Rng rng(rlcpp::test::fresh_seed());
+  std::vector<std::vector<Outcome>> groups(5);
+  std::vector<std::vector<double>> values;
+  for (auto& group : groups) {
+    for (int i = 0; i < 7; ++i)
+      group.push_back({rng.uniform_double(), static_cast<std::int64_t>(1 + rng.below(40))});
+    values.push_back(raw_reward(group));
+  }
+  normalise_over_tokens(groups, values);
+  double sum = 0, squares = 0, tokens = 0;
+  for (std::size_t g = 0; g < groups.size(); ++g) {
+    for (std::size_t i = 0; i < groups[g].size(); ++i) {
+      const auto length = static_cast<double>(groups[g][i].length);
+      sum += length * values[g][i];
+      squares += length * values[g][i] * values[g][i];
+      tokens += length;
+    }
+  }
+  EXPECT_NEAR(sum / tokens, 0, 1e-12);
+  EXPECT_NEAR(squares / tokens, 1, 1e-9);
 }
 
 }  // namespace

@@ -54,7 +54,7 @@ TEST(SetAdvantages, WithinEachGroup) {
   groups[0].rollouts[0].reward = 1;
   groups[1].rollouts[0].reward = 0.5;
   groups[1].rollouts[1].reward = 0.5;
-  set_advantages(groups, grpo);
+  set_advantages(groups, algorithm("grpo"));
   EXPECT_EQ(groups[0].rollouts[0].advantage, 0.5);
   EXPECT_EQ(groups[0].rollouts[1].advantage, -0.5);
   EXPECT_EQ(groups[1].rollouts[0].advantage, 0.0);

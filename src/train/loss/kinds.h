@@ -20,6 +20,10 @@ struct LossKind {
 LossKind default_loss();
 LossKind grpo_loss();
 LossKind cross_entropy_loss();
+LossKind dppo_loss();
+LossKind ipo_loss();
+LossKind gspo_loss();
+LossKind distill_loss();
 
 const std::vector<LossKind>& loss_kinds();
 

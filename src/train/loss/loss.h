@@ -16,21 +16,28 @@ namespace rlcpp::train {
 
 // The reference's January 2026 loss section (prime-rl trainer/rl/config.py), and what the other kinds read.
 struct LossConfig {
-  std::string type = "default";      // default | grpo | cross_entropy
+  std::string type = "default";      // one of loss_kinds()
   std::string ratio_type = "token";  // token | sequence
   double token_mask_low = 0.125, token_mask_high = 8.0;
   double sequence_clip_high = 10.0;
   double geo_mask_low = 0.1, geo_mask_high = 10.0;
   double sequence_mask_low = 0.0, sequence_mask_high = 100.0;
   double adv_tau = 1.0, teacher_tau = 0.0, kl_tau = 0.0;
-  double clip_low = 0.2, clip_high = 0.2;  // grpo
+  double clip_low = 0.2, clip_high = 0.2;              // grpo
+  double gspo_clip_low = 3e-4, gspo_clip_high = 4e-4;  // gspo
+  double dppo_mask_low = 0.2, dppo_mask_high = 0.2;    // dppo, the low one also distill
+  double ipo_threshold = 0.1;                          // ipo
   void describe(config::Schema& s);
   // Throws bad_input for an unknown type, a low bound not under its high bound, and options that the type
   // does not read.
   void validate() const;
   // What policy_loss divides by: the step's loss tokens, or its documents with loss tokens for ratio_type
-  // sequence.
-  bool divides_by_sequences() const { return type == "default" && ratio_type == "sequence"; }
+  // sequence and gspo.
+  bool divides_by_sequences() const {
+    return type == "gspo" || (type == "default" && ratio_type == "sequence");
+  }
+  // True if rollouts must come with log-probabilities of a teacher.
+  bool needs_teacher() const { return type == "distill" || teacher_tau > 0; }
 };
 
 // One document; index t of every stream is about token t itself. All of one length; teacher_logprobs and

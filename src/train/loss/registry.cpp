@@ -27,14 +27,20 @@ const LossKind& find_kind(const std::string& name) {
 }  // namespace
 
 const std::vector<LossKind>& loss_kinds() {
-  static const std::vector<LossKind> kinds = {default_loss(), grpo_loss(), cross_entropy_loss()};
+  static const std::vector<LossKind> kinds = {default_loss(),      grpo_loss(), gspo_loss(),
+                                              dppo_loss(),         ipo_loss(),  distill_loss(),
+                                              cross_entropy_loss()};
   return kinds;
 }
 
 void LossConfig::describe(config::Schema& s) {
   std::string kinds;
   for (const LossKind& kind : loss_kinds()) kinds += fmt::format(" {}: {}.", kind.name, kind.summary);
-  s.field("type", type, "Loss of the policy." + kinds).one_of(names());
+  s.field("type", type, "Loss of the policy." + kinds)
+      .one_of(names())
+      .no_choice("custom",
+                 "losses are files of src/train/loss, and none is loaded at run time: add one there, "
+                 "or use a kind that exists");
   s.field("ratio_type", ratio_type,
           "Importance ratio of the default loss: of each token, or of the whole sequence (then averaged over "
           "sequences).")
@@ -53,9 +59,25 @@ void LossConfig::describe(config::Schema& s) {
   s.field("adv_tau", adv_tau, "Weight of the advantage.").at_least(0);
   s.field("teacher_tau", teacher_tau, "Weight of the distance to a teacher; needs teacher log-probabilities.")
       .at_least(0);
-  s.field("kl_tau", kl_tau, "Weight of the distance between trainer and sampler.").at_least(0);
+  s.field("kl_tau", kl_tau,
+          "Weight of the distance between trainer and sampler; with dppo, ipo and distill of its square.")
+      .at_least(0);
   s.field("clip_low", clip_low, "grpo: ratios below 1 - clip_low earn nothing more.").at_least(0).at_most(1);
   s.field("clip_high", clip_high, "grpo: ratios above 1 + clip_high earn nothing more.").at_least(0);
+  s.field("gspo_clip_low", gspo_clip_low, "gspo: ratios of an answer below 1 - this earn nothing more.")
+      .at_least(0)
+      .at_most(1);
+  s.field("gspo_clip_high", gspo_clip_high, "gspo: ratios of an answer above 1 + this earn nothing more.")
+      .at_least(0);
+  s.field("dppo_mask_low", dppo_mask_low,
+          "dppo, distill: mask tokens whose probability fell by more than this (dppo: with an advantage of "
+          "at most 0).")
+      .at_least(0);
+  s.field("dppo_mask_high", dppo_mask_high,
+          "dppo: mask tokens with a positive advantage whose probability rose by more than this.")
+      .at_least(0);
+  s.field("ipo_threshold", ipo_threshold, "ipo: mask tokens whose probability changed by more than this.")
+      .at_least(0);
 }
 
 void LossConfig::validate() const {
@@ -69,17 +91,22 @@ void LossConfig::validate() const {
   ordered("geo_mask", geo_mask_low, geo_mask_high);
   ordered("sequence_mask", sequence_mask_low, sequence_mask_high);
   const LossConfig fresh;
-  const auto unread = [&](const char* name, bool changed, const char* reader) {
-    if (!changed || type == reader) return;
+  const auto unread = [&](const char* name, bool changed, const std::vector<std::string>& readers) {
+    if (!changed || std::find(readers.begin(), readers.end(), type) != readers.end()) return;
     throw bad_input(fmt::format("loss.{} has no effect on loss.type '{}'", name, type),
-                    fmt::format("only '{}' reads it", reader),
-                    fmt::format("remove it or set loss.type = \"{}\"", reader));
+                    fmt::format("only '{}' reads it", fmt::join(readers, "' and '")),
+                    fmt::format("remove it or set loss.type = \"{}\"", readers.front()));
   };
-  unread("ratio_type", ratio_type != fresh.ratio_type, "default");
-  unread("teacher_tau", teacher_tau != fresh.teacher_tau, "default");
-  unread("kl_tau", kl_tau != fresh.kl_tau, "default");
-  unread("clip_low", clip_low != fresh.clip_low, "grpo");
-  unread("clip_high", clip_high != fresh.clip_high, "grpo");
+  unread("ratio_type", ratio_type != fresh.ratio_type, {"default"});
+  unread("teacher_tau", teacher_tau != fresh.teacher_tau, {"default"});
+  unread("kl_tau", kl_tau != fresh.kl_tau, {"default", "dppo", "ipo", "distill"});
+  unread("clip_low", clip_low != fresh.clip_low, {"grpo"});
+  unread("clip_high", clip_high != fresh.clip_high, {"grpo"});
+  unread("gspo_clip_low", gspo_clip_low != fresh.gspo_clip_low, {"gspo"});
+  unread("gspo_clip_high", gspo_clip_high != fresh.gspo_clip_high, {"gspo"});
+  unread("dppo_mask_low", dppo_mask_low != fresh.dppo_mask_low, {"dppo", "distill"});
+  unread("dppo_mask_high", dppo_mask_high != fresh.dppo_mask_high, {"dppo"});
+  unread("ipo_threshold", ipo_threshold != fresh.ipo_threshold, {"ipo"});
 }
 
 void policy_loss(const LossConfig& config, const DocumentStreams& doc, double scale,
