@@ -30,7 +30,9 @@ struct Command {
   std::function<std::string()> options;                // complete list with defaults and units
   std::function<std::string()> markdown;               // the same for docs/configuration.md; may be empty
   std::function<std::vector<config::KeyInfo>()> keys;  // for `rlcpp config keys`; may be empty
-  std::function<int(const Invocation&)> run;           // returns the exit code; throws Error
+  // What files and flags resolve to, as TOML; throws as load() does. May be empty.
+  std::function<std::string(const std::vector<std::string>&)> resolve;
+  std::function<int(const Invocation&)> run;  // returns the exit code; throws Error
 };
 
 // Fills options, markdown and keys from the configuration S of a command, with S's defaults.
@@ -47,6 +49,11 @@ void describe_options(Command& command) {
   command.keys = [] {
     S defaults;
     return config::keys(config::describer(defaults));
+  };
+  command.resolve = [](const std::vector<std::string>& arguments) {
+    S configuration;
+    const config::Loaded loaded = config::load(config::describer(configuration), arguments);
+    return config::to_toml(config::describer(configuration), &loaded.origins);
   };
 }
 

@@ -106,6 +106,18 @@ Command named_command(const std::vector<std::string>& words, std::size_t most, c
   return *found;
 }
 
+// The mistakes of a configuration without a run: what the keys mean together, and with a model, is the
+// command's
+// --dry-run.
+int check(const Invocation& invocation) {
+  const auto& words = invocation.arguments;
+  const std::vector<std::string> named(words.begin(),
+                                       words.begin() + std::min<std::ptrdiff_t>(2, std::ssize(words)));
+  const Command command = named_command(named, 2, "check CMD @ FILE.toml [--key value ...]");
+  print_out(command.resolve({words.begin() + 2, words.end()}));
+  return 0;
+}
+
 int schema(const Invocation& invocation) {
   print_out(json_schema(named_command(invocation.arguments, 2, "schema CMD")));
   return 0;
@@ -163,10 +175,13 @@ int run_config(const Invocation& invocation) {
   if (what == "keys") return keys(invocation);
   if (what == "docs") return docs(invocation);
   if (what == "schema") return schema(invocation);
-  throw bad_input(what.empty() ? "rlcpp config needs to know what to show"
-                               : "rlcpp config cannot do \"" + printable(what) + "\"",
-                  {},
-                  "write rlcpp config keys CMD, rlcpp config schema CMD, or rlcpp config docs --out FILE");
+  if (what == "check") return check(invocation);
+  throw bad_input(
+      what.empty() ? "rlcpp config needs to know what to show"
+                   : "rlcpp config cannot do \"" + printable(what) + "\"",
+      {},
+      "write rlcpp config keys CMD, rlcpp config check CMD @ FILE.toml, rlcpp config schema CMD, or "
+      "rlcpp config docs --out FILE");
 }
 
 }  // namespace
@@ -176,12 +191,15 @@ Command config_command() {
   c.name = "config";
   c.summary = "Show configuration keys; generate docs/configuration.md.";
   c.usage =
-      "rlcpp config keys CMD [KEY] [--json] | rlcpp config schema CMD | rlcpp config docs [--out FILE] "
-      "[--check]";
+      "rlcpp config keys CMD [KEY] [--json] | rlcpp config check CMD @ FILE.toml | rlcpp config schema CMD | "
+      "rlcpp "
+      "config docs [--out FILE] [--check]";
   c.examples = {"rlcpp config keys sft optim", "rlcpp config schema sft > sft.schema.json"};
   c.options = [] {
     DocsConfig defaults;
     return "  keys CMD [KEY]  The keys of a command, or those below KEY, with type, default and meaning.\n"
+           "  check CMD ...   What files and flags resolve to, each value with its origin; or what is "
+           "wrong.\n"
            "  schema CMD      The same as JSON Schema, for editors.\n"
            "  docs            The page of all keys of all commands, with these options:\n" +
            config::help_text(config::describer(defaults));

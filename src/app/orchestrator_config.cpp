@@ -12,9 +12,11 @@ void OrchestratorModelSection::describe(config::Schema& s) {
   s.field("name", name,
           "Directory of the model: its shapes and its tokenizer. The weights come from the trainer.")
       .alias("model_name_or_path");
-  s.refused("lora", "the trainer publishes its weights with the adapters merged: remove model.lora here");
+  s.refused("lora", "the trainer publishes its weights with the adapters merged: remove model.lora here")
+      .unless({"null"});
   s.refused("trust_remote_code",
-            "rlcpp never runs code of a model repository: remove model.trust_remote_code");
+            "rlcpp never runs code of a model repository: remove model.trust_remote_code")
+      .unless({"false"});
 }
 
 void OrchestratorCkptSection::describe(config::Schema& s) {
@@ -32,8 +34,10 @@ void OrchestratorCkptSection::describe(config::Schema& s) {
   s.field("keep_interval", keep_interval, "Also keep those whose step is a multiple of this.")
       .at_least(1)
       .in("steps");
-  s.refused("skip_progress", "ckpt.skip_progress is not supported: a resumed run continues everything");
-  s.refused("skip_buffer", "ckpt.skip_buffer is not supported: a resumed run continues everything");
+  for (const char* key : {"skip_progress", "skip_buffer"}) {
+    s.refused(key, fmt::format("ckpt.{} is not supported: a resumed run continues everything", key))
+        .unless({"false"});
+  }
 }
 
 void OrchestratorConfig::describe(config::Schema& s) {
@@ -55,9 +59,11 @@ void OrchestratorConfig::describe(config::Schema& s) {
       "dist",
       "the orchestrator is one process: remove dist; ranks are the trainer's (rlcpp trainer --dist.ranks)");
   run.describe(s, "run_seed");
+  watch.describe_orchestrator(s);
   refuse_reference_keys(s);
   s.refused("optim", "the optimizer is the trainer's: set optim there");
-  s.refused("bench", "an orchestrator alone has no benchmark: use `rlcpp rl --bench` or `rlcpp trainer`");
+  s.refused("bench", "an orchestrator alone has no benchmark: use `rlcpp rl --bench` or `rlcpp trainer`")
+      .unless({"false", "null"});
 }
 
 void OrchestratorConfig::place(const config::Origins& origins) {
@@ -79,6 +85,7 @@ RlConfig OrchestratorConfig::as_rl() const {
 }
 
 void OrchestratorConfig::validate() const {
+  watch.validate(max_steps);
   try {
     as_rl().validate();
   } catch (const Error& e) {

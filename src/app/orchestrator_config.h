@@ -32,6 +32,7 @@ struct OrchestratorConfig {
   WeightReaderSection weight_broadcast;
   LogSection log;
   RunSection run;
+  WatchSection watch;
 
   OrchestratorConfig() { run.output_dir = std::string("outputs/") + kRunFolder; }
   void describe(config::Schema& s);

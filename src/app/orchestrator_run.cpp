@@ -8,6 +8,7 @@
 
 #include "app/rl_report.h"
 #include "app/rl_sampling.h"
+#include "app/rl_teacher.h"
 #include "app/rl_text.h"
 #include "app/run_changes.h"
 #include "app/run_clock.h"
@@ -16,6 +17,7 @@
 #include "app/run_directory.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
+#include "app/run_watch.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -67,6 +69,7 @@ class OrchestratorRun {
   ops::Context ctx_;
   RlText text_;
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
+  std::unique_ptr<Teacher> teacher_;  // null: none
   rollout::EngineConfig engine_config_;
   MemoryPlan plan_;
   ModelRegions model_regions_;
@@ -81,6 +84,7 @@ class OrchestratorRun {
   std::unique_ptr<client::EngineClient> client_;
   std::unique_ptr<Sampling> sampling_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
+  std::unique_ptr<RunWatch> watch_;
   std::unique_ptr<transport::FileRolloutSender> sender_;
   std::unique_ptr<transport::FileWeightReceiver> receiver_;
 
@@ -100,6 +104,7 @@ void OrchestratorRun::prepare() {
   config_.validate();
   model_ = resolve_model(rl_.trainer.model, config_.run.seed, /*shapes_only=*/true);
   require_positions(model_, rl_.max_model_len_of(), "seq_len");
+  teacher_ = make_teacher(rl_.orchestrator.teacher_model, model_, config_.run.seed);
   text_ = open_rl_text(rl_, model_);
   orchestrator_ = make_orchestrator(rl_, text_, log_);
   device_ = choose_rollout_device(config_.run.device, "orchestrator");
@@ -112,6 +117,7 @@ void OrchestratorRun::plan_memory() {
   const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
   model_regions_ = plan_model(ctx_, model_.config, plan_, rl_.max_model_len_of());
   spare_regions_ = model::plan_weights(model_.config, plan_, MemoryUse::kWeights, "incoming.", DType::kF32);
+  if (teacher_ != nullptr) teacher_->plan(ctx_, rl_.row_tokens(), rl_.max_model_len_of(), plan_);
   const double rollouts = rollout_bytes(rl_.orchestrator);
   const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
   engine_config_ = engine_config(rl_, model_.config, plan_.total_bytes(),
@@ -133,6 +139,7 @@ void OrchestratorRun::start_or_resume() {
   arena_ = std::make_unique<Arena>(plan_, device_.device);
   memory_ = make_model(model_.config, *arena_, model_regions_);
   spare_ = model::make_weight_set(model_.config, *arena_, spare_regions_);
+  if (teacher_ != nullptr) teacher_->load(ctx_, *arena_, config_.run.seed);
   engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
@@ -151,6 +158,10 @@ void OrchestratorRun::start_or_resume() {
     log_.warn(fmt::format("set {} later steps of rollouts aside: this run makes them anew", moved));
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kOrchestratorProducer,
                                                       step() == 0 ? 0 : step() + 1);
+  watch_ = std::make_unique<RunWatch>(config_.watch,
+                                      WatchedRun{kOrchestratorProducer, directory_->path(), step() + 1,
+                                                 &plan_, config::to_json(config::describer(config_))},
+                                      log_);
 }
 
 void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
@@ -230,6 +241,7 @@ void OrchestratorRun::close_line(bool last) {
   const auto before = static_cast<std::int64_t>(line_->get("progress/ckpt_step"));
   sampling_->measure({policy_->step, before, /*start=*/false, last}, *line_);
   metrics_->write(step(), *line_);
+  watch_->step(step(), *line_);
   line_.reset();
 }
 
@@ -264,6 +276,7 @@ void OrchestratorRun::one_step() {
                           fmt::format("{:.0f} % of them have errors", batch.summary.errors * 100),
                           "look at rollouts/ and the environment's data");
   }
+  if (teacher_ != nullptr) batch.metrics.set("time/teacher_logprobs", teacher_->score(batch.micro_batches));
   ++here_;
   sampling_->save_rollouts(batch.step, batch.groups);
   const double end = monotonic_seconds();
@@ -326,6 +339,7 @@ OrchestratorOutcome OrchestratorRun::finish() {
   OrchestratorOutcome out;
   out.steps = step();
   out.exit = exit_of(signal_);
+  watch_->finish(static_cast<int>(out.exit));
   const orchestrator::Progress& progress = orchestrator_->progress();
   const auto rewards = read_curves(directory_->path(), kOrchestratorProducer, {"reward/mean"}).front();
   RunResult result;

@@ -20,15 +20,16 @@ void RlTrainerSection::describe(config::Schema& s) {
   s.section("optim", optim, "The optimizer.");
   s.section("scheduler", scheduler, "The learning-rate schedule.");
   s.section("loss", loss, "The loss of the policy.");
-  for (const char* key :
-       {"ckpt", "log", "output_dir", "max_steps", "bench", "max_async_level", "tokenizer"}) {
+  for (const char* key : {"ckpt", "log", "output_dir", "max_steps", "bench", "max_async_level", "tokenizer",
+                          "wandb", "heartbeat", "metrics_server", "trace_path", "memory_profiler_path"}) {
     s.refused(key, fmt::format("there is one process: set {} at the top instead of trainer.{}", key, key));
   }
   s.refused("weight_broadcast",
             "trainer and engine share their weights, nothing is broadcast: remove trainer.weight_broadcast");
   s.refused("rollout_transport", "rollouts stay in the process: remove trainer.rollout_transport");
   s.refused("max_concurrent_runs",
-            "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs");
+            "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs")
+      .unless({"1"});
   s.refused(
       "dist",
       "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: remove "
@@ -45,7 +46,8 @@ void InferenceModelSection::describe(config::Schema& s) {
   s.refused("name", "trainer and engine share their weights: set model.name at the top");
   for (const char* key : {"dtype", "enforce_eager", "trust_remote_code", "tool_call_parser",
                           "reasoning_parser", "chat_template", "rope_scaling", "enable_auto_tool_choice"}) {
-    s.refused(key, fmt::format("inference.model.{} belongs to vLLM: remove it", key));
+    s.refused(key, fmt::format("inference.model.{} belongs to vLLM: remove it", key))
+        .unless({"null", "false", "\"auto\"", "\"hermes\""});
   }
 }
 
@@ -68,14 +70,21 @@ void InferenceSection::describe(config::Schema& s) {
   s.refused("parallel", "there is one engine on one device: remove inference.parallel");
   s.refused("gpu_memory_utilization", "memory is planned exactly: set memory_limit, or inference.num_pages");
   s.refused("enable_lora",
-            "the engine reads the trainer's adapters (trainer.model.lora): remove inference.enable_lora");
-  s.refused("max_loras",
-            "the engine reads the trainer's adapters (trainer.model.lora): remove inference.max_loras");
+            "the engine reads the trainer's adapters (trainer.model.lora): remove inference.enable_lora")
+      .unless({"false", "true"});
+  for (const char* key : {"max_loras", "max_cpu_loras", "max_lora_rank"}) {
+    s.refused(key,
+              fmt::format("the engine reads the trainer's adapters (trainer.model.lora): remove inference.{}",
+                          key));
+  }
   s.refused("weight_broadcast", "trainer and engine share their weights: remove inference.weight_broadcast");
   s.refused(
-      "seed",
-      "each completion has a seed of its own, made from seed and orchestrator.seed: remove inference.seed");
-  s.refused("api_server_count", "the engine serves nobody else: remove inference.api_server_count");
+       "seed",
+       "each completion has a seed of its own, made from seed and orchestrator.seed: remove inference.seed")
+      .unless({"0"});
+  s.refused("api_server_count", "the engine serves nobody else: remove inference.api_server_count")
+      .unless({"1"});
+  s.refused("vllm", "the engine is not vLLM: remove inference.vllm");
 }
 
 void RlConfig::describe(config::Schema& s) {
@@ -101,14 +110,18 @@ void RlConfig::describe(config::Schema& s) {
   s.section("log", log, "The log.");
   s.section("bench", bench, "Benchmark: the trainer alone on fake rollouts, no files, a table at the end.");
   run.describe(s);
+  watch.describe_rl(s);
   refuse_reference_keys(s);
   for (const char* key : {"inference_gpu_ids", "trainer_gpu_ids", "teacher_gpu_ids"}) {
-    s.refused(key, fmt::format("trainer and engine share one device: use --device instead of {}", key));
+    s.refused(key, fmt::format("trainer and engine share one device: use --device instead of {}", key))
+        .unless({"null"});
   }
-  s.refused("teacher_inference", "a teacher does not exist yet: remove teacher_inference");
+  s.refused("teacher_inference", "a teacher is no server here: set orchestrator.teacher_model.model.name")
+      .unless({"null", "false"});
   s.refused("weight_broadcast",
             "trainer and engine share their weights, nothing is broadcast (no nccl, no files): remove "
-            "weight_broadcast");
+            "weight_broadcast")
+      .unless({"null", R"({"type":"filesystem"})"});
   s.refused("deployment", "rl runs in one process: remove the section deployment");
   s.refused("dist",
             "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: "
@@ -169,6 +182,8 @@ std::int64_t RlConfig::max_model_len_of() const {
 
 void RlConfig::validate() const {
   orchestrator.validate();
+  watch.validate(max_steps);
+  trainer.optim.validate();
   trainer.loss.validate();
   train::validate_schedule(trainer.scheduler, trainer.optim.lr, max_steps.value_or(-1));
   if (row_tokens() < orchestrator.seq_len) {
@@ -181,9 +196,11 @@ void RlConfig::validate() const {
                     fmt::format("{} < {}", max_model_len_of(), orchestrator.seq_len),
                     "raise it, or leave it out");
   }
-  if (trainer.loss.teacher_tau > 0) {
-    throw bad_input("trainer.loss.teacher_tau needs a teacher", "a teacher does not exist yet",
-                    "set it to 0");
+  if (trainer.loss.needs_teacher() && !orchestrator.teacher_model.has_value()) {
+    throw bad_input(trainer.loss.type == "distill" ? "trainer.loss.type = \"distill\" needs a teacher"
+                                                   : "trainer.loss.teacher_tau needs a teacher",
+                    "orchestrator.teacher_model is not set",
+                    "set orchestrator.teacher_model.model.name, or another loss");
   }
   require_clean_or_resume(run, ckpt);
 }
@@ -200,6 +217,7 @@ std::string RlConfig::decisive_json() const {
   RlConfig same = *this;
   same.ckpt = CkptSection{};
   same.log = LogSection{};
+  same.watch = {};
   same.bench.reset();
   same.orchestrator.val.reset();
   same.orchestrator.eval.reset();

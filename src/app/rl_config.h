@@ -50,6 +50,7 @@ struct RlConfig {
   LogSection log;
   std::optional<BenchSection> bench;
   RunSection run;
+  WatchSection watch;
 
   void describe(config::Schema& s);
   // Copies the shortcuts into the sections. Throws bad_input if `origins` shows that a section says something

@@ -9,6 +9,7 @@
 #include "app/rl_memory.h"
 #include "app/rl_report.h"
 #include "app/rl_sampling.h"
+#include "app/rl_teacher.h"
 #include "app/rl_text.h"
 #include "app/run_checkpoints.h"
 #include "app/run_clock.h"
@@ -17,6 +18,7 @@
 #include "app/run_rows.h"
 #include "app/run_start.h"
 #include "app/run_step_report.h"
+#include "app/run_watch.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "client/engine_client.h"
@@ -60,6 +62,7 @@ class RlRun {
   ops::Context ctx_;
   RlText text_;
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
+  std::unique_ptr<Teacher> teacher_;  // null: none
   train::TrainerOptions options_;
   rollout::EngineConfig engine_config_;
   MemoryPlan plan_;
@@ -76,6 +79,7 @@ class RlRun {
   std::unique_ptr<client::EngineClient> client_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<Sampling> sampling_;
+  std::unique_ptr<RunWatch> watch_;
 
   train::Progress progress_;
   monitor::Eta eta_;
@@ -90,6 +94,7 @@ void RlRun::prepare() {
   config_.validate();
   model_ = resolve_model(config_.trainer.model, config_.run.seed, false);
   require_positions(model_, config_.max_model_len_of(), "orchestrator.seq_len");
+  teacher_ = make_teacher(config_.orchestrator.teacher_model, model_, config_.run.seed);
   text_ = open_rl_text(config_, model_);
   orchestrator_ = make_orchestrator(config_, text_, log_);
   device_ = choose_rollout_device(config_.run.device, "rl");
@@ -107,6 +112,7 @@ void RlRun::plan_memory() {
   model_regions_ =
       plan_model(ctx_, model_.config, plan_, config_.max_model_len_of(), trainer.model.optim_cpu_offload);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
+  if (teacher_ != nullptr) teacher_->plan(ctx_, config_.row_tokens(), config_.max_model_len_of(), plan_);
   // The engine's cache leaves room for the rollouts.
   const double rollouts = rollout_bytes(config_.orchestrator);
   const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
@@ -141,6 +147,7 @@ void RlRun::start_or_resume() {
   options_.before_update = [this] { checkpoints_->await_read(); };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
+  if (teacher_ != nullptr) teacher_->load(ctx_, *arena_, config_.run.seed);
   engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
@@ -154,6 +161,10 @@ void RlRun::start_or_resume() {
   checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0);
   client_->set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
+  watch_ = std::make_unique<RunWatch>(config_.watch,
+                                      WatchedRun{kRlProducer, directory_->path(), progress_.step + 1, &plan_,
+                                                 config::to_json(config::describer(config_))},
+                                      log_);
 }
 
 void RlRun::save(bool wait) {
@@ -177,6 +188,7 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
   metrics.set("time/load_data", batch.pack_seconds);
   reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(step.step, metrics);
+  watch_->step(step.step, metrics);
   eta_.step(step.interval_seconds);
   if (reports.warn_if_skipped(step, log_)) return;
   monitor::RolloutLine line;
@@ -201,7 +213,7 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
 
 void RlRun::one_step() {
   const double begin = monotonic_seconds();
-  const orchestrator::TrainingBatch batch = orchestrator_->next_batch(
+  orchestrator::TrainingBatch batch = orchestrator_->next_batch(
       sampling_->progress_line(fmt::format("sampling step {}", progress_.step + 1)));
   sampling_->end_progress();
   const double generated = monotonic_seconds();
@@ -210,6 +222,8 @@ void RlRun::one_step() {
                           fmt::format("{:.0f} % of them have errors", batch.summary.errors * 100),
                           "look at rollouts/ and the environment's data");
   }
+  if (teacher_ != nullptr) batch.metrics.set("time/teacher_logprobs", teacher_->score(batch.micro_batches));
+  const double scored = monotonic_seconds();
   TrainedStep step;
   step.result = trainer_->step(batch.micro_batches);
   const double trained = monotonic_seconds();
@@ -229,7 +243,7 @@ void RlRun::one_step() {
   const double broadcast_seconds = monotonic_seconds() - broadcast;
 
   step.step = progress_.step;
-  step.step_seconds = trained - generated;
+  step.step_seconds = trained - scored;
   step.tokens = batch.summary.tokens();
   sampling_->save_rollouts(step.step, batch.groups);
   monitor::Metrics metrics = batch.metrics;
@@ -240,6 +254,11 @@ void RlRun::one_step() {
   const double end = monotonic_seconds();
   step.interval_seconds = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
+  watch_->span(fmt::format("step {}", step.step), begin, end);
+  watch_->span("sampling", begin, generated, 1);
+  if (teacher_ != nullptr) watch_->span("teacher", generated, scored, 1);
+  watch_->span("forward_backward", scored, trained, 1);
+  watch_->span("rollouts on disk, evaluation", broadcast, end, 1);
   report_step(step, batch, generated - begin, std::move(metrics));
   reward_ = batch.summary.reward;
 }
@@ -266,6 +285,7 @@ void RlRun::train() {
 
 ExitCode RlRun::finish() {
   metrics_->flush();
+  watch_->finish(static_cast<int>(exit_of(signal_)));
   RlReport report;
   report.run_dir = directory_->path();
   report.weights_dir = checkpoints_->weights_dir();

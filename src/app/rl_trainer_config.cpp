@@ -37,7 +37,8 @@ void TrainerConfig::describe(config::Schema& s) {
   s.section("tokenizer", tokenizer, "The tokenizer that is exported with the weights.");
   s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
   s.refused("max_concurrent_runs",
-            "several LoRA runs in one trainer are not supported: remove max_concurrent_runs");
+            "several LoRA runs in one trainer are not supported: remove max_concurrent_runs")
+      .unless({"1"});
 }
 
 void TrainerConfig::apply_bench() {
@@ -61,9 +62,14 @@ void TrainerConfig::refuse_idle(const config::Origins& origins) const {
 
 void TrainerConfig::validate() const {
   require_clean_or_resume(run, ckpt);
+  watch.validate(max_steps);
+  optim.validate();
   loss.validate();
-  if (loss.teacher_tau > 0)
-    throw bad_input("loss.teacher_tau needs a teacher", "a teacher does not exist yet", "set it to 0");
+  if (loss.needs_teacher() && data.fake.has_value()) {
+    throw bad_input(loss.type == "distill" ? "loss.type = \"distill\" needs a teacher"
+                                           : "loss.teacher_tau needs a teacher",
+                    "made-up rollouts have none", "remove data.fake, or set another loss");
+  }
   train::validate_schedule(scheduler, optim.lr, max_steps.value_or(-1));
 }
 
@@ -71,6 +77,7 @@ std::string TrainerConfig::decisive_json() const {
   TrainerConfig same = *this;
   same.ckpt = CkptSection{};
   same.log = LogSection{};
+  same.watch = {};
   same.rollout_transport = {};
   same.weight_broadcast = {};
   same.dist = DistSection{};  // a checkpoint does not know ranks
@@ -90,6 +97,7 @@ TrainerConfig trainer_of(RlConfig config, const config::Origins& origins) {
   out.bench = config.bench;
   out.max_steps = config.max_steps;
   out.run = config.run;
+  out.watch = config.watch;
   out.model.seq_len = config.row_tokens();
   out.data.fake.emplace();
   out.data.fake->batch_size = config.orchestrator.batch_size;

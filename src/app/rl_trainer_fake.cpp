@@ -15,6 +15,7 @@
 #include "app/run_processes.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
+#include "app/run_watch.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/rng.h"
@@ -121,6 +122,13 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   }
   if (directory != nullptr && ranks.first())
     metrics = std::make_unique<monitor::MetricsWriter>(directory->path(), "trainer");
+  std::unique_ptr<RunWatch> watch;
+  if (ranks.first()) {
+    watch = std::make_unique<RunWatch>(config.watch,
+                                       WatchedRun{"trainer", directory != nullptr ? directory->path() : "", 1,
+                                                  &plan, config::to_json(config::describer(config))},
+                                       log);
+  }
 
   data::FakeRlOptions data;
   data.micro_batches = fake.batch_size;
@@ -172,15 +180,21 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
     out.last_loss = step.result.loss;
     eta.step(end - making);
     reports.log_line(step, eta, log);
-    if (metrics != nullptr) {
+    if (watch != nullptr) {
       monitor::Metrics values = step.result.metrics;
       reports.add_metrics(step, nullptr, {}, values);
-      metrics->write(step.step, values);
+      if (metrics != nullptr) metrics->write(step.step, values);
+      watch->span(fmt::format("step {}", step.step), making, end);
+      watch->span("load_data", making, begin, 1);
+      watch->span("forward_backward", begin, trained, 1);
+      if (publishing != nullptr) watch->span("broadcast_weights", trained, end, 1);
+      watch->step(step.step, values);
     }
     if (hooks.on_step) hooks.on_step(step);
   }
   if (metrics != nullptr) metrics->flush();
   out.exit = exit_of(signal);
+  if (watch != nullptr) watch->finish(static_cast<int>(out.exit));
   out.first = ranks.first();
   out.memory = memory_row(plan, device.device).second;
   out.seconds = monotonic_seconds() - start;

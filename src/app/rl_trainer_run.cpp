@@ -16,6 +16,7 @@
 #include "app/run_directory.h"
 #include "app/run_processes.h"
 #include "app/run_start.h"
+#include "app/run_watch.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
@@ -67,6 +68,7 @@ class TrainerRun {
   std::unique_ptr<RankTeam> team_;
   std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<monitor::MetricsWriter> metrics_;
+  std::unique_ptr<RunWatch> watch_;  // null but on the first process
   std::unique_ptr<transport::FileRolloutReceiver> receiver_;
   std::unique_ptr<transport::FileWeightSender> sender_;
 
@@ -124,6 +126,11 @@ void TrainerRun::start_or_resume() {
       rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
   if (ranks_.first()) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
+    watch_ =
+        std::make_unique<RunWatch>(config_.watch,
+                                   WatchedRun{kProducer, directory_->path(), progress_.step + 1,
+                                              &rank_plan_.plan, config::to_json(config::describer(config_))},
+                                   log_);
   }
   sender_ = std::make_unique<transport::FileWeightSender>(
       durable::system_files(), *directory_ / "broadcasts", run_,
@@ -182,6 +189,11 @@ void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
     if (!row.rl) {
       throw bad_input(fmt::format("a row of step {} has no rollouts", batch.step),
                       "it holds neither log-probabilities nor advantages", "look at the orchestrator's log");
+    }
+    if (config_.loss.needs_teacher() && row.teacher_logprobs.empty()) {
+      throw bad_input(fmt::format("the rollouts of step {} have no teacher log-probabilities", batch.step),
+                      "loss.teacher_tau and loss.type = \"distill\" read them",
+                      "set teacher_model.model.name of the orchestrator, or another loss");
     }
     for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d) {
       const std::int64_t length = row.cu_seqlens[d + 1] - row.cu_seqlens[d];
@@ -276,6 +288,11 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
   metrics.set("time/broadcast_weights", broadcast_seconds_);
   reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(progress_.step, metrics);
+  watch_->span(fmt::format("step {}", progress_.step), begin, end);
+  watch_->span("wait_for_batch", begin, begin + wait_seconds_, 1);
+  watch_->span("forward_backward", end - broadcast_seconds_ - train_seconds_, end - broadcast_seconds_, 1);
+  watch_->span("broadcast_weights", end - broadcast_seconds_, end, 1);
+  watch_->step(progress_.step, metrics);
   eta_.step(interval);
   reports.log_line(step, eta_, log_);
 }
@@ -288,6 +305,7 @@ TrainerOutcome TrainerRun::finish() {
   out.seconds = monotonic_seconds() - begin_;
   if (!out.first) return out;
   metrics_->flush();
+  watch_->finish(static_cast<int>(out.exit));
   const auto losses = read_curves(directory_->path(), kProducer, {"loss/mean"}).front();
   RunResult result;
   result.title = signal_ == 0

@@ -84,16 +84,26 @@ void ModelSection::describe(config::Schema& s) {
           "Rows of logits that exist at once; None: 256 on the CPU, 2048 on a GPU.")
       .at_least(1)
       .in("tokens");
-  s.field("optimization_dtype", optimization_dtype, "Type of the master weights.").one_of({"float32"});
-  s.field("reduce_dtype", reduce_dtype, "Type of gradients.").one_of({"float32"});
+  s.field("optimization_dtype", optimization_dtype, "Type of the master weights.")
+      .one_of({"float32"})
+      .no_choice(
+          "bfloat16",
+          "updates smaller than a bf16 weight's last bit would be lost: leave it at float32, and halve the "
+          "moments with optim.moments = \"bfloat16\"");
+  s.field("reduce_dtype", reduce_dtype, "Type of gradients.")
+      .one_of({"float32"})
+      .no_choice("bfloat16", "gradients are summed in f32: leave it at float32");
   s.section("debug", debug, "For tests and benchmarks.");
-  const auto no = [&](const char* key, const char* sentence) { s.refused(key, sentence); };
-  no("ep", "expert parallelism (model.ep) is not supported yet: remove the key");
-  no("cp", "context parallelism (model.cp) is not supported yet: remove the key");
-  no("tp", "tensor parallelism (model.tp) is not supported yet: remove the key");
+  const auto no = [&](const char* key, const char* sentence) -> config::Field& {
+    return s.refused(key, sentence);
+  };
+  no("ep", "expert parallelism (model.ep) is not supported yet: remove the key").unless({"1", "\"auto\""});
+  no("cp", "context parallelism (model.cp) is not supported yet: remove the key").unless({"1"});
+  no("tp", "tensor parallelism (model.tp) is not supported yet: remove the key").unless({"1"});
   no("dp_replicate",
      "there are no groups of replicas: with dist.zero = 1 every rank holds all weights; remove "
-     "model.dp_replicate");
+     "model.dp_replicate")
+      .unless({"1"});
   no("vlm", "vision models (model.vlm) are not supported: use a text model");
   no("quantization", "FP8 and quantised training (model.quantization) is not supported yet: remove the key");
   no("fp8", "FP8 training (model.fp8) is not supported yet: remove the key");
@@ -102,18 +112,25 @@ void ModelSection::describe(config::Schema& s) {
   no("load_in_8bit",
      "quantised base weights (model.load_in_8bit) are not supported: use bf16, f16 or f32 weights");
   no("compile",
-     "model.compile has no meaning here: nothing is traced or compiled at run time, remove the key");
+     "model.compile has no meaning here: nothing is traced or compiled at run time, remove the key")
+      .unless({"null", "false"});
   no("fsdp_cpu_offload",
-     "weights and gradients stay on the device: use model.optim_cpu_offload in place of fsdp_cpu_offload");
+     "weights and gradients stay on the device: use model.optim_cpu_offload in place of fsdp_cpu_offload")
+      .unless({"false"});
   no("full_offload",
-     "weights and gradients stay on the device: use model.optim_cpu_offload in place of full_offload");
+     "weights and gradients stay on the device: use model.optim_cpu_offload in place of full_offload")
+      .unless({"null", "false"});
   no("reshard_after_forward",
      "what ranks hold in shards is dist.zero (3: weights, gathered again for the backward; 1 and 2 keep them "
-     "whole): remove model.reshard_after_forward");
-  no("trust_remote_code", "rlcpp never runs code of a model repository: remove model.trust_remote_code");
-  no("moe_use_grouped_mm", "mixtures of experts (model.moe_*) are not supported yet: remove the key");
+     "whole): remove model.reshard_after_forward")
+      .unless({"true"});
+  no("trust_remote_code", "rlcpp never runs code of a model repository: remove model.trust_remote_code")
+      .unless({"false"});
+  no("moe_use_grouped_mm", "mixtures of experts (model.moe_*) are not supported yet: remove the key")
+      .unless({"true", "false"});
   no("fused_lm_head_chunk_size",
-     "the head is always fused and chunked by tokens: use model.fused_lm_head_token_chunk_size");
+     "the head is always fused and chunked by tokens: use model.fused_lm_head_token_chunk_size")
+      .unless({"null"});
 }
 
 model::Recompute ModelSection::recompute() const {
@@ -136,7 +153,8 @@ void TokenizerSection::describe(config::Schema& s) {
       "model's.");
   s.field("chat_template", chat_template, "Jinja template, as a file or as text; None: the tokenizer's.");
   s.refused("trust_remote_code",
-            "rlcpp never runs code of a model repository: remove tokenizer.trust_remote_code");
+            "rlcpp never runs code of a model repository: remove tokenizer.trust_remote_code")
+      .unless({"false", "null"});
 }
 
 std::string TokenizerSection::template_text() const {
@@ -153,7 +171,10 @@ std::string TokenizerSection::template_text() const {
 
 void WeightsSection::describe(config::Schema& s) {
   s.field("dtype", dtype, "Type of the exported weights.").one_of({"bfloat16", "float32"});
-  s.field("save_format", save_format, "Format of the exported weights.").one_of({"safetensors"});
+  s.field("save_format", save_format, "Format of the exported weights.")
+      .one_of({"safetensors"})
+      .no_choice("torch",
+                 "a pickle runs code when it is read: use safetensors, which transformers reads as well");
   s.field("save_sharded", save_sharded, "Split files above 5 GiB; false: one file whatever its size.");
   s.field(
       "save_adapter_separately", save_adapter_separately,
@@ -187,7 +208,8 @@ void CkptSection::describe(config::Schema& s) {
             "Export weights/step_N in Hugging Face format with each checkpoint; None: do not.");
   for (const char* key : {"skip_progress", "skip_scheduler", "skip_dataloader", "skip_optimizer"}) {
     s.refused(key,
-              fmt::format("ckpt.{} is not supported: a resumed run continues everything, bit for bit", key));
+              fmt::format("ckpt.{} is not supported: a resumed run continues everything, bit for bit", key))
+        .unless({"false"});
   }
 }
 
@@ -195,8 +217,9 @@ void LogSection::describe(config::Schema& s) {
   s.field("level", level, "Lowest level shown: debug, info, success, warn, error.")
       .one_of({"debug", "info", "success", "warn", "error"});
   s.field("file", file, "Also write the log to the run directory.");
-  s.refused("vf_level", "log.vf_level belongs to a library that rlcpp does not use: remove it");
-  s.refused("log_data", "log.log_data is not supported: --dry-run prints rendered samples");
+  s.refused("vf_level", "log.vf_level belongs to a library that rlcpp does not use: remove it")
+      .unless({"\"warn\"", "\"info\""});
+  s.refused("log_data", "log.log_data is not supported: --dry-run prints rendered samples").unless({"false"});
 }
 
 void BenchSection::describe(config::Schema& s) {
@@ -251,18 +274,16 @@ std::size_t RunSection::memory_limit_bytes(Device on) const {
 
 void refuse_reference_keys(config::Schema& s) {
   s.refused(
-      "wandb",
-      "Weights & Biases is not supported: metrics.jsonl and TensorBoard files are in the run directory");
-  s.refused("heartbeat", "heartbeat is not supported yet: remove the section");
-  s.refused("metrics_server",
-            "the Prometheus endpoint (metrics_server) is not supported yet: remove the section");
-  s.refused("memory_profiler_path",
-            "memory is planned and printed before the start: remove memory_profiler_path");
-  s.refused("trace_path", "trace_path is not supported yet: remove the key");
-  s.refused(
       "dist_timeout_seconds",
       "the deadlines between ranks are dist.timeout and dist.start_timeout: remove dist_timeout_seconds");
   s.refused("weights", "top-level weights is not a key: use ckpt.weights");
+  s.refused("resume", "a run is continued with ckpt.resume_step: set ckpt.resume_step (-1: the newest)");
+  s.refused("monitors",
+            "metrics.jsonl and TensorBoard files are always written: use the section wandb for more");
+  s.refused("matmul_precision",
+            "products on the CPU are f32, on a GPU bf16 with f32 sums: remove matmul_precision");
+  s.refused("gc", "there is no garbage collector to hold back: remove the section gc");
+  s.refused("env_vars", "rlcpp starts no processes that would read them: export them before the start");
 }
 
 std::size_t parse_bytes(const std::string& text, const std::string& key) {

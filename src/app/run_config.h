@@ -114,7 +114,7 @@ struct RunSection {
   std::size_t memory_limit_bytes(Device on) const;
 };
 
-// Declares the reference's top-level keys that are not supported (wandb, tracing, ...).
+// Declares the reference's top-level keys that are not supported.
 void refuse_reference_keys(config::Schema& s);
 
 // "44GiB", "512 MiB", "2e9" (bytes). Throws bad_input naming `key`.

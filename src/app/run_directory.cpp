@@ -26,8 +26,9 @@ namespace {
 namespace fs = std::filesystem;
 
 // What makes a directory a used one.
-constexpr const char* kEntries[] = {"checkpoints", "weights",  "metrics.jsonl", "tensorboard", "logs",
-                                    "nonfinite",   "rollouts", "broadcasts",    "loss.svg",    "curves.svg"};
+constexpr const char* kEntries[] = {"checkpoints", "weights",    "metrics.jsonl", "tensorboard",
+                                    "logs",        "nonfinite",  "rollouts",      "broadcasts",
+                                    "loss.svg",    "curves.svg", "wandb"};
 
 // What runs write, as patterns of the whole path below output_dir; --clean removes these and nothing else.
 // What durable.h leaves of a killed or broken write has the name of what was written and a suffix.
@@ -36,7 +37,9 @@ bool written_by_runs(const std::string& entry) {
       "((checkpoints|weights)/((before-[0-9a-f]+\\.)?step_[0-9]+|latest)|nonfinite/"
       "nonfinite_step_[0-9]+\\.json|"
       "rollouts/(val_)?step_[0-9]+\\.jsonl|(rollouts|broadcasts)/(before-[0-9a-f]+\\.)?step_[0-9]+|"
-      "logs/(trainer|rl|orchestrator)\\.log|tensorboard/events\\.out\\.tfevents\\..*|"
+      "logs/(trainer|rl|orchestrator|wandb)\\.log|wandb/"
+      "(id|settings|latest-run|debug.*\\.log|(offline-)?run-.*)|"
+      "tensorboard/events\\.out\\.tfevents\\..*|"
       "metrics\\.jsonl|loss\\.svg|curves\\.svg)(\\.(bad|tmp|trash)-.*)?");
   return std::regex_match(entry, pattern);
 }

@@ -19,6 +19,7 @@ model::AdapterConfig adapters_of(const LoraSection& section, const std::string& 
   out.dropout = section.dropout;
   out.base = base;
   for (const std::string& name : section.target_modules) {
+    if (name == "experts") continue;  // in the reference's default list; the models here have none
     const auto found = std::ranges::find(model::kAdapterTargets, name);
     if (found == model::kAdapterTargets.end()) {
       throw bad_input(
@@ -28,7 +29,7 @@ model::AdapterConfig adapters_of(const LoraSection& section, const std::string& 
     }
     out.targets[static_cast<std::size_t>(found - model::kAdapterTargets.begin())] = true;
   }
-  if (section.target_modules.empty()) {
+  if (std::ranges::count(out.targets, true) == 0) {
     throw bad_input("model.lora.target_modules is empty", "nothing would be trained",
                     fmt::format("name some of: {}", fmt::join(model::kAdapterTargets, ", ")));
   }

@@ -18,6 +18,7 @@
 #include "app/run_rows.h"
 #include "app/run_sft_data.h"
 #include "app/run_start.h"
+#include "app/run_watch.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
 #include "ops/matmul.h"
@@ -77,6 +78,7 @@ class SftRun {
   std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
   std::unique_ptr<data::BatchLoader> loader_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
+  std::unique_ptr<RunWatch> watch_;  // null but on the first process
 
   train::Progress progress_;
   data::PackStatistics packed_;
@@ -156,6 +158,7 @@ data::LoaderOptions SftRun::loading() const {
   out.batch_size = config_.data.batch_size;
   out.micro_batch_size = config_.data.micro_batch_size;
   out.seq_len = config_.data.seq_len;
+  if (config_.data.pack_function == "stack") out.pack = data::PackFunction::kStack;
   // Several processes stop together, at a step.
   if (ranks_.launch.processes == 1) out.stop = [] { return stop_signal() != 0; };
   return out;
@@ -196,6 +199,13 @@ void SftRun::start_or_resume() {
   if (directory_ != nullptr && ranks_.first()) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);
   }
+  if (ranks_.first()) {
+    watch_ = std::make_unique<RunWatch>(
+        config_.watch,
+        WatchedRun{kProducer, directory_ != nullptr ? directory_->path() : "", progress_.step + 1,
+                   &rank_plan_.plan, config::to_json(config::describer(config_))},
+        log_);
+  }
 }
 
 double SftRun::validate(std::int64_t step) {
@@ -230,6 +240,7 @@ void SftRun::report_step(const TrainedStep& step, monitor::Metrics metrics, doub
   reports.add_metrics(step, checkpoints_.get(), config_.run.output_dir, metrics);
   last_line_ = monotonic_seconds();
   if (metrics_ != nullptr) metrics_->write(step.step, metrics);
+  watch_->step(step.step, metrics);
   eta_.step(step.interval_seconds);
   reports.log_line(step, eta_, log_);
 }
@@ -277,6 +288,12 @@ bool SftRun::one_step() {
   const double interval_end = monotonic_seconds();
   step.interval_seconds = interval_end - (last_end_ > 0 ? last_end_ : load_begin);
   last_end_ = interval_end;
+  if (watch_ != nullptr) {
+    watch_->span(fmt::format("step {}", step.step), load_begin, interval_end);
+    watch_->span("load_data", load_begin, step_begin, 1);
+    watch_->span("forward_backward", step_begin, end, 1);
+    if (metrics.has("val/loss")) watch_->span("validation", end, interval_end, 1);
+  }
   report_step(step, std::move(metrics), step_begin - load_begin);
   if (hooks_.on_step) hooks_.on_step(step);
   return true;
@@ -341,6 +358,7 @@ SftOutcome SftRun::finish() {
   }
   if (!val_losses_.empty()) out.val_loss = val_losses_.back().second;
   out.first = ranks_.first();
+  if (watch_ != nullptr) watch_->finish(static_cast<int>(out.exit));
   if (directory_ == nullptr || !out.first) return out;
   out.run_dir = directory_->path();
   out.weights_dir = checkpoints_->weights_dir();

@@ -29,7 +29,8 @@ void SftConfig::describe(config::Schema& s) {
   s.section("data", data, "What is trained on.");
   s.section("val", val, "Validation loss; None: no validation.");
   s.section("ckpt", ckpt, "Checkpoints and exported weights; None: nothing is saved.");
-  s.refused("loss_impl", "there is one fused head for every loss: remove loss_impl");
+  s.refused("loss_impl", "there is one fused head for every loss: remove loss_impl")
+      .unless({"\"torch\"", "\"liger\"", "\"auto\""});
   s.refused("deployment",
             "ranks are those of the section dist, or of srun, torchrun and mpirun: remove the section "
             "deployment");
@@ -46,6 +47,8 @@ void SftConfig::apply_bench() {
 
 void SftConfig::validate() const {
   data.validate();
+  watch.validate(max_steps);
+  optim.validate();
   train::validate_schedule(scheduler, optim.lr, max_steps.value_or(-1));
   if (model.seq_len.has_value() && *model.seq_len < data.seq_len) {
     throw bad_input("data.seq_len is longer than model.seq_len",
@@ -67,6 +70,7 @@ std::string SftConfig::decisive_json() const {
   SftConfig same = *this;
   same.ckpt = CkptSection{};
   same.log = LogSection{};
+  same.watch = {};
   same.bench.reset();
   same.dist = DistSection{};  // a checkpoint does not know ranks
   same.val.reset();

@@ -30,10 +30,11 @@ std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const toke
                                              const std::vector<std::string>& splits, bool shuffle,
                                              const std::string& key) {
   std::error_code ignored;
+  const std::vector<std::string> wanted = splits.empty() ? std::vector<std::string>{"train"} : splits;
   const std::string path =
-      std::filesystem::exists(name, ignored) ? name : hub_data(name, subsets, splits, key).value_or(name);
+      std::filesystem::exists(name, ignored) ? name : hub_data(name, subsets, wanted, key).value_or(name);
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
-  return std::make_shared<data::SftSource>(data::Dataset::open(path, splits, key, subsets),
+  return std::make_shared<data::SftSource>(data::Dataset::open(path, wanted, key, subsets),
                                            std::move(renderer), shuffle, order_seed(config));
 }
 

@@ -15,6 +15,7 @@ void TrainingConfig::describe_training(config::Schema& s, std::string_view bench
       .at_least(1)
       .in("steps");
   run.describe(s);
+  watch.describe_trainer(s);
   refuse_reference_keys(s);
 }
 

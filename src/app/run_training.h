@@ -7,6 +7,7 @@
 
 #include "app/run_config.h"
 #include "app/run_ranks.h"
+#include "app/run_watch_config.h"
 #include "train/trainer.h"
 
 namespace rlcpp::app {
@@ -21,6 +22,7 @@ struct TrainingConfig {
   std::optional<std::int64_t> max_steps;
   RunSection run;
   DistSection dist;
+  WatchSection watch;
 
   // Adds the keys of the above, and refuses those of the reference that do not exist.
   void describe_training(config::Schema& s, std::string_view bench_doc);

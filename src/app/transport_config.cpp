@@ -3,13 +3,23 @@
 #include <algorithm>
 #include <filesystem>
 
+#include <fmt/format.h>
+
 #include "base/signals.h"
 
 namespace rlcpp::app {
 
 void RolloutTransportSection::describe(config::Schema& s, bool reader) {
-  s.field("type", type, "How rollouts travel: files that both processes see.").one_of({"filesystem"});
-  if (!reader) return;
+  s.field("type", type, "How rollouts travel: files that both processes see.")
+      .one_of({"filesystem"})
+      .no_choice("zmq", "rollouts travel through files that both processes see: use filesystem");
+  for (const char* key : {"host", "port", "hwm"})
+    s.refused(key, "rollouts travel through files: remove rollout_transport." + std::string(key));
+  if (!reader) {
+    for (const char* key : {"dir", "timeout"})
+      s.refused(key, fmt::format("the trainer reads rollouts: set rollout_transport.{} there", key));
+    return;
+  }
   s.field(
       "dir", dir,
       "The orchestrator's rollouts; None: run_default/rollouts of output_dir, as the orchestrator has it.");
@@ -17,12 +27,13 @@ void RolloutTransportSection::describe(config::Schema& s, bool reader) {
       .above(0)
       .at_most(1e6)
       .in("seconds");
-  for (const char* key : {"host", "port", "hwm"})
-    s.refused(key, "rollouts travel through files: remove rollout_transport." + std::string(key));
 }
 
 void WeightBroadcastSection::describe(config::Schema& s, bool reader) {
-  s.field("type", type, "How weights travel: files that both processes see.").one_of({"filesystem"});
+  s.field("type", type, "How weights travel: files that both processes see.")
+      .one_of({"filesystem"})
+      .no_choice("nccl", "the engine takes weights from files: use filesystem")
+      .no_choice("nixl", "the engine takes weights from files: use filesystem");
   if (reader) {
     s.field("dir", dir,
             "The trainer's broadcasts; None: broadcasts beside output_dir, which is run_default of the "
@@ -37,8 +48,13 @@ void WeightBroadcastSection::describe(config::Schema& s, bool reader) {
             "bfloat16 on a GPU), so that nothing is lost.")
         .one_of({"auto", "float32", "bfloat16"});
   }
-  for (const char* key : {"host", "port", "inference_world_size", "save_sharded", "save_format"})
-    s.refused(key, "weights travel as safetensors files: remove weight_broadcast." + std::string(key));
+  for (const char* key : {"host", "port", "inference_world_size", "save_sharded", "save_format"}) {
+    s.refused(key, "weights travel as safetensors files: remove weight_broadcast." + std::string(key))
+        .unless({"true", "\"safetensors\""});
+  }
+  if (reader) return;
+  for (const char* key : {"dir", "timeout"})
+    s.refused(key, fmt::format("the orchestrator waits for weights: set weight_broadcast.{} there", key));
 }
 
 std::string rollouts_of(const RolloutTransportSection& section, const std::string& trainer_dir) {

@@ -115,7 +115,7 @@ TEST_F(RlInput, Configuration) {
                                                        {"--inference.enable-lora", "adapters"},
                                                        {"--inference.parallel.tp", "one engine"},
                                                        {"--orchestrator.teacher-model.name", "teacher"},
-                                                       {"--wandb.project", "Weights & Biases"}};
+                                                       {"--trainer.wandb.project", "set wandb at the top"}};
   for (const auto& [flag, word] : features) refused({flag, "2"}, {word});
 }
 

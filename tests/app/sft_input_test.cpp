@@ -98,7 +98,6 @@ TEST_F(SftInput, Configuration) {
                                                        {"--model.quantization", "FP8"},
                                                        {"--model.load-in-4bit", "quantised"},
                                                        {"--model.compile", "compile"},
-                                                       {"--wandb.project", "Weights & Biases"},
                                                        {"--model.fsdp-cpu-offload", "fsdp_cpu_offload"}};
   for (const auto& [flag, word] : features) refused({flag, "2"}, {word});
 }

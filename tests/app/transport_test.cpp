@@ -136,7 +136,6 @@ TEST_F(Pair, InputIsCheckedBeforeAnythingStarts) {
   refused(trainer("bad", {"--rollout-transport.type", "zmq"}), "bad",
           {"rollout_transport.type", "filesystem"});
   refused(trainer("bad", {"--rollout-transport.port", "5555"}), "bad", {"travel through files"});
-  refused(trainer("bad", {"--loss.teacher-tau", "1"}), "bad", {"loss.teacher_tau needs a teacher"});
   refused(trainer("bad", {"--clean", "--ckpt.resume-step", "-1"}), "bad", {"contradict"});
   refused(trainer("bad", {"--data.fake", "--ckpt.interval", "2"}), "bad",
           {"ckpt.interval has no effect with data.fake"});
