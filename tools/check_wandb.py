@@ -5,6 +5,11 @@
 
 The tests use a stand-in for the package (tests/app/watch_test.cpp), since machines without it build too.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import glob
 import json
 import os

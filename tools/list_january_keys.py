@@ -8,6 +8,11 @@
 Needs pydantic and pydantic-settings; what else the files import is not there and not needed. Keys and defaults
 are what tests/app/january_keys_test.cpp asks `rlcpp config check` about.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 1)
+
 import importlib
 import json
 import sys

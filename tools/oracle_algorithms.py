@@ -9,6 +9,11 @@ code: a loss is written as a sum of terms, and its gradient is the complex-step 
 at logp + i 1e-30, exact to rounding), with what the formula holds constant taken from the real part. Streams are
 float32 values; each document is drawn until its case is hit, and no value lies near a mask's border.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 1)
+
 import json
 import sys
 

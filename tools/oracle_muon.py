@@ -7,6 +7,11 @@ Written from Jordan et al. 2024 and Liu et al. 2025, apart from the C++ code: th
 singular values (an odd polynomial of a matrix is that polynomial of its singular values), so no product of the C++
 form is repeated here. A parameter has two matrices, one upon the other, as q and k have.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__)
+
 import json
 import sys
 

@@ -16,8 +16,13 @@ import sys
 import time
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        sys.exit(print("error: %s (see --help)" % message, file=sys.stderr) or 2)
+
+
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = Parser(description=__doc__.split("\n")[0])
     parser.add_argument("--run-dir", required=True)
     parser.add_argument("--project", default="prime-rl")
     parser.add_argument("--producer", default="", help="send only lines of this producer")
