@@ -105,7 +105,7 @@ TEST_F(Watch, ARelayThatDiesDoesNotEndTheRun) {
 TEST_F(Watch, HeartbeatAsksItsAddressAfterSteps) {
   HubServer server;
   server.file("org/beat", "alive", "yes");
-  const std::string url = server.url() + "/org/beat/resolve/main/alive";
+  const std::string url = server.url() + "/org/beat/resolve/" + HubServer::kCommit + "/alive";
   const auto o = world_->run(world_->sft("beating", {"--heartbeat.url", url}));
   ASSERT_EQ(o.code, 0) << o.err;
   EXPECT_GE(server.count("/alive"), 1);

@@ -326,7 +326,9 @@ TEST(LossConfig, RefusesWhatCannotWork) {
     return std::string();
   };
   EXPECT_EQ(refused([](LossConfig&) {}), "");
-  EXPECT_NE(refused([](LossConfig& c) { c.type = "ppo"; }).find("default, grpo, cross_entropy"),
+  EXPECT_NE(refused([](LossConfig& c) {
+              c.type = "ppo";
+            }).find("default, grpo, gspo, dppo, ipo, distill, cross_entropy"),
             std::string::npos);
   EXPECT_NE(refused([](LossConfig& c) { c.token_mask_low = 9; }).find("token_mask"), std::string::npos);
   EXPECT_NE(refused([](LossConfig& c) { c.geo_mask_high = 0.1; }).find("geo_mask"), std::string::npos);
@@ -335,7 +337,7 @@ TEST(LossConfig, RefusesWhatCannotWork) {
   EXPECT_NE(refused([](LossConfig& c) { c.clip_high = 0.3; }).find("no effect"), std::string::npos);
   EXPECT_NE(refused([](LossConfig& c) { c.type = "grpo", c.ratio_type = "sequence"; }).find("no effect"),
             std::string::npos);
-  EXPECT_EQ(loss_kinds().size(), 3U);
+  EXPECT_EQ(loss_kinds().size(), 7U);
 }
 
 }  // namespace
