@@ -28,13 +28,13 @@ std::uint64_t order_seed(const SftConfig& config) {
 std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const tokenizer::Tokenizer& tokenizer,
                                              const std::string& name, const std::vector<std::string>& subsets,
                                              const std::vector<std::string>& splits, bool shuffle,
-                                             const std::string& key) {
+                                             const std::string& key, const data::Mixing& mixing = {}) {
   std::error_code ignored;
   const std::vector<std::string> wanted = splits.empty() ? std::vector<std::string>{"train"} : splits;
   const std::string path =
       std::filesystem::exists(name, ignored) ? name : hub_data(name, subsets, wanted, key).value_or(name);
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
-  return std::make_shared<data::SftSource>(data::Dataset::open(path, wanted, key, subsets),
+  return std::make_shared<data::SftSource>(data::Dataset::open(path, wanted, key, subsets, mixing),
                                            std::move(renderer), shuffle, order_seed(config));
 }
 
@@ -81,7 +81,8 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
   }
   if (config.data.type == "sft") {
     out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.subsets, config.data.splits,
-                           config.data.shuffle, "data.name");
+                           config.data.shuffle, "data.name",
+                           {config.data.stopping_strategy, config.data.probabilities, order_seed(config)});
     out.source = out.rows;
     monitor::ProgressOptions quiet;
     quiet.line = [&log](std::string_view line) { log.info(line); };

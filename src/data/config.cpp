@@ -27,18 +27,30 @@ void DataConfig::describe(config::Schema& s) {
       .one_of({"sft", "fake"});
   s.field(
        "name", name,
-       "Data set: a file of rows (.jsonl; .json with a list or with lines; either with .zst), a directory "
+       "Data set: a file of rows (.jsonl; .json with a list or with lines; either with .zst; .parquet), a "
+       "directory "
        "with <split>.jsonl or with files named as the hub's are, or the id of a data set of the hub "
        "(org/name, org/name@revision), which is taken from the Hugging Face cache or downloaded. Rows have "
        "`messages`, or `prompt` and `completion`, and optionally `tools` and `chat_template_kwargs`.")
       .alias("dataset_name")
       .alias("path");
   s.field("subsets", subsets,
-          "Subsets (configurations) of the data set, one after the other: folders of it, or how its files "
-          "begin.");
+          "Subsets (configurations) of the data set: folders of it, or how its files begin. Several are "
+          "mixed (stopping_strategy).");
   s.field("splits", splits,
-          "Splits to read from a directory or the hub, one after the other: <split>.jsonl, or the files with "
-          "that word in their names. With subsets: one for each, or one for all. Empty: train.");
+          "Splits to read from a directory or the hub: <split>.jsonl, or the files with that word in their "
+          "names. With subsets: one for each, or one for all. Empty: train.");
+  s.field(
+      "probabilities", probabilities,
+      "Chances of the pairs of subset and split, summing to 1: the next row comes from one that is drawn. "
+      "Empty: from each in turn.");
+  s.field(
+       "stopping_strategy", stopping_strategy,
+       "Where a mixture of several subsets or splits ends, after which comes the next epoch: "
+       "first_exhausted, with the last row of the one that ends first; all_exhausted, when every row of all "
+       "was taken, and shorter ones were repeated; concatenate: nothing is mixed or repeated, they come one "
+       "after the other (with shuffle: all rows in any order).")
+      .one_of({"all_exhausted", "first_exhausted", "concatenate"});
   s.field("batch_size", batch_size, "Rows of seq_len tokens in an optimizer step.").at_least(1).in("rows");
   s.field("seq_len", seq_len, "Length of a packed row. Longer samples are cut, and counted.")
       .at_least(2)
@@ -71,14 +83,6 @@ void DataConfig::describe(config::Schema& s) {
       "is "
       "trained, one JSON line a step: step, and rows with ids, cu_seqlens (where documents begin, and the "
       "end) and mask (1: the token is trained). Empty: none.");
-  s.refused(
-       "probabilities",
-       "data.probabilities (mixing of data sets) is not supported yet: write the mixture into one JSONL file")
-      .unless({"null"});
-  s.refused("stopping_strategy",
-            "data.stopping_strategy (mixing of data sets) is not supported yet: write the mixture into one "
-            "JSONL file")
-      .unless({"\"all_exhausted\""});
   s.refused("num_workers",
             "data.num_workers is not needed: rows are tokenised ahead of the step by a thread of the process")
       .unless({"0", "1"});

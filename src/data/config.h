@@ -22,6 +22,8 @@ struct DataConfig {
   std::string name;                  // a file, a directory, or an id of the hub
   std::vector<std::string> subsets;  // empty: the data set has none
   std::vector<std::string> splits = {"train"};
+  std::vector<double> probabilities;  // one a pair of subset and split; empty: in turn
+  std::string stopping_strategy = "all_exhausted";
   std::int64_t batch_size = 128;  // rows of seq_len tokens in an optimizer step
   std::int64_t seq_len = 128;
   std::int64_t micro_batch_size = 1;

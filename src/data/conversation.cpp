@@ -1,4 +1,6 @@
 // A line of JSONL becomes a conversation. Every refusal names the line and what was found there.
+#include <algorithm>
+
 #include <fmt/format.h>
 
 #include "base/error.h"
@@ -65,6 +67,33 @@ std::string content_text(const Json& content, const std::string& where, const st
   return strip(text);
 }
 
+// How deep brackets stand in each other, outside of strings. What walks a JSON value later recurses as deep.
+int nesting_of(std::string_view json) {
+  int depth = 0, deepest = 0;
+  bool in_string = false;
+  for (std::size_t i = 0; i < json.size(); ++i) {
+    const char c = json[i];
+    if (in_string) {
+      if (c == '\\') ++i;
+      in_string = c != '"';
+    } else if (c == '"') {
+      in_string = true;
+    } else if (c == '[' || c == '{') {
+      deepest = std::max(deepest, ++depth);
+    } else if (c == ']' || c == '}') {
+      --depth;
+    }
+  }
+  return deepest;
+}
+
+constexpr int kDeepest = 256;
+
+// JSON inside of a string; discarded if it is none, or nested beyond reason.
+Json parse_inner(const std::string& text) {
+  return nesting_of(text) > kDeepest ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
+}
+
 void decode_tool_calls(Json& calls, const std::string& where, const std::string& path) {
   if (!calls.is_array()) throw wrong(where, path + ".tool_calls is not a list", kind_of(calls));
   for (Json& call : calls) {
@@ -73,7 +102,7 @@ void decode_tool_calls(Json& calls, const std::string& where, const std::string&
     Json& function = call.contains("function") && call["function"].is_object() ? call["function"] : call;
     if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
     const std::string text = function["arguments"].get<std::string>();
-    Json decoded = Json::parse(text, nullptr, false);
+    Json decoded = parse_inner(text);
     if (decoded.is_discarded())
       throw wrong(where, path + ".tool_calls: the arguments are not JSON", text.substr(0, 80));
     function["arguments"] = std::move(decoded);
@@ -132,7 +161,7 @@ Json openai_tools(Json tools, const std::string& where) {
   if (tools.is_string()) {
     const std::string text = tools.get<std::string>();
     if (text.empty()) return Json::array();
-    tools = Json::parse(text, nullptr, false);
+    tools = parse_inner(text);
     if (tools.is_discarded()) throw wrong(where, "column \"tools\" is not JSON", text.substr(0, 80));
   }
   if (!tools.is_array()) throw wrong(where, "column \"tools\" is not a list", kind_of(tools));
@@ -158,6 +187,10 @@ std::string strip(std::string_view text) {
 }
 
 Conversation parse_row(std::string_view line, const std::string& where) {
+  if (const int depth = nesting_of(line); depth > kDeepest) {
+    throw bad_input(fmt::format("{}: JSON that is nested {} levels deep", where, depth),
+                    fmt::format("{} are the limit", kDeepest), "mend this row");
+  }
   Json row;
   try {
     row = Json::parse(line);

@@ -31,15 +31,18 @@ std::vector<std::string> names_below(const std::string& root) {
   return names;
 }
 
-std::vector<std::string> files_of(const std::string& name, const std::vector<std::string>& subsets,
-                                  const std::vector<std::string>& splits, const std::string& key) {
+// The files of each part.
+std::vector<std::vector<std::string>> files_of(const std::string& name,
+                                               const std::vector<std::string>& subsets,
+                                               const std::vector<std::string>& splits,
+                                               const std::string& key) {
   std::error_code ignored, error;
   const fs::file_type type = fs::status(name, error).type();
   if (type == fs::file_type::none || type == fs::file_type::unknown) {
     throw bad_input(fmt::format("{} = \"{}\" cannot be read", key, name), error.message(),
                     "give yourself the right to read it, or another path");
   }
-  if (fs::is_regular_file(name, ignored)) return {name};
+  if (fs::is_regular_file(name, ignored)) return {{name}};
   if (!fs::is_directory(name, ignored)) {
     throw bad_input(fmt::format("{} = \"{}\" is neither a file nor a directory", key, name),
                     "nor can it be the id of a data set of the hub, such as \"org/name\"",
@@ -47,40 +50,57 @@ std::vector<std::string> files_of(const std::string& name, const std::vector<std
   }
   require_readable_directory(name, key);
   const std::vector<std::string> names = names_below(name);
-  std::vector<std::string> paths;
+  std::vector<std::vector<std::string>> paths;
   for (const DataPart& part : parts_of(subsets, splits)) {
+    paths.emplace_back();
     for (const std::string& file : match_data_files(names, part, fmt::format("{} = \"{}\"", key, name)))
-      paths.push_back(fmt::format("{}/{}", name, file));
+      paths.back().push_back(fmt::format("{}/{}", name, file));
   }
   return paths;
 }
 
 }  // namespace
 
+void Dataset::read(const std::string& path) {
+  paths_.push_back(path);
+  texts_.push_back(read_data_lines(path));
+  const std::string& text = texts_.back();
+  fingerprint_ = durable::crc32c(std::as_bytes(std::span(text)), fingerprint_);
+  std::size_t number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    std::size_t end = text.find('\n', begin);
+    if (end == std::string::npos) end = text.size();
+    ++number;
+    const std::string_view line(text.data() + begin, end - begin);
+    if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
+      lines_.push_back({texts_.size() - 1, begin, end - begin, number});
+    }
+    begin = end + 1;
+  }
+}
+
 Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits, const std::string& key,
-                      const std::vector<std::string>& subsets) {
+                      const std::vector<std::string>& subsets, const Mixing& mixing) {
   Dataset set;
-  set.paths_ = files_of(name, subsets, splits, key);
-  for (const std::string& path : set.paths_) {
-    set.texts_.push_back(read_data_lines(path));
-    const std::string& text = set.texts_.back();
-    set.fingerprint_ = durable::crc32c(std::as_bytes(std::span(text)), set.fingerprint_);
-    std::size_t number = 0;
-    for (std::size_t begin = 0; begin < text.size();) {
-      std::size_t end = text.find('\n', begin);
-      if (end == std::string::npos) end = text.size();
-      ++number;
-      const std::string_view line(text.data() + begin, end - begin);
-      if (line.find_first_not_of(" \t\r") != std::string_view::npos) {
-        set.lines_.push_back({set.texts_.size() - 1, begin, end - begin, number});
-      }
-      begin = end + 1;
+  const std::vector<std::vector<std::string>> parts = files_of(name, subsets, splits, key);
+  validate_mixing(mixing, parts.size());
+  std::vector<std::int64_t> lengths;
+  for (const std::vector<std::string>& part : parts) {
+    const std::int64_t before = set.size();
+    for (const std::string& path : part) set.read(path);
+    lengths.push_back(set.size() - before);
+    if (lengths.back() == 0) {
+      throw bad_input(fmt::format("{} has no rows", fmt::join(part, ", ")), "every line is empty",
+                      "write one JSON object a line");
     }
   }
-  if (set.lines_.empty()) {
-    throw bad_input(fmt::format("{} has no rows", fmt::join(set.paths_, ", ")), "every line is empty",
-                    "write one JSON object a line");
-  }
+  if (parts.size() == 1 || mixing.strategy == "concatenate") return set;
+  const std::vector<std::int64_t> order = mix(lengths, mixing);
+  set.fingerprint_ = durable::crc32c(std::as_bytes(std::span(order)), set.fingerprint_);
+  std::vector<Line> mixed;
+  mixed.reserve(order.size());
+  for (const std::int64_t row : order) mixed.push_back(set.lines_[static_cast<std::size_t>(row)]);
+  set.lines_ = std::move(mixed);
   return set;
 }
 

@@ -8,6 +8,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/mixing.h"
+
 namespace rlcpp::data {
 
 // One row, ready for a chat template: contents stripped, arguments of tool calls decoded.
@@ -26,22 +28,26 @@ Conversation parse_row(std::string_view line, const std::string& where);
 class Dataset {
  public:
   // `name`: a file, or a directory that is searched for `subsets` and `splits` (data/data_files.h). Each file
-  // is read by read_data_lines().
+  // is read by read_data_lines(). Several parts are mixed: a row can then be there more than once.
   static Dataset open(const std::string& name, const std::vector<std::string>& splits,
-                      const std::string& key = "data.name", const std::vector<std::string>& subsets = {});
+                      const std::string& key = "data.name", const std::vector<std::string>& subsets = {},
+                      const Mixing& mixing = {});
 
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::string_view line(std::int64_t row) const;
   std::string place(std::int64_t row) const;  // "path/train.jsonl:12"
   Conversation row(std::int64_t row) const { return parse_row(line(row), place(row)); }
   std::size_t bytes() const;
-  // CRC32C of all files in order: a checkpoint's cursor belongs to these rows alone.
+  // CRC32C of all files in order, and of how they are mixed: a checkpoint's cursor belongs to these rows
+  // alone.
   std::uint32_t fingerprint() const { return fingerprint_; }
 
  private:
   struct Line {
     std::size_t file, offset, length, number;
   };
+  void read(const std::string& path);
+
   std::vector<std::string> paths_, texts_;
   std::vector<Line> lines_;
   std::uint32_t fingerprint_ = 0;

@@ -90,7 +90,7 @@ TEST_F(HubRun, RefusesInOneSentence) {
   world_->expect_refused(world_->sft("no", {"--model.name", "org/absent"}), "no",
                          {"model.name = \"org/absent\" is no path here", "the hub has no org/absent"});
   world_->expect_refused(world_->sft("no", {"--data.name", "org/rows", "--data.subsets", "other"}), "no",
-                         {"Parquet", "pandas.read_parquet"});
+                         {"no Parquet file", "download or write it again"});
   world_->expect_refused(world_->sft("no", {"--data.name", "org/rows", "--data.splits", "holdout"}), "no",
                          {"no split \"holdout\"", "main/train-00000-of-00001.jsonl"});
 }

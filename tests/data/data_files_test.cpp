@@ -107,8 +107,7 @@ TEST(DataLines, EveryFormat) {
   write(dir / "bad.json", "[{\"a\": 1}");
   expect_refused([&] { read_data_lines(dir / "bad.json"); }, "bad.json is no valid JSON");
   write(dir / "a.parquet", "PAR1");
-  expect_refused([&] { read_data_lines(dir / "a.parquet"); },
-                 "pandas.read_parquet('" + (dir / "a.parquet") + "')");
+  expect_refused([&] { read_data_lines(dir / "a.parquet"); }, "a.parquet is no Parquet file");
 }
 
 TEST(DataLines, Zstd) {

@@ -142,5 +142,30 @@ TEST(Dataset, RefusesWhatIsNotThere) {
   EXPECT_NE(why([&] { Dataset::open(dir / "test.jsonl", {}); }).find("no rows"), std::string::npos);
 }
 
+TEST(Rows, NestedBeyondAllReasonAreRefused) {
+  const auto nested = [](std::size_t depth) {
+    return R"({"messages": [{"role": "user", "content": "[[[[\"[", "x": )" + std::string(depth, '[') +
+           std::string(depth, ']') + "}, {\"role\": \"assistant\", \"content\": \"y\"}]}";
+  };
+  EXPECT_EQ(parse_row(nested(250), "r").messages.size(), 2U);
+  for (const std::size_t depth : {std::size_t{254}, std::size_t{300000}}) {
+    try {
+      parse_row(nested(depth), "r");
+      ADD_FAILURE() << "accepted";
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::kBadInput);
+      EXPECT_NE(std::string(error.what()).find("nested " + std::to_string(depth + 3)), std::string::npos)
+          << error.what();
+    }
+  }
+  // JSON inside of strings is read too.
+  const std::string brackets = std::string(300000, '[') + std::string(300000, ']');
+  const std::string call =
+      R"({"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": ")" +
+      brackets + R"("}}]}]})";
+  EXPECT_THROW(parse_row(call, "r"), Error);
+  EXPECT_THROW(parse_row(R"({"prompt": "p", "completion": "c", "tools": ")" + brackets + "\"}", "r"), Error);
+}
+
 }  // namespace
 }  // namespace rlcpp::data
