@@ -2,6 +2,8 @@
 """Golden chat-template renderings by Jinja2, for tests/tokenizer.
 
     oracle_templates.py golden        writes tests/data/tokenizer/{templates,expressions,statements}.golden.json
+    oracle_templates.py packages DIR OUT    the same rows for every template inside the Python packages installed in DIR:
+                                            trl (files), unsloth and guidance (strings of their programs)
     oracle_templates.py strftime F    prints datetime.now().strftime(F)
 
 The environment is the one of transformers' apply_chat_template (transformers 5.23.0, chat_template_utils.py): Jinja2
@@ -13,21 +15,69 @@ import usage
 if __name__ == "__main__":
     usage.answer(__doc__, 1, 2)
 
+import ast
 import datetime
+import glob
 import json
 import os
 import re
 import sys
 
 import jinja2
-from transformers.utils import chat_template_utils
+import jinja2.ext
+import jinja2.sandbox
+
+try:
+    from transformers.utils import chat_template_utils
+except ImportError:
+    chat_template_utils = None  # `packages` is content with Jinja2
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 DATA = os.path.join(ROOT, "tests", "data", "tokenizer")
 
 
+class Generation(jinja2.ext.Extension):
+    """{% generation %} ... {% endgeneration %}: marks what an assistant said; the text is that of the block."""
+
+    tags = {"generation"}
+
+    def parse(self, parser):
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(["name:endgeneration"], drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_said"), [], [], body).set_lineno(line)
+
+    @jinja2.pass_eval_context
+    def _said(self, context, caller):
+        return caller()
+
+
+def make_environment():
+    """transformers' environment, but for its ban of names of namespaces that begin with an underscore."""
+
+    def raise_exception(message):
+        raise jinja2.exceptions.TemplateError(message)
+
+    def tojson(x, ensure_ascii=False, indent=None, separators=None, sort_keys=False):
+        return json.dumps(x, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, jinja2.ext.loopcontrols]
+    )
+    environment.filters["tojson"] = tojson
+    environment.globals["raise_exception"] = raise_exception
+    environment.globals["strftime_now"] = lambda format: datetime.datetime.now().strftime(format)
+    return environment
+
+
+ENVIRONMENT = make_environment()
+COMPILED = {}
+
+
 def compile_template(source):
-    return chat_template_utils._cached_compile_jinja_template(source)
+    if source not in COMPILED:
+        of_transformers = chat_template_utils and chat_template_utils._cached_compile_jinja_template
+        COMPILED[source] = (of_transformers or ENVIRONMENT.from_string)(source)
+    return COMPILED[source]
 
 
 def render(source, variables):
@@ -130,31 +180,85 @@ def golden_templates():
     sources = {name[:-6]: open(os.path.join(folder, name), encoding="utf-8").read() for name in sorted(os.listdir(folder)) if name.endswith(".jinja")}
     with open(os.path.join(DATA, "qwen3", "tokenizer_config.json"), encoding="utf-8") as f:
         sources["qwen3"] = json.load(f)["chat_template"]
-    rows, errors = [], 0
+    rows = rows_of(sources, CONVERSATIONS, VARIATIONS)
+    write_rows(os.path.join(DATA, "templates.golden.json"), CONVERSATIONS, VARIATIONS, {}, rows)
+
+
+# Further ones for templates from packages: thinking kept, dropped and asked for, with tools and without.
+MORE_CONVERSATIONS = {
+    **CONVERSATIONS,
+    "thinking and tools": [
+        {"role": "system", "content": "Think, then act."},
+        {"role": "user", "content": "Time and weather?"},
+        {"role": "assistant", "content": "I look.", "reasoning_content": "First the time.", "thinking": "First the time.", "tool_calls": [call("now", {})]},
+        {"role": "tool", "content": "12:00", "name": "now", "tool_call_id": "call_0001"},
+        {"role": "assistant", "content": "<think>\nThen rain?\n</think>\n\nNow the weather.", "tool_calls": [call("get_weather", {"place": "Köln", "days": []}, "call_0002")]},
+        {"role": "tool", "content": [{"type": "text", "text": "{\"rain\": true}"}], "name": "get_weather", "tool_call_id": "call_0002"},
+        {"role": "assistant", "reasoning_content": "Done.", "content": "Noon, and it rains."},
+        {"role": "user", "content": "Sure? /think"},
+    ],
+    "developer": [{"role": "developer", "content": "Answer in French."}, {"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Salut"}],
+    "open answer": [{"role": "user", "content": "Count"}, {"role": "assistant", "content": "1, 2,"}],
+}
+MORE_VARIATIONS = [
+    *VARIATIONS,
+    {"add_generation_prompt": True, "enable_thinking": True, "tools": TOOLS},
+    {"add_generation_prompt": False, "enable_thinking": False, "thinking": False, "tools": TOOLS, "preserve_thinking": True},
+    {"add_generation_prompt": True, "thinking": True, "enable_thinking": True, "reasoning_effort": "low", "model_identity": "You are a test.", "documents": [{"title": "A", "text": "B"}]},
+]
+
+
+def rows_of(sources, conversations, variations):
+    rows = []
     for name, source in sources.items():
         seen = set()
-        for title, messages in CONVERSATIONS.items():
-            for index, variation in enumerate(VARIATIONS):
-                if index == 2 and title not in WITH_TOOLS:
+        for title, messages in conversations.items():
+            for index, variation in enumerate(variations):
+                if conversations is CONVERSATIONS and index == 2 and title not in WITH_TOOLS:
                     continue
                 variables = {"tools": None, "documents": None, **TOKENS, **variation, "messages": messages}
                 text, error = render(source, variables)
                 if (title, text, error) in seen:
                     continue  # the variation changed nothing
                 seen.add((title, text, error))
-                errors += text is None
                 rows.append([name, title, index, text if error is None else {"error": error}])
+    return rows
+
+
+def write_rows(path, conversations, variations, more, rows):
     out = {
         "made_by": "tools/oracle_templates.py, jinja2 " + jinja2.__version__,
         "tokens": TOKENS,
-        "conversations": CONVERSATIONS,
-        "variations": VARIATIONS,
+        "conversations": conversations,
+        "variations": variations,
+        **more,
     }
-    path = os.path.join(DATA, "templates.golden.json")
     with open(path, "w", encoding="utf-8") as f:
         head = json.dumps(out, ensure_ascii=False, separators=(",", ":"))
         f.write(head[:-1] + ',"rows":[\n' + ",\n".join(json.dumps(r, ensure_ascii=False, separators=(",", ":")) for r in rows) + "\n]}\n")
-    print("templates:", len(sources), "rows:", len(rows), "errors:", errors, "bytes:", os.path.getsize(path))
+    errors = sum(isinstance(row[3], dict) for row in rows)
+    print("templates:", len({row[0] for row in rows}), "rows:", len(rows), "errors:", errors, "bytes:", os.path.getsize(path))
+
+
+def packages(folder, out):
+    """Templates as people ship them, whatever their licence: they are read where pip put them and stay there."""
+    sources = {}
+    for path in sorted(glob.glob(os.path.join(folder, "**", "*.jinja"), recursive=True)):
+        with open(path, encoding="utf-8") as f:
+            sources[os.path.relpath(path, folder)] = f.read()
+    for program in ("unsloth/chat_templates.py", "guidance/chat.py"):
+        path = os.path.join(folder, program)
+        if not os.path.exists(path):
+            continue
+        with open(path, encoding="utf-8") as f:
+            tree = ast.parse(f.read())
+        texts = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+        found = dict.fromkeys(text for text in texts if "{%" in text and "messages" in text)
+        sources.update({f"{program} {index}": text for index, text in enumerate(found)})
+    rows = rows_of(sources, MORE_CONVERSATIONS, MORE_VARIATIONS)
+    # A date would change between the two programs; what prints an address has no equal.
+    rows = [row for row in rows if isinstance(row[3], dict) or not re.search(r" at 0x[0-9a-f]+>", row[3])]
+    write_rows(out, MORE_CONVERSATIONS, MORE_VARIATIONS, {"sources": sources}, rows)
 
 
 CONTEXT = {
@@ -204,9 +308,13 @@ def golden_statements():
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["golden"]:
+        if chat_template_utils is None:
+            sys.exit("error: the golden files are made with transformers: pip install transformers")
         golden_templates()
         golden_expressions()
         golden_statements()
+    elif sys.argv[1:2] == ["packages"]:
+        packages(sys.argv[2], sys.argv[3])
     elif sys.argv[1:2] == ["strftime"]:
         print(datetime.datetime.now().strftime(sys.argv[2]))
     else:

@@ -4,6 +4,8 @@
     oracle_tokenizer.py golden          writes tests/data/tokenizer/*.json (needs xz)
     oracle_tokenizer.py sweep RLCPP N   compares N fresh strings a tokenizer with the binary RLCPP
     oracle_tokenizer.py sweep RLCPP N DIR   the same for the tokenizer of a model directory, e.g. a converted one
+    oracle_tokenizer.py fresh NAME N DIR    writes DIR/tokenizer.json and DIR/golden.json with N fresh strings, for a test to
+                                            compare; NAME: qwen3, llama3-style, llama3-large or a directory
     oracle_tokenizer.py trained RLCPP   trains with RLCPP and with HF's BpeTrainer and compares; loads with AutoTokenizer
 
 Made with tokenizers 0.23.3 and transformers 5.23.0 (Python 3.11). Strings are bytes; HF sees bytes.decode("utf-8",
@@ -22,6 +24,7 @@ import subprocess
 import sys
 import tempfile
 
+import tokenizers
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -201,6 +204,41 @@ def tokenizers_of_tests():
     }
 
 
+def golden_row(tok, raw):
+    """[hex of the bytes, ids, and what is not as expected from those]"""
+    seen = raw.decode("utf-8", "replace")
+    tok.encode_special_tokens = False
+    ids = tok.encode(seen, add_special_tokens=False).ids
+    tok.encode_special_tokens = True
+    plain = tok.encode(seen, add_special_tokens=False).ids
+    tok.encode_special_tokens = False
+    decoded = tok.decode(ids, skip_special_tokens=False)
+    skipped = tok.decode(ids, skip_special_tokens=True)
+    extra = {}
+    if plain != ids:
+        extra["plain"] = plain
+    if decoded != seen:
+        extra["decoded"] = decoded
+    if skipped != decoded:
+        extra["skipped"] = skipped
+    return [raw.hex(), ids, extra] if extra else [raw.hex(), ids]
+
+
+def write_golden(tok, rng, rows, path):
+    # Decoding of ids that no text gives: broken characters, ids without a token.
+    size = tok.get_vocab_size()
+    decodings = []
+    for _ in range(60):
+        ids = [rng.randrange(size + 3) for _ in range(rng.randrange(1, 7))]
+        decodings.append([ids, tok.decode(ids, skip_special_tokens=False)])
+    framed = tok.encode("Hello there", add_special_tokens=True).ids
+    with open(path, "w", encoding="utf-8") as f:
+        body = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
+        f.write('{"made_by":"tools/oracle_tokenizer.py, tokenizers %s",\n"framed":%s,\n' % (tokenizers.__version__, json.dumps(framed)))
+        f.write('"decodings":%s,\n"strings":[\n%s\n]}\n' % (json.dumps(decodings, ensure_ascii=False, separators=(",", ":")), body))
+    print(os.path.basename(path), len(rows), "strings", os.path.getsize(path), "bytes")
+
+
 def golden():
     for name, (tok, text, specials) in tokenizers_of_tests().items():
         if text is not None:
@@ -208,41 +246,8 @@ def golden():
                 f.write(text + "\n")
             tok = Tokenizer.from_str(text)
         rng = random.Random("golden " + name)
-        rows = []
-        for _ in range(1100 if name == "qwen3" else 400):
-            raw = random_string(rng, specials)
-            seen = raw.decode("utf-8", "replace")
-            tok.encode_special_tokens = False
-            ids = tok.encode(seen, add_special_tokens=False).ids
-            row = [raw.hex(), ids]
-            tok.encode_special_tokens = True
-            plain = tok.encode(seen, add_special_tokens=False).ids
-            tok.encode_special_tokens = False
-            decoded = tok.decode(ids, skip_special_tokens=False)
-            skipped = tok.decode(ids, skip_special_tokens=True)
-            # Absent: as expected from what stands before.
-            extra = {}
-            if plain != ids:
-                extra["plain"] = plain
-            if decoded != seen:
-                extra["decoded"] = decoded
-            if skipped != decoded:
-                extra["skipped"] = skipped
-            if extra:
-                row.append(extra)
-            rows.append(row)
-        # Decoding of ids that no text gives: broken characters, ids without a token.
-        size = tok.get_vocab_size()
-        decodings = []
-        for _ in range(60):
-            ids = [rng.randrange(size + 3) for _ in range(rng.randrange(1, 7))]
-            decodings.append([ids, tok.decode(ids, skip_special_tokens=False)])
-        framed = tok.encode("Hello there", add_special_tokens=True).ids
-        with open(os.path.join(DATA, name + ".golden.json"), "w", encoding="utf-8") as f:
-            body = ",\n".join(json.dumps(row, ensure_ascii=False, separators=(",", ":")) for row in rows)
-            f.write('{"made_by":"tools/oracle_tokenizer.py, tokenizers 0.23.3",\n"framed":%s,\n' % json.dumps(framed))
-            f.write('"decodings":%s,\n"strings":[\n%s\n]}\n' % (json.dumps(decodings, ensure_ascii=False, separators=(",", ":")), body))
-        print(name, len(rows), "strings", os.path.getsize(os.path.join(DATA, name + ".golden.json")), "bytes")
+        rows = [golden_row(tok, random_string(rng, specials)) for _ in range(1100 if name == "qwen3" else 400)]
+        write_golden(tok, rng, rows, os.path.join(DATA, name + ".golden.json"))
 
 
 def byte_characters():
@@ -289,6 +294,60 @@ def sweep(binary, count, folder=None):
                 f.write(text if text is not None else lzma.open(os.path.join(DATA, "qwen3", "tokenizer.json.xz")).read().decode())
             bad += compare(binary, count, name, scratch, specials)
     return bad
+
+
+def llama3_large(spec):
+    """Llama 3's pattern and its rule for whole words over Qwen3's vocabulary: Meta's own file is not free to pass on."""
+    spec = json.loads(spec)
+    spec["normalizer"] = None
+    spec["model"]["ignore_merges"] = True
+    spec["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": LLAMA3}
+    return json.dumps(spec, ensure_ascii=False)
+
+
+def long_stretch(rng):
+    """What random_string seldom makes: long runs of white space, words beyond any cache, one character many times."""
+    kind = rng.randrange(4)
+    count = rng.choice([30, 100, 300, 1000])
+    if kind == 0:
+        return (rng.choice(SPACES) * count).encode()
+    if kind == 1:
+        return "".join(rng.choice(SPACES[:6]) for _ in range(count)).encode()
+    if kind == 2:
+        return "".join(rng.choice(rng.choice(PIECES).split() or ["x"]) for _ in range(count // 8 + 1)).encode()
+    return random_char(rng).encode() * count
+
+
+def fresh(name, count, out):
+    """Strings that nobody chose: a new seed each time."""
+    if os.path.isdir(name):
+        with open(os.path.join(name, "tokenizer.json"), encoding="utf-8") as f:
+            text = f.read()
+    elif name in ("qwen3", "llama3-large"):
+        text = lzma.open(os.path.join(DATA, "qwen3", "tokenizer.json.xz")).read().decode()
+        text = llama3_large(text) if name == "llama3-large" else text
+    else:
+        with open(os.path.join(DATA, name + ".tokenizer.json"), encoding="utf-8") as f:
+            text = f.read()
+    with open(os.path.join(out, "tokenizer.json"), "w", encoding="utf-8") as f:
+        f.write(text)
+    specials = [token["content"] for token in json.loads(text)["added_tokens"]]
+    specials += [f" {token} " for token in specials[:8]] + ["<|im_start|", " wort ", "antwort", "e\u0327\u0301"]
+    tok = Tokenizer.from_str(text)
+    # HF drops bytes that a vocabulary lacks (SmolLM2's has no 0x04, for one) without a word; rlcpp refuses the text.
+    lacks = set(byte for byte, character in byte_characters().items() if tok.token_to_id(character) is None)
+    seed = random.SystemRandom().randrange(2**32)
+    rng = random.Random(seed)
+    print(name, "seed", seed)
+    rows = []
+    while len(rows) < count:
+        raw = random_string(rng, specials)
+        if rng.random() < 0.02:
+            cut = rng.randrange(len(raw) + 1)
+            raw = raw[:cut] + long_stretch(rng) + raw[cut:]
+        if not set(raw.decode("utf-8", "replace").encode()) & lacks:
+            rows.append(golden_row(tok, raw))
+    write_golden(tok, rng, rows, os.path.join(out, "golden.json"))
 
 
 def golden_training():
@@ -363,6 +422,8 @@ if __name__ == "__main__":
         golden_training()
     elif sys.argv[1:2] == ["sweep"]:
         sys.exit(1 if sweep(sys.argv[2], int(sys.argv[3]), *sys.argv[4:5]) else 0)
+    elif sys.argv[1:2] == ["fresh"]:
+        fresh(sys.argv[2], int(sys.argv[3]), sys.argv[4])
     elif sys.argv[1:2] == ["trained"]:
         trained(sys.argv[2])
     else:

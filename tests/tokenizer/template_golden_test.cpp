@@ -6,10 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <set>
 
-#include "base/durable.h"
-#include "base/error.h"
 #include "data_path.h"
-#include "tokenizer/chat_template.h"
+#include "tokenizer/golden.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -20,46 +18,18 @@ Json read_json(const std::string& name) {
   return Json::parse(durable::read_file(test::data_path("tokenizer/") + name));
 }
 
-struct Outcome {
-  std::string text;
-  std::string error;  // empty: none
-};
-
-Outcome outcome(const std::string& source, const Json& messages, bool generation, const Json& variables) {
-  try {
-    return {ChatTemplate(source).render(messages, generation, variables), ""};
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kBadInput);
-    EXPECT_NE(std::string(error.what()).find("chat template line"), std::string::npos) << error.what();
-    return {"", error.render()};
-  }
-}
-
 TEST(TemplateGolden, FifteenFamilies) {
   const Json golden = read_json("templates.golden.json");
   std::map<std::string, std::string> sources;
   ASSERT_GE(golden["rows"].size(), 400u);
-  for (const Json& row : golden["rows"]) {
-    const std::string name = row[0];
+  test::expect_golden_renderings(golden, [&](const std::string& name) -> const std::string& {
     if (!sources.contains(name)) {
       sources[name] = name == "qwen3"
                           ? read_json("qwen3/tokenizer_config.json")["chat_template"].get<std::string>()
                           : durable::read_file(test::data_path("tokenizer/templates/") + name + ".jinja");
     }
-    Json variables = golden["tokens"];
-    variables.update(golden["variations"][row[2].get<std::size_t>()]);
-    const bool generation = variables["add_generation_prompt"];
-    variables.erase("add_generation_prompt");
-    const Outcome ours =
-        outcome(sources[name], golden["conversations"][row[1].get<std::string>()], generation, variables);
-    SCOPED_TRACE(row[0].dump() + row[1].dump() + row[2].dump());
-    if (row[3].is_object()) {
-      EXPECT_NE(ours.error, "") << "Jinja2: " << row[3]["error"] << "\nours: " << ours.text;
-    } else {
-      EXPECT_EQ(ours.error, "");
-      EXPECT_EQ(ours.text, row[3].get<std::string>());
-    }
-  }
+    return sources.at(name);
+  });
   EXPECT_EQ(sources.size(), 15u);
 }
 
@@ -71,8 +41,8 @@ void check_snippets(const std::string& file, std::size_t at_least, bool expressi
   std::size_t met = 0;
   for (const Json& row : golden["rows"]) {
     const std::string snippet = row[0];
-    const Outcome ours =
-        outcome(expressions ? "{{ " + snippet + " }}" : snippet, {}, false, golden["context"]);
+    const test::Rendering ours =
+        test::rendering_of(expressions ? "{{ " + snippet + " }}" : snippet, {}, false, golden["context"]);
     SCOPED_TRACE(snippet);
     if (refused.contains(snippet)) {
       ++met;
