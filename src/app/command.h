@@ -70,6 +70,7 @@ Command bench_command();
 Command bench_checkpoint_command();
 Command report_command();
 Command curves_command();
+Command doctor_command();
 Command config_command();      // prints keys, docs/configuration.md, JSON Schema
 Command completion_command();  // scripts for shells
 

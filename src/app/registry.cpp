@@ -12,6 +12,7 @@ std::vector<Command> all_commands() {
       bench_command(),    bench_checkpoint_command(),
       report_command(),   curves_command(),
       config_command(),   completion_command(),
+      doctor_command(),
   };
 }
 
