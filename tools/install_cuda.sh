@@ -66,6 +66,8 @@ if [ -z "$toolkit" ]; then
   fetch .deps/wheels "${compiler_wheels[@]}"
   rm -rf "$target"
   mv .deps/wheels/nvidia/cu13 "$target"
+  mkdir -p "$target/dist-info" # with the licences, for tools/collect_licences.sh
+  mv .deps/wheels/*.dist-info "$target/dist-info/"
   rm -rf .deps/wheels
   # The layout that CMake and nvcc expect: lib64, and names without a version.
   ln -sfn lib "$target/lib64"
@@ -106,5 +108,6 @@ if [ ! -e .deps/cudnn-frontend/include/cudnn_frontend.h ]; then
   rm -rf .deps/cudnn-frontend
   mkdir -p .deps/cudnn-frontend
   mv .deps/wheels/include .deps/cudnn-frontend/include
+  mv .deps/wheels/*.dist-info/licenses/LICENSE.txt .deps/cudnn-frontend/ 2>/dev/null || true
   rm -rf .deps/wheels
 fi
