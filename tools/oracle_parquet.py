@@ -179,6 +179,10 @@ def golden():
     for codec in CODECS:
         write(chat, os.path.join(DATA, f"chat-{codec}"), rows, compression=codec, row_group_size=25, data_page_size=400, write_batch_size=5)
     write(chat, os.path.join(DATA, "chat-v2"), rows, compression="snappy", data_page_version="2.0", use_dictionary=False, column_encoding={"index": "DELTA_BINARY_PACKED", "tools": "DELTA_BYTE_ARRAY", "score": "BYTE_STREAM_SPLIT", "messages.list.element.content": "DELTA_LENGTH_BYTE_ARRAY"})
+    extremes = pa.table({"n": pa.array([2**31 - 1, -(2**31), 5, -7, 2**31 - 1] * 9, pa.int32()), "m": pa.array([2**63 - 1, -(2**63), 0] * 15, pa.int64())})
+    write(extremes, os.path.join(DATA, "wrapping"), use_dictionary=False, column_encoding={"n": "DELTA_BINARY_PACKED", "m": "DELTA_BINARY_PACKED"})
+    # No rows, so columns without pages.
+    write(chat.slice(0, 0), os.path.join(DATA, "empty"), compression="none")
     rng = random.Random("golden")
     for i in range(6):
         table = random_table(rng, 30)

@@ -48,7 +48,8 @@ void read_added_tokens(const Json& config, const std::string& where, std::vector
   const auto found = config.find("added_tokens_decoder");
   if (found == config.end() || found->is_null()) return;
   if (!found->is_object()) throw bad_input(fmt::format("{}: added_tokens_decoder must be a table", where));
-  for (const auto& [key, entry] : found->items()) {
+  for (const auto& [key, value] : found->items()) {
+    const auto& entry = value;  // a lambda of clang 14 cannot take the binding itself
     AddedToken token;
     const bool digits =
         !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;

@@ -39,7 +39,7 @@ TEST(Parquet, EveryCodecEncodingAndShapeOfPyarrow) {
     SCOPED_TRACE(stem);
     EXPECT_EQ(rows_of(read_data_lines(entry.path().string())), rows_of(durable::read_file(want)));
   }
-  EXPECT_GE(files, 11);
+  EXPECT_GE(files, 13);
 }
 
 TEST(Parquet, IsADataset) {

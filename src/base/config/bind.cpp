@@ -327,6 +327,11 @@ void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path
     throw_problems(
         {{place, fmt::format("\"{}\" is not valid UTF-8", printable(text)), "values are text", {}}});
   }
+  for (const std::string& part : path) {  // keys of a free table are anybody's
+    if (utf8::is_valid(part)) continue;
+    throw_problems(
+        {{place, fmt::format("the key \"{}\" is not valid UTF-8", printable(part)), "keys are text", {}}});
+  }
   if (probe.kind == Target::Kind::kField) {
     if (const std::string* sentence = refused_choice(*probe.field, text))
       throw_problems({refused_key(place, probe.key + " = " + text, *sentence)});

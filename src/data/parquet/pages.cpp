@@ -132,7 +132,7 @@ class ColumnReader {
         return read_runs(Bytes(in.take(in.little_endian(4)), where_), count);
       case Encoding::kDeltaBinary:
         if (leaf_.type != Physical::kInt32 && leaf_.type != Physical::kInt64) break;
-        return append(column_.integers, decode_delta(in, count), count);
+        return append(column_.integers, wrapped(decode_delta(in, count)), count);
       case Encoding::kDeltaLength:
         if (leaf_.type != Physical::kByteArray) break;
         return append(column_.texts, decode_delta_lengths(in, count), count);
@@ -148,6 +148,14 @@ class ColumnReader {
     }
     throw damaged(
         fmt::format("a page has the encoding {}, which its type cannot have", static_cast<int>(encoding)));
+  }
+
+  // Differences of 32-bit numbers wrap in 32 bits.
+  std::vector<std::int64_t> wrapped(std::vector<std::int64_t> values) const {
+    if (leaf_.type == Physical::kInt32) {
+      for (std::int64_t& value : values) value = static_cast<std::int32_t>(value);
+    }
+    return values;
   }
 
   void read_runs(Bytes in, std::size_t count) {
