@@ -41,7 +41,8 @@ glibc=$(objdump -T "$program" | grep -o 'GLIBC_[0-9.]*' | sort -Vu | tail -1)
 [ "$(printf '%s\n' "GLIBC_$newest_glibc" "$glibc" | sort -V | tail -1)" = "GLIBC_$newest_glibc" ] || fail "it needs $glibc"
 echo "$needed; $glibc; $(du -h "$program" | cut -f1)"
 [ "$(ls "$scratch/share/doc/rlcpp/licences" | wc -l)" -ge 7 ] || fail "licences are missing"
-dpkg-deb --contents "$deb" | grep -q ' ./usr/bin/rlcpp$' || fail "the Debian package has no usr/bin/rlcpp"
+dpkg-deb --contents "$deb" >"$scratch/contents"
+grep -q ' ./usr/bin/rlcpp$' "$scratch/contents" || fail "the Debian package has no usr/bin/rlcpp"
 
 echo "=== with an empty environment"
 env -i "$program" --version

@@ -182,16 +182,15 @@ std::vector<Check> check_libraries() {
                               [](const FoundLibrary& l) { return text_of(l, "zlibVersion"); }));
   const std::string here = folder_of_program();
   std::error_code ignored;
-  const bool plugin =
-      fs::exists(here + "/rlcpp_mpi.so", ignored) || fs::exists(here + "/../lib/rlcpp_mpi.so", ignored);
-  if (!plugin) {
+  std::string plugin = here + "/rlcpp_mpi.so";
+  if (!fs::exists(plugin, ignored)) plugin = here + "/../lib/rlcpp_mpi.so";
+  if (!fs::exists(plugin, ignored)) {
     out.push_back({Health::kMissing, "MPI",
                    "rlcpp_mpi.so is not beside the program; CPU ranks are threads of one process",
                    "build rlcpp where an MPI is installed (openmpi-bin, libopenmpi-dev)"});
   } else {
-    out.push_back(check_library("MPI", {here + "/rlcpp_mpi.so", here + "/../lib/rlcpp_mpi.so"},
-                                "CPU ranks cannot be several processes", "apt-get install openmpi-bin",
-                                Health::kMissing,
+    out.push_back(check_library("MPI", {plugin}, "CPU ranks cannot be several processes",
+                                "apt-get install openmpi-bin", Health::kMissing,
                                 [](const FoundLibrary&) { return std::string("the plugin loads"); }));
   }
   return out;
