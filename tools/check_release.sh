@@ -5,7 +5,15 @@
 # TREE: also in a bare Debian 12 that debootstrap makes there (or made before): unpacked, as nobody, to train a tokenizer and a
 # small model; then the Debian package, installed and removed. Needs root and debootstrap. Leaves with 4 if something is wrong.
 set -euo pipefail
-packages=$(cd "${1:?usage: tools/check_release.sh PACKAGES_DIR [TREE]}" && pwd)
+case "${1:-}" in
+  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
+if [ $# -lt 1 ]; then
+  echo "error: tools/check_release.sh needs PACKAGES_DIR (see --help)" >&2
+  exit 2
+fi
+packages=$(cd "$1" && pwd)
 tree=${2:-}
 cd "$(dirname "$0")/.."
 newest_glibc=2.35

@@ -4,9 +4,17 @@
 # BUILD_DIR: of the release, whose cache says what was built in. A licence that cannot be found is an error: what may not be
 # said where it came from is not given out.
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
+if [ $# -lt 2 ]; then
+  echo "error: tools/collect_licences.sh needs BUILD_DIR and FOLDER (see --help)" >&2
+  exit 2
+fi
 cd "$(dirname "$0")/.."
-build=${1:?usage: tools/collect_licences.sh BUILD_DIR FOLDER}
-folder=${2:?usage: tools/collect_licences.sh BUILD_DIR FOLDER}
+build=$1
+folder=$2
 mkdir -p "$folder"
 
 take() { # NAME FILE...: the first of the files that is there

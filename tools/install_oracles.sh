@@ -5,6 +5,10 @@
 #   tools/install_oracles.sh [DIR]      DIR: build/oracles if it is not named
 # Prints the folder, for PYTHONPATH. Leaves with 3 if pip or a package cannot be had.
 set -euo pipefail
+case "${1:-}" in
+  -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+  -*) echo "error: unknown option $1 (see --help)" >&2; exit 2 ;;
+esac
 cd "$(dirname "$0")/.."
 
 folder=${1:-build/oracles}

@@ -7,6 +7,10 @@
 
 Made with pyarrow 26.0.1 (Python 3.11). The JSON is what src/data/parquet/rows.h says.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 1, 3)
 
 import datetime
 import decimal

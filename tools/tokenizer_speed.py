@@ -10,6 +10,10 @@ leaves with 4 if the first pass over prose, code or chat is below 5 MB/s.
 prose: glosses of WordNet (wordnet-base); code: the sources of this project; chat: both as ChatML turns; stress: random pieces of
 many scripts, emoji, marks, digits, white space and broken UTF-8, which no cache can foresee.
 """
+import usage
+
+if __name__ == "__main__":
+    usage.answer(__doc__, 2, 2)
 
 import json
 import os
