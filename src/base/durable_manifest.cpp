@@ -11,7 +11,7 @@ namespace {
 using Json = nlohmann::ordered_json;
 
 constexpr const char* kFormat = "rlcpp-directory";
-constexpr std::int64_t kVersion = 1;
+constexpr std::uint64_t kVersion = 1;
 
 // The last member closes the object and covers every byte before itself; a fixed form lets the reader compare
 // it whole.
@@ -23,6 +23,12 @@ Error broken(const std::string& path, const std::string& because) {
   return bad_input(
       path + " does not verify", because,
       "this directory is damaged or not complete: use an older one, or copy it again from its source");
+}
+
+// A number with a point, or one beyond 64 bits, has no value as a whole one.
+std::uint64_t whole(const std::string& path, const Json& number) {
+  if (!number.is_number_unsigned()) throw broken(path, "it has no whole number where one must be");
+  return number.get<std::uint64_t>();
 }
 
 }  // namespace
@@ -72,16 +78,15 @@ Manifest parse_manifest(const std::string& path, const std::string& text) {
   try {
     const Json root = Json::parse(text);
     if (root.at("format") != kFormat) throw broken(path, "it has format " + root.at("format").dump());
-    if (const auto version = root.at("version").get<std::int64_t>(); version != kVersion) {
+    if (const std::uint64_t version = whole(path, root.at("version")); version != kVersion) {
       throw bad_input(path + " has version " + std::to_string(version),
                       "this program reads version " + std::to_string(kVersion),
                       "use the program that wrote it");
     }
-    if (root.at("chunk_bytes").get<std::size_t>() != kChunkBytes)
-      throw broken(path, "it has another chunk size");
+    if (whole(path, root.at("chunk_bytes")) != kChunkBytes) throw broken(path, "it has another chunk size");
     Manifest manifest{root.at("run").get<std::string>(), root.at("facts").dump(), {}};
     for (const Json& entry : root.at("files")) {
-      FileEntry file{entry.at("name").get<std::string>(), entry.at("size").get<std::uint64_t>(), {}};
+      FileEntry file{entry.at("name").get<std::string>(), whole(path, entry.at("size")), {}};
       if (!is_inner_name(file.name)) throw broken(path, "it names the file " + entry.at("name").dump());
       for (const Json& crc : entry.at("crc32c")) {
         file.chunk_crcs.push_back(

@@ -197,6 +197,8 @@ Conversation parse_row(std::string_view line, const std::string& where) {
   } catch (const nlohmann::json::parse_error& e) {
     throw bad_input(fmt::format("{}: malformed JSON at column {}", where, e.byte), {},
                     "every line is one JSON object");
+  } catch (const nlohmann::json::exception&) {  // 1e999
+    throw bad_input(where + ": a number is beyond what JSON's readers hold", {}, "mend this row");
   }
   if (!row.is_object()) throw wrong(where, "a row is a JSON object", kind_of(row));
   const auto has = [&](const char* column) { return row.contains(column) && !row[column].is_null(); };

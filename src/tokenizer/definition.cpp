@@ -290,6 +290,8 @@ Definition parse_definition(const std::string& text, const std::string& where) {
     throw bad_input(fmt::format("{}:{}: this is not valid JSON", where, line),
                     fmt::format("reading stopped at byte {} of {}", error.byte, text.size()),
                     "fetch the file again; it may be truncated, or a Git LFS pointer");
+  } catch (const Json::exception& error) {  // 1e999
+    throw bad_input(fmt::format("{}: a number is beyond what JSON's readers hold", where), error.what());
   }
   const Part root(json, where, "");
   if (!json.is_object())

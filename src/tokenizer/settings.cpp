@@ -83,6 +83,9 @@ Settings read_settings(const std::string& directory) {
     } catch (const Json::parse_error& error) {
       throw bad_input(fmt::format("{}: this is not valid JSON", settings.where),
                       fmt::format("reading stopped at byte {}", error.byte));
+    } catch (const Json::exception& error) {  // 1e999
+      throw bad_input(fmt::format("{}: a number is beyond what JSON's readers hold", settings.where),
+                      error.what());
     }
     if (!config.is_object()) throw bad_input(fmt::format("{}: this must be a table", settings.where));
     settings.bos_token = token_of(config, "bos_token", settings.where);
