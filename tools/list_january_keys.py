@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Lists every configuration key of prime-rl as of January 2026, from its own pydantic classes.
 
-    git clone https://github.com/PrimeIntellect-ai/prime-rl /tmp/prime-rl
+    a clone of PrimeIntellect-ai/prime-rl on GitHub in /tmp/prime-rl
     git -C /tmp/prime-rl checkout aab07534e
     tools/list_january_keys.py /tmp/prime-rl >tests/data/config/january_keys.json
 
@@ -76,6 +76,8 @@ def scalar_of(annotation):
 
 
 def plain(value):
+    if isinstance(value, str) and value.startswith("https://"):
+        return "https://service.example/path"  # somebody's server is nothing to ask about
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, (list, tuple)):
