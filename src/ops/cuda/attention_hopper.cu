@@ -275,16 +275,8 @@ __global__ void __launch_bounds__(kHopperThreads, 1)
 
 using HopperKernel = void (*)(const CUtensorMap, const CUtensorMap, const HopperArgs);
 
-// Machine code for this GPU; what a driver makes from PTX for older targets has empty bodies.
 bool hopper_code() {
-  static const bool found = [] {
-    cudaFuncAttributes attributes{};
-    if (cudaFuncGetAttributes(&attributes, hopper_dq_kernel<128>) != cudaSuccess) {
-      cudaGetLastError();
-      return false;
-    }
-    return attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
-  }();
+  static const bool found = has_hopper_code(hopper_dq_kernel<128>);
   return found;
 }
 

@@ -81,28 +81,13 @@ __device__ void load_head(unsigned char (*to)[kBlockBytes<kRows>], const CUtenso
   }
 }
 
-__device__ inline float fast_exp2(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
 // The warp has read all it needs of a stage.
 __device__ inline void release(std::uint64_t* barrier) {
   __syncwarp();
   if (threadIdx.x % 32 == 0) barrier_arrive(barrier);
 }
 
-// Which step of how many: its place in the ring and the phase in which it is full.
-struct RingPlace {
-  int stage = 0, phase = 0;
-  __device__ void next() {
-    if (++stage == kStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
+using RingPlace = RingOf<kStages>;
 
 // scores (a warpgroup's 64 rows of `own` by the 64 of a step) = own step^T, queued as one group.
 template <int kDim>

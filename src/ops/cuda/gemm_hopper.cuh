@@ -22,8 +22,8 @@ constexpr int kGemmOutRows = 16;  // of a box of results, 64 columns wide: what 
 struct GemmShared {
   alignas(1024) unsigned char rows[kGemmStages][kGemmRows * 128];
   alignas(1024) unsigned char columns[kGemmStages][kGemmColumns * 128];
-  alignas(
-      1024) unsigned char out[2][2][64 * 128];  // of each warpgroup: two boxes of 64 x 64 on their way out
+  // Of each warpgroup, twice: 64 x 64 results on their way out, 16 rows of each warp.
+  alignas(1024) unsigned char out[2][2][64 * 128];
   std::uint64_t full[kGemmStages], empty[kGemmStages];
 };
 constexpr int kGemmSharedBytes = sizeof(GemmShared) + 1024;
@@ -46,15 +46,7 @@ struct GemmShape {
 
 #if RLCPP_SM90A
 
-struct GemmPlace {
-  int stage = 0, phase = 0;
-  __device__ void next() {
-    if (++stage == kGemmStages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
+using GemmPlace = RingOf<kGemmStages>;
 
 __device__ inline GemmShared& gemm_shared() {
   extern __shared__ unsigned char gemm_memory[];
@@ -218,17 +210,6 @@ __device__ inline void gemm_stores_done() {
 }
 
 #endif
-
-// True where the bodies above are compiled in: machine code for this GPU. `kernel` is any that uses them.
-template <class Kernel>
-bool has_gemm_code(Kernel* kernel) {
-  cudaFuncAttributes attributes{};
-  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
-    cudaGetLastError();
-    return false;
-  }
-  return attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
-}
 
 // Starts such a kernel with as many pairs as the GPU holds, or as there are tiles.
 template <class... Parameters>

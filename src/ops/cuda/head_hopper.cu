@@ -44,16 +44,6 @@ struct HopperHeadArgs {
   float* entropies;             // [rows]; null: not wanted
 };
 
-#if RLCPP_SM90A
-
-__device__ float exp2_fast(float x) {
-  float y;
-  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
-  return y;
-}
-
-#endif
-
 template <bool kStore>
 __global__ void __launch_bounds__(kGemmThreads, 1)
     head_weights_kernel(const __grid_constant__ CUtensorMap hidden_map,
@@ -118,7 +108,7 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
         for (int k = 0; k < 32; ++k) {
           const int i = k / 2 % 2;
           const float s = fmaf(e[k], of[i].scale, -of[i].reference);
-          e[k] = exp2_fast(s);
+          e[k] = fast_exp2(s);
           sums[i].sum += e[k];
           sums[i].weighted = fmaf(e[k], s, sums[i].weighted);
         }
@@ -287,7 +277,7 @@ __global__ void __launch_bounds__(kScaledThreads)
 }
 
 bool hopper_code() {
-  static const bool found = has_gemm_code(head_weights_kernel<true>);
+  static const bool found = has_hopper_code(head_weights_kernel<true>);
   return found;
 }
 

@@ -1,9 +1,10 @@
 // What kernels for Hopper are made of: barriers in shared memory, tiles brought by the copy engine, and the
 // products of a warpgroup (wgmma), as PTX has them. A warpgroup is four warps from a multiple of four on.
-// Only for sm_90a: in code for other targets the bodies are empty, and hopper_code() tells the host so.
+// Only for sm_90a: in code for other targets the bodies are empty, and has_hopper_code() tells the host so.
 #pragma once
 
 #include <cuda.h>
+#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
@@ -212,6 +213,36 @@ __device__ inline void product_add(float (&d)[64], const std::uint32_t* a, std::
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
 
+__device__ inline float fast_exp2(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// Which step of how many: its place in a ring of kCount stages and the phase in which it is full.
+template <int kCount>
+struct RingOf {
+  int stage = 0, phase = 0;
+  __device__ void next() {
+    if (++stage == kCount) {
+      stage = 0;
+      phase ^= 1;
+    }
+  }
+};
+
 #endif
+
+// True where the bodies of such kernels are compiled in: machine code for this GPU; what a driver makes from
+// PTX for older targets has empty ones.
+template <class Kernel>
+bool has_hopper_code(Kernel* kernel) {
+  cudaFuncAttributes attributes{};
+  if (cudaFuncGetAttributes(&attributes, kernel) != cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  return attributes.ptxVersion >= 90 && attributes.binaryVersion == 90;
+}
 
 }  // namespace rlcpp::ops::cuda

@@ -96,8 +96,12 @@ __global__ void __launch_bounds__(kGemmThreads, 1)
 }
 
 bool hopper_code() {
-  static const bool found = has_gemm_code(two_products_kernel<false>);
+  static const bool found = has_hopper_code(two_products_kernel<false>);
   return found;
+}
+
+CUtensorMap map(const Tensor& t, int box_rows) {
+  return boxes_of(t.raw(), t.dim(0), t.dim(1), box_rows);
 }
 
 bool addressable(std::int64_t m, std::int64_t n) {
@@ -120,7 +124,6 @@ bool two_products(const Context& ctx, const Tensor& out, const Tensor& a, const 
   const GemmShape shape = {static_cast<int>(m), static_cast<int>(n), static_cast<int>(k), static_cast<int>(r),
                            0};
   constexpr int kBoxRows = kByDepth ? kGemmDepth : kGemmColumns / kGemmPair;
-  const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
   launch_gemm(two_products_kernel<kByDepth>, stream_of(ctx), ctx.cuda->multiprocessors(), shape,
               "product with an adapter", map(a, kGemmRows), map(b, kBoxRows), map(more_a, kGemmRows),
               map(more_b, kBoxRows), map(out, kGemmOutRows), shape);
@@ -147,7 +150,6 @@ bool linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& ga
   if (!vectorisable(k, {y.raw(), gate_up.raw(), x.raw(), w.raw(), h.raw(), b.raw()})) return false;
   const GemmShape shape = {static_cast<int>(m), static_cast<int>(2 * inner), static_cast<int>(k),
                            static_cast<int>(r), static_cast<int>(inner)};
-  const auto map = [](const Tensor& t, int rows) { return boxes_of(t.raw(), t.dim(0), t.dim(1), rows); };
   constexpr int kBoxRows = kGemmColumns / kGemmPair;
   // Without an adapter nothing asks for the second pair.
   const CUtensorMap more_a = r == 0 ? CUtensorMap{} : map(h, kGemmRows);
