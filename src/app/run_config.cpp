@@ -81,7 +81,7 @@ void ModelSection::describe(config::Schema& s) {
       "the GPU. Same result.");
   s.section("lora", lora, "Train low-rank adapters (LoRA) and freeze the model; None: train all weights.");
   s.field("fused_lm_head_token_chunk_size", head_chunk,
-          "Rows of logits that exist at once; None: 256 on the CPU, 2048 on a GPU.")
+          "Rows of logits that exist at once; None: 256 on the CPU, 2112 on a GPU.")
       .at_least(1)
       .in("tokens");
   s.field("optimization_dtype", optimization_dtype, "Type of the master weights.")

@@ -14,7 +14,7 @@ struct ScratchRegions {
 };
 
 // The logits lie behind the scratch that the head's own operations take, in the place of what other
-// operations use at other times. Without options.head_chunk there are 256 rows of them on the CPU and 2048 on
+// operations use at other times. Without options.head_chunk there are 256 rows of them on the CPU and 2112 on
 // a GPU, where a chunk of few rows is slow: its products fill a fraction of the chip, and each adds to the
 // head's whole gradient.
 ScratchRegions plan_scratch(const ops::Context& ctx, const model::ModelConfig& model,
