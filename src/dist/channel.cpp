@@ -187,6 +187,8 @@ void Channel::host(Clock::time_point deadline) {
     }
   }
   listener_ = Socket();  // nobody else is expected
+  // Who connected and has not said that it belongs to this run is not told its secret.
+  std::erase_if(peers_, [](const auto& peer) { return peer->process < 0; });
   Json who = Json::array();
   for (int rank = 0; rank < roll_.size(); ++rank) who.push_back(roll_.place(rank));
   const std::string welcome = dump({{"secret", hex(secret_)}, {"who", who}});

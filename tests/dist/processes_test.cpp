@@ -191,12 +191,17 @@ TEST(Processes, AStrangerOnThePortDisturbsNobody) {
   }
   ASSERT_TRUE(raw.open()) << why;
   ::send(raw.fd(), "GET / HTTP/1.1\r\n\r\n", 18, MSG_NOSIGNAL);
+  Socket silent = connect_to("127.0.0.1", port, &why);
+  ASSERT_TRUE(silent.open()) << why;
   Process stranger(foreign, {{"RANK", "1"}, {"WORLD_SIZE", "2"}}, folder / "stranger");
   std::this_thread::sleep_for(std::chrono::milliseconds(300));
   Process one(command, {{"RANK", "1"}, {"WORLD_SIZE", "2"}}, folder / "one");
   EXPECT_EQ(zero.wait(), 0) << zero.text();
   EXPECT_EQ(one.wait(), 0) << one.text();
   EXPECT_EQ(stranger.wait(std::chrono::seconds(0)), -1) << stranger.text();
+  // Who said nothing was told nothing.
+  char byte = 0;
+  EXPECT_EQ(::recv(silent.fd(), &byte, 1, MSG_DONTWAIT), 0);
 }
 
 }  // namespace

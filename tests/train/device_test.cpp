@@ -13,17 +13,6 @@
 namespace rlcpp::train {
 namespace {
 
-std::vector<Device> devices() {
-  std::vector<Device> all = {Device{}};
-  std::string why;
-  if (!cuda::gpus(&why).empty()) all.push_back({DeviceKind::kCuda, 0});
-  return all;
-}
-
-std::string name_of_device(const ::testing::TestParamInfo<Device>& info) {
-  return info.param.kind == DeviceKind::kCpu ? "Cpu" : "Cuda";
-}
-
 class OnDevice : public ::testing::TestWithParam<Device> {
  protected:
   // The tiny model with heads that attention libraries know.

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "data_path.h"
+#include "ops/workspace.h"
 #include "train/checkpoint.h"
 #include "train/muon.h"
 #include "train/ranks.h"
@@ -29,6 +30,13 @@ TrainerOptions options_of(const std::string& type, double momentum = 0.9) {
   return o;
 }
 
+class OptimizersOnDevice : public ::testing::TestWithParam<Device> {
+ protected:
+  static TinyRun run(const TrainerOptions& options, std::uint64_t seed, int threads = 1) {
+    return TinyRun(options, seed, threads, true, GetParam());
+  }
+};
+
 std::vector<std::vector<data::MicroBatch>> steps_of(std::uint64_t seed, int steps) {
   Rng rng(seed, 55);
   std::vector<std::vector<data::MicroBatch>> out;
@@ -37,17 +45,17 @@ std::vector<std::vector<data::MicroBatch>> steps_of(std::uint64_t seed, int step
 }
 
 // Weights after steps, recomputed in f64 from the gradients that the trainer had.
-TEST(Optimizers, SgdAndSignSgdDoWhatTheirFormulasSay) {
+TEST_P(OptimizersOnDevice, SgdAndSignSgdDoWhatTheirFormulasSay) {
   const auto seed = test::fresh_seed();
   for (const char* type : {"sgd", "sign_sgd"}) {
     const auto options = options_of(type);
-    TinyRun run(options, seed);
+    TinyRun one = run(options, seed);
     std::vector<double> w, m;
-    for (const float value : run.all_weights()) w.push_back(static_cast<double>(value));
+    for (const float value : one.all_weights()) w.push_back(static_cast<double>(value));
     m.assign(w.size(), 0.0);
     for (const auto& rows : steps_of(seed, 4)) {
-      const StepResult result = run.trainer->step(rows);
-      const std::vector<float> g = run.gradients();
+      const StepResult result = one.trainer->step(rows);
+      const std::vector<float> g = one.gradients();
       ASSERT_EQ(g.size(), w.size());
       const double clip = std::min(1.0, 0.5 / (result.grad_norm + 1e-6)), lr = 1e-2;
       for (std::size_t i = 0; i < w.size(); ++i) {
@@ -61,7 +69,7 @@ TEST(Optimizers, SgdAndSignSgdDoWhatTheirFormulasSay) {
         }
       }
     }
-    const std::vector<float> got = run.all_weights();
+    const std::vector<float> got = one.all_weights();
     for (std::size_t i = 0; i < w.size(); ++i)
       ASSERT_NEAR(got[i], w[i], 1e-5 * (1 + std::abs(w[i]))) << type << i;
   }
@@ -81,12 +89,12 @@ TEST(Optimizers, MomentsAreOnlyThoseThatAreKept) {
   EXPECT_TRUE(sgd.second_moments().empty());
 }
 
-TEST(Optimizers, ResumeIsBitEqualAndAnotherOptimizerIsRefused) {
+TEST_P(OptimizersOnDevice, ResumeIsBitEqualAndAnotherOptimizerIsRefused) {
   const auto seed = test::fresh_seed();
   const auto steps = steps_of(seed, 4);
   for (const char* type : {"sgd", "sign_sgd"}) {
     const test::TemporaryDirectory dir;
-    TinyRun whole(options_of(type), seed);
+    TinyRun whole = run(options_of(type), seed);
     for (int i = 0; i < 4; ++i) {
       whole.trainer->step(steps[static_cast<std::size_t>(i)]);
       CheckpointContent content;
@@ -97,11 +105,11 @@ TEST(Optimizers, ResumeIsBitEqualAndAnotherOptimizerIsRefused) {
     EXPECT_FALSE(std::filesystem::exists(dir / "step_1/trainer/exp_avg_sq.safetensors"));
     EXPECT_EQ(std::filesystem::exists(dir / "step_1/trainer/exp_avg.safetensors"),
               std::string(type) == "sgd");
-    TinyRun resumed(options_of(type), seed + 1);
+    TinyRun resumed = run(options_of(type), seed + 1);
     load_checkpoint(dir / "step_2", *resumed.trainer);
     for (int i = 2; i < 4; ++i) resumed.trainer->step(steps[static_cast<std::size_t>(i)]);
     EXPECT_EQ(resumed.all_weights(), whole.all_weights());
-    TinyRun other(options_of("adamw"), seed);
+    TinyRun other = run(options_of("adamw"), seed);
     try {
       load_checkpoint(dir / "step_2", *other.trainer);
       ADD_FAILURE() << "no error";
@@ -112,14 +120,14 @@ TEST(Optimizers, ResumeIsBitEqualAndAnotherOptimizerIsRefused) {
   }
 }
 
-TEST(Optimizers, StateOnTheHostGivesTheSameBits) {
+TEST_P(OptimizersOnDevice, StateOnTheHostGivesTheSameBits) {
   const auto seed = test::fresh_seed();
   for (const char* type : {"sgd", "sign_sgd"}) {
     auto options = options_of(type);
-    TinyRun device(options, seed);
+    TinyRun device = run(options, seed);
     options.optimizer_on_host = true;
     options.optimizer_chunk = 128;
-    TinyRun host(options, seed);
+    TinyRun host = run(options, seed);
     for (const auto& rows : steps_of(seed, 3)) {
       device.trainer->step(rows);
       host.trainer->step(rows);
@@ -153,8 +161,16 @@ void expect_golden_muon(Device device) {
     const RegionId w = add("w", DType::kF32), m = add("m", DType::kF32), g = add("g", DType::kF32);
     RegionId working;
     if (ctx.compute_type() != DType::kF32) working = add("working", ctx.compute_type());
+    RegionId workspace;
+    const model::ModelConfig tiny = tiny_config();
+    const ops::WorkspaceNeeds needs{1, 1, tiny.hidden_size, tiny.vocab_size, tiny.qkv()};
+    if (const std::size_t bytes = ops::workspace_bytes(ctx, needs); bytes != 0) {
+      workspace =
+          plan.add(MemoryUse::kWorkspace, "workspace", DType::kU8, {static_cast<std::int64_t>(bytes)});
+    }
     const Arena arena(plan, device);
     arena.poison_all();
+    if (workspace.index >= 0) ops::use_workspace(ctx, arena[workspace]);
     TrainedParameter p;
     p.name = info.name;
     p.slices = info.slices;
@@ -199,27 +215,29 @@ TEST(Optimizers, MuonIsItsOracleOnAGpu) {
   expect_golden_muon({DeviceKind::kCuda, 0});
 }
 
-TEST(Optimizers, MuonTrainsAndKeepsTheSecondMomentOfTheRestAlone) {
+INSTANTIATE_TEST_SUITE_P(, OptimizersOnDevice, ::testing::ValuesIn(devices()), name_of_device);
+
+TEST_P(OptimizersOnDevice, MuonTrainsAndKeepsTheSecondMomentOfTheRestAlone) {
   const auto seed = test::fresh_seed();
   auto options = options_of("muon");
   options.optim.lr = 0.05;
-  TinyRun run(options, seed);
+  TinyRun one = run(options, seed);
   const auto rows = steps_of(seed, 1)[0];
-  const double before = run.trainer->evaluate(rows);
-  for (int i = 0; i < 10; ++i) run.trainer->step(rows);
-  EXPECT_LT(run.trainer->evaluate(rows), 0.8 * before);
-  for (const TrainedParameter& p : run.trainer->trained()) {
+  const double before = one.trainer->evaluate(rows);
+  for (int i = 0; i < 10; ++i) one.trainer->step(rows);
+  EXPECT_LT(one.trainer->evaluate(rows), 0.8 * before);
+  for (const TrainedParameter& p : one.trainer->trained()) {
     const bool matrix = p.name.starts_with("layers.") && p.master.rank() == 2;
     EXPECT_EQ(p.second.empty(), matrix) << p.name;
     EXPECT_FALSE(p.first.empty());
   }
 }
 
-TEST(Optimizers, MuonResumesBitEqually) {
+TEST_P(OptimizersOnDevice, MuonResumesBitEqually) {
   const auto seed = test::fresh_seed();
   const auto steps = steps_of(seed, 4);
   const test::TemporaryDirectory dir;
-  TinyRun whole(options_of("muon"), seed);
+  TinyRun whole = run(options_of("muon"), seed);
   for (int i = 0; i < 4; ++i) {
     whole.trainer->step(steps[static_cast<std::size_t>(i)]);
     CheckpointContent content;
@@ -227,7 +245,7 @@ TEST(Optimizers, MuonResumesBitEqually) {
     content.extra = "{}";
     save_checkpoint(durable::system_files(), dir.path(), "run", *whole.trainer, content);
   }
-  TinyRun resumed(options_of("muon"), seed + 1, 2);
+  TinyRun resumed = run(options_of("muon"), seed + 1, 2);
   load_checkpoint(dir / "step_2", *resumed.trainer);
   for (int i = 2; i < 4; ++i) resumed.trainer->step(steps[static_cast<std::size_t>(i)]);
   EXPECT_EQ(resumed.all_weights(), whole.all_weights());

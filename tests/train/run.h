@@ -1,7 +1,10 @@
 // A tiny model with its trainer in a poisoned arena, and random rows.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "base/rng.h"
@@ -115,6 +118,18 @@ struct TinyRun {
   model::WeightSet masters;  // the same on a GPU, else empty; with adapters the base and their masters
   std::unique_ptr<Trainer> trainer;
 };
+
+// The CPU and, where there is one, the first GPU; for suites named Suite.Test/Cpu and Suite.Test/Cuda.
+inline std::vector<Device> devices() {
+  std::vector<Device> all = {Device{}};
+  std::string why;
+  if (!cuda::gpus(&why).empty()) all.push_back({DeviceKind::kCuda, 0});
+  return all;
+}
+
+inline std::string name_of_device(const ::testing::TestParamInfo<Device>& info) {
+  return info.param.kind == DeviceKind::kCpu ? "Cpu" : "Cuda";
+}
 
 inline data::Sample random_sample(Rng& rng, std::size_t length, bool rl, double trained = 0.6) {
   data::Sample s;
