@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ops/calls.h"
 #include "ops/checks.h"
 #include "ops/cpu/adapter.h"
 #include "ops/cuda/adapter.h"
@@ -45,6 +46,15 @@ void adapter_expand(const Context& ctx, const Tensor& expanded, const Tensor& b,
   const std::int64_t rank = b.dim(1), targets = static_cast<std::int64_t>(blocks.targets);
   RLCPP_CHECK(is_f32(b, {blocks.rows(), rank}));
   RLCPP_CHECK(is_compute(ctx, expanded, {expanded.dim(0), targets * rank}));
+  const LoggedCall logged(ctx, [&] {
+    return Call{
+        "adapter_expand",
+        {expanded.dim(0), expanded.dim(1)},
+        {expanded, b},
+        0,
+        bytes_of({expanded, b}),
+        [=](const Context& c, const Call::Operands& t) { adapter_expand(c, t[0], t[1], blocks, scale); }};
+  });
   if (ctx.on_gpu()) return cuda::adapter_expand(ctx, expanded, b, blocks, scale);
   cpu::adapter_expand(ctx, expanded, b, blocks, scale);
 }
@@ -55,6 +65,15 @@ void adapter_collect(const Context& ctx, const Tensor& db, const Tensor& dexpand
   check_blocks(blocks, dexpanded.dim(0));
   const std::int64_t rank = db.dim(1), targets = static_cast<std::int64_t>(blocks.targets);
   RLCPP_CHECK(is_f32(db, {blocks.rows(), rank}) && is_f32(dexpanded, {dexpanded.dim(0), targets * rank}));
+  const LoggedCall logged(ctx, [&] {
+    return Call{
+        "adapter_collect",
+        {dexpanded.dim(0), dexpanded.dim(1)},
+        {db, dexpanded},
+        0,
+        bytes_of({db, db}),
+        [=](const Context& c, const Call::Operands& t) { adapter_collect(c, t[0], t[1], blocks, scale); }};
+  });
   if (ctx.on_gpu()) return cuda::adapter_collect(ctx, db, dexpanded, blocks, scale);
   cpu::adapter_collect(ctx, db, dexpanded, blocks, scale);
 }
@@ -64,6 +83,16 @@ void adapted_forward(const Context& ctx, const Tensor& y, const Tensor& x, const
   RLCPP_CHECK(x.rank() == 2 && w.rank() == 2 && h.rank() == 2 && is_compute(ctx, y, {x.dim(0), w.dim(0)}));
   RLCPP_CHECK(is_compute(ctx, x, {x.dim(0), w.dim(1)}) && is_compute(ctx, w, {w.dim(0), w.dim(1)}));
   RLCPP_CHECK(is_compute(ctx, h, {x.dim(0), h.dim(1)}) && is_compute(ctx, b, {w.dim(0), h.dim(1)}));
+  const LoggedCall logged(ctx, [&] {
+    return Call{"adapted_forward",
+                {x.dim(0), w.dim(0), x.dim(1), h.dim(1)},
+                {y, x, w, packed, bias, h, b},
+                product_flops(x.dim(0), w.dim(0), x.dim(1) + h.dim(1)),
+                bytes_of({y, x, w, bias, h, b}),
+                [=](const Context& c, const Call::Operands& t) {
+                  adapted_forward(c, t[0], t[1], t[2], t[3], t[4], t[5], t[6]);
+                }};
+  });
   if (ctx.on_gpu() && bias.empty() && cuda::adapted_forward(ctx, y, x, w, h, b)) return;
   linear_forward(ctx, y, x, w, packed, bias);
   linear_forward(ctx, y, h, b, {}, {}, true);
@@ -75,6 +104,16 @@ void adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& 
               is_compute(ctx, dx, {dy.dim(0), w.dim(1)}));
   RLCPP_CHECK(is_compute(ctx, dy, {dy.dim(0), w.dim(0)}) && is_compute(ctx, w, {w.dim(0), w.dim(1)}));
   RLCPP_CHECK(is_compute(ctx, dh, {dy.dim(0), dh.dim(1)}) && is_compute(ctx, a, {dh.dim(1), w.dim(1)}));
+  const LoggedCall logged(ctx, [&] {
+    return Call{"adapted_backward_input",
+                {dy.dim(0), w.dim(1), dy.dim(1), dh.dim(1)},
+                {dx, dy, w, dh, a},
+                product_flops(dy.dim(0), w.dim(1), dy.dim(1) + dh.dim(1)),
+                bytes_of({dx, dy, w, dh, a}),
+                [=](const Context& c, const Call::Operands& t) {
+                  adapted_backward_input(c, t[0], t[1], t[2], t[3], t[4]);
+                }};
+  });
   if (ctx.on_gpu() && cuda::adapted_backward_input(ctx, dx, dy, w, dh, a)) return;
   linear_backward_input(ctx, dx, dy, w, false);
   linear_backward_input(ctx, dx, dh, a, true);
@@ -83,6 +122,14 @@ void adapted_backward_input(const Context& ctx, const Tensor& dx, const Tensor& 
 void dropout_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Dropout& dropout) {
   check_dropout(ctx, y, x, dropout);
   if (y.size() == 0) return;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"dropout_forward",
+                {x.size()},
+                {y, x},
+                0,
+                bytes_of({y, x}),
+                [=](const Context& c, const Call::Operands& t) { dropout_forward(c, t[0], t[1], dropout); }};
+  });
   if (ctx.on_gpu()) return cuda::dropout_forward(ctx, y, x, dropout);
   cpu::dropout_forward(ctx, y, x, dropout);
 }
@@ -90,6 +137,14 @@ void dropout_forward(const Context& ctx, const Tensor& y, const Tensor& x, const
 void dropout_backward(const Context& ctx, const Tensor& dx, const Tensor& dy, const Dropout& dropout) {
   check_dropout(ctx, dx, dy, dropout);
   if (dx.size() == 0) return;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"dropout_backward",
+                {dx.size()},
+                {dx, dy},
+                0,
+                bytes_of({dx, dx, dy}),
+                [=](const Context& c, const Call::Operands& t) { dropout_backward(c, t[0], t[1], dropout); }};
+  });
   if (ctx.on_gpu()) return cuda::dropout_backward(ctx, dx, dy, dropout);
   cpu::dropout_backward(ctx, dx, dy, dropout);
 }

@@ -1,8 +1,13 @@
 #include "ops/attention.h"
 
+#include <span>
+#include <vector>
+
+#include "ops/calls.h"
 #include "ops/checks.h"
 #include "ops/cpu/attention.h"
 #include "ops/cuda/attention.h"
+#include "tensor/copy.h"
 
 namespace rlcpp::ops {
 namespace {
@@ -25,6 +30,18 @@ void check_documents(const Documents& documents, std::int64_t rows) {
   for (std::size_t d = 1; d < cu.size(); ++d) RLCPP_CHECK(cu[d] >= cu[d - 1]);
 }
 
+// Two products of every query with the keys up to its own.
+double forward_flops(const Documents& documents, const QkvShape& shape) {
+  std::vector<std::int32_t> cu(static_cast<std::size_t>(documents.cu_seqlens.size()));
+  copy(host_view(std::span(cu), DType::kI32), documents.cu_seqlens);
+  double pairs = 0;
+  for (std::size_t d = 1; d < cu.size(); ++d) {
+    const double n = cu[d] - cu[d - 1];
+    pairs += n * (n + 1) / 2;
+  }
+  return 4.0 * static_cast<double>(shape.num_heads * shape.head_dim) * pairs;
+}
+
 void check_pages(const Context& ctx, const KvPages& pages, const QkvShape& shape) {
   RLCPP_CHECK(pages.k.rank() == 4 && pages.page_size() > 0);
   RLCPP_CHECK(
@@ -43,6 +60,17 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
   RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) &&
               is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}));
+  const std::int64_t longest = documents.longest;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"attention_forward",
+                {rows, documents.longest, shape.num_heads, shape.num_kv_heads, shape.head_dim},
+                {out, lse, qkv, documents.cu_seqlens},
+                forward_flops(documents, shape),
+                bytes_of({out, lse, qkv}),
+                [=](const Context& c, const Call::Operands& t) {
+                  attention_forward(c, t[0], t[1], t[2], {t[3], longest}, shape, scale);
+                }};
+  });
   if (ctx.on_gpu()) return cuda::attention_forward(ctx, out, lse, qkv, documents, shape, scale);
   cpu::attention_forward(ctx, out, lse, qkv, documents.cu_seqlens, shape, scale);
 }
@@ -58,6 +86,17 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
   RLCPP_CHECK(is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_compute(ctx, dout, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_f32(lse, {rows, shape.num_heads}) && is_f32(delta, {rows, shape.num_heads}));
+  const std::int64_t longest = documents.longest;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"attention_backward",
+                {rows, documents.longest, shape.num_heads, shape.num_kv_heads, shape.head_dim},
+                {dqkv, dout, out, lse, qkv, delta, documents.cu_seqlens},
+                2 * forward_flops(documents, shape),
+                bytes_of({dqkv, dout, out, lse, qkv}),
+                [=](const Context& c, const Call::Operands& t) {
+                  attention_backward(c, t[0], t[1], t[2], t[3], t[4], t[5], {t[6], longest}, shape, scale);
+                }};
+  });
   if (ctx.on_gpu()) {
     return cuda::attention_backward(ctx, dqkv, dout, out, lse, qkv, delta, documents, shape, scale);
   }

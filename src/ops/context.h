@@ -17,6 +17,7 @@ struct Kernels;
 namespace cuda {
 class Runtime;
 }
+struct CallLog;
 
 // docs/numerics.md. exact: every forward sum has one fixed order that does not depend on batch, packing,
 // chunking, padding or threads, and the same code serves trainer and engine. fast: deterministic from run to
@@ -29,6 +30,7 @@ struct Context {
   ThreadPool* pool = nullptr;             // never null once made by make_context
   const cpu::Kernels* kernels = nullptr;  // the inner loops of the CPU; null: the best of this processor
   std::shared_ptr<cuda::Runtime> cuda;    // stream, library handles and workspace of a GPU; null on the CPU
+  CallLog* calls = nullptr;               // where calls are written down (ops/calls.h); null: nowhere
 
   bool on_gpu() const { return device.kind == DeviceKind::kCuda; }
   // The element type of activations and of the weights that operations read: f32 on the CPU, bf16 on CUDA.

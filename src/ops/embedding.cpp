@@ -1,5 +1,6 @@
 #include "ops/embedding.h"
 
+#include "ops/calls.h"
 #include "ops/checks.h"
 #include "ops/cpu/embedding.h"
 #include "ops/cuda/embedding.h"
@@ -20,6 +21,14 @@ void embedding_forward(const Context& ctx, const Tensor& y, const Tensor& table,
               ids.dtype() == DType::kI32);
   RLCPP_CHECK(is_compute(ctx, y, {ids.dim(0), table.dim(1)}));
   check_ids(ctx, ids, table.dim(0));
+  const LoggedCall logged(ctx, [&] {
+    return Call{"embedding_forward",
+                {y.dim(0), y.dim(1)},
+                {y, table, ids},
+                0,
+                bytes_of({y, y, ids}),
+                [=](const Context& c, const Call::Operands& t) { embedding_forward(c, t[0], t[1], t[2]); }};
+  });
   if (ctx.on_gpu()) return cuda::embedding_forward(ctx, y, table, ids);
   cpu::embedding_forward(ctx, y, table, ids);
 }
@@ -29,6 +38,14 @@ void embedding_backward(const Context& ctx, const Tensor& dtable, const Tensor& 
               ids.dtype() == DType::kI32);
   RLCPP_CHECK(is_compute(ctx, dy, {ids.dim(0), dtable.dim(1)}));
   check_ids(ctx, ids, dtable.dim(0));
+  const LoggedCall logged(ctx, [&] {
+    return Call{"embedding_backward",
+                {dy.dim(0), dy.dim(1)},
+                {dtable, dy, ids},
+                0,
+                bytes_of({dy, ids}),
+                [=](const Context& c, const Call::Operands& t) { embedding_backward(c, t[0], t[1], t[2]); }};
+  });
   if (ctx.on_gpu()) return cuda::embedding_backward(ctx, dtable, dy, ids);
   cpu::embedding_backward(ctx, dtable, dy, ids);
 }

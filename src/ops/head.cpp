@@ -1,5 +1,6 @@
 #include "ops/head.h"
 
+#include "ops/calls.h"
 #include "ops/checks.h"
 #include "ops/cpu/head.h"
 #include "ops/cpu/matmul.h"
@@ -31,6 +32,11 @@ void check_gradient(const Context& ctx, const Tensor& dhidden, const Tensor& dw,
   RLCPP_CHECK(empty_or_f32(dw, {in.w.dim(0), in.w.dim(1)}));
 }
 
+// One product with every row; the vocabulary's sums are not counted.
+double visit_flops(const HeadInputs& in) {
+  return product_flops(in.hidden.dim(0), in.w.dim(0), in.w.dim(1));
+}
+
 }  // namespace
 
 void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
@@ -53,6 +59,17 @@ void head_logprobs(const Context& ctx, const Tensor& logprobs, const Tensor& ent
                    const HeadInputs& in) {
   check_inputs(ctx, in);
   RLCPP_CHECK(is_f32(logprobs, {in.hidden.dim(0)}) && empty_or_f32(entropies, {in.hidden.dim(0)}));
+  const bool kept = in.kept;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"head_logprobs",
+                {in.hidden.dim(0), in.w.dim(0), in.w.dim(1)},
+                {logprobs, entropies, in.hidden, in.w, in.packed, in.targets, in.temperatures, in.logits},
+                visit_flops(in),
+                bytes_of({logprobs, entropies, in.hidden, in.w}),
+                [=](const Context& c, const Call::Operands& t) {
+                  head_logprobs(c, t[0], t[1], {t[2], t[3], t[4], t[5], t[6], t[7], kept});
+                }};
+  });
   if (ctx.on_gpu()) return cuda::head_visit(ctx, {logprobs, entropies, Tensor(), Tensor(), Tensor()}, in);
   cpu::head_visit(ctx, {logprobs, entropies, Tensor(), Tensor(), Tensor()}, in);
 }
@@ -61,6 +78,18 @@ void head_backward(const Context& ctx, const Tensor& dhidden, const Tensor& dw, 
                    const HeadInputs& in) {
   check_inputs(ctx, in);
   check_gradient(ctx, dhidden, dw, coefficients, in);
+  const bool kept = in.kept;
+  const LoggedCall logged(ctx, [&] {
+    return Call{
+        "head_backward",
+        {in.hidden.dim(0), in.w.dim(0), in.w.dim(1)},
+        {dhidden, dw, coefficients, in.hidden, in.w, in.packed, in.targets, in.temperatures, in.logits},
+        (dw.empty() ? 1 : 2) * visit_flops(in),
+        bytes_of({dhidden, dw, dw, coefficients, in.hidden, in.w}),
+        [=](const Context& c, const Call::Operands& t) {
+          head_backward(c, t[0], t[1], t[2], {t[3], t[4], t[5], t[6], t[7], t[8], kept});
+        }};
+  });
   if (ctx.on_gpu()) return cuda::head_visit(ctx, {Tensor(), Tensor(), coefficients, dhidden, dw}, in);
   cpu::head_visit(ctx, {Tensor(), Tensor(), coefficients, dhidden, dw}, in);
 }
@@ -70,6 +99,18 @@ void head_fused(const Context& ctx, const Tensor& logprobs, const Tensor& entrop
   check_inputs(ctx, in);
   check_gradient(ctx, dhidden, dw, coefficients, in);
   RLCPP_CHECK(is_f32(logprobs, {in.hidden.dim(0)}) && empty_or_f32(entropies, {in.hidden.dim(0)}));
+  const bool kept = in.kept;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"head_fused",
+                {in.hidden.dim(0), in.w.dim(0), in.w.dim(1)},
+                {logprobs, entropies, dhidden, dw, coefficients, in.hidden, in.w, in.packed, in.targets,
+                 in.temperatures, in.logits},
+                (dw.empty() ? 2 : 3) * visit_flops(in),
+                bytes_of({logprobs, entropies, dhidden, dw, dw, coefficients, in.hidden, in.w}),
+                [=](const Context& c, const Call::Operands& t) {
+                  head_fused(c, t[0], t[1], t[2], t[3], t[4], {t[5], t[6], t[7], t[8], t[9], t[10], kept});
+                }};
+  });
   if (ctx.on_gpu()) return cuda::head_visit(ctx, {logprobs, entropies, coefficients, dhidden, dw}, in);
   cpu::head_visit(ctx, {logprobs, entropies, coefficients, dhidden, dw}, in);
 }
@@ -78,6 +119,14 @@ void scale_rows(const Context& ctx, const Tensor& rows, const Tensor& factors) {
   RLCPP_CHECK(rows.rank() == 2 && is_compute(ctx, rows, {rows.dim(0), rows.dim(1)}));
   RLCPP_CHECK(is_f32(factors, {rows.dim(0)}));
   if (rows.size() == 0) return;
+  const LoggedCall logged(ctx, [&] {
+    return Call{"scale_rows",
+                {rows.dim(0), rows.dim(1)},
+                {rows, factors},
+                0,
+                bytes_of({rows, rows, factors}),
+                [=](const Context& c, const Call::Operands& t) { scale_rows(c, t[0], t[1]); }};
+  });
   if (ctx.on_gpu()) return cuda::scale_rows(ctx, rows, factors);
   cpu::scale_rows(ctx, rows, factors);
 }

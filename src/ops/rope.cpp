@@ -1,5 +1,6 @@
 #include "ops/rope.h"
 
+#include "ops/calls.h"
 #include "ops/checks.h"
 #include "ops/cpu/rope.h"
 #include "ops/cuda/rope.h"
@@ -33,6 +34,16 @@ void qk_norm_rope_forward(const Context& ctx, const Tensor& out, const Tensor& r
   check_common(ctx, q_norm, k_norm, cos, sin, positions, rows, shape);
   RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) && is_compute(ctx, out, {rows, shape.width()}));
   RLCPP_CHECK(q_norm.empty() || is_f32(rstd, {rows, shape.num_heads + shape.num_kv_heads}));
+  const LoggedCall logged(ctx, [&] {
+    return Call{"qk_norm_rope_forward",
+                {rows, shape.num_heads, shape.num_kv_heads, shape.head_dim},
+                {out, rstd, qkv, q_norm, k_norm, cos, sin, positions},
+                0,
+                bytes_of({out, rstd, qkv, positions}),
+                [=](const Context& c, const Call::Operands& t) {
+                  qk_norm_rope_forward(c, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], shape, eps);
+                }};
+  });
   if (ctx.on_gpu())
     return cuda::qk_norm_rope_forward(ctx, out, rstd, qkv, q_norm, k_norm, cos, sin, positions, shape, eps);
   cpu::qk_norm_rope_forward(ctx, out, rstd, qkv, q_norm, k_norm, cos, sin, positions, shape, eps);
@@ -50,6 +61,17 @@ void qk_norm_rope_backward(const Context& ctx, const Tensor& dqkv, const Tensor&
     RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}));
     RLCPP_CHECK(is_f32(rstd, {rows, shape.num_heads + shape.num_kv_heads}));
   }
+  const LoggedCall logged(ctx, [&] {
+    return Call{"qk_norm_rope_backward",
+                {rows, shape.num_heads, shape.num_kv_heads, shape.head_dim},
+                {dqkv, dq_norm, dk_norm, dout, qkv, rstd, q_norm, k_norm, cos, sin, positions},
+                0,
+                bytes_of({dqkv, dout, q_norm.empty() ? Tensor() : qkv, rstd, positions}),
+                [=](const Context& c, const Call::Operands& t) {
+                  qk_norm_rope_backward(c, t[0], t[1], t[2], t[3], t[4], t[5], t[6], t[7], t[8], t[9], t[10],
+                                        shape, eps);
+                }};
+  });
   if (ctx.on_gpu())
     return cuda::qk_norm_rope_backward(ctx, dqkv, dq_norm, dk_norm, dout, qkv, rstd, q_norm, k_norm, cos, sin,
                                        positions, shape, eps);

@@ -46,12 +46,13 @@ inline void fill_adapters(const model::ModelConfig& config, const std::vector<mo
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
                    bool tied = true, Device device = {}, std::int64_t layers = 2,
-                   const model::AdapterConfig& adapters = {})
+                   const model::AdapterConfig& adapters = {}, ops::CallLog* calls = nullptr)
       : config(tiny_config(tied, layers)),
         options(trainer_options),
         pool(threads),
         ctx(ops::make_context(device, pool)) {
     if (options.max_tokens == 0) options.max_tokens = 96;
+    ctx.calls = calls;
     config.adapters = adapters;
     MemoryPlan plan;
     const auto weight_regions =

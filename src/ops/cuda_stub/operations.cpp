@@ -13,6 +13,7 @@
 #include "ops/cuda/random.h"
 #include "ops/cuda/rope.h"
 #include "ops/cuda/runtime.h"
+#include "ops/cuda/stopwatch.h"
 #include "ops/cuda/swiglu.h"
 
 #include "base/error.h"
@@ -55,6 +56,20 @@ void synchronize(const CopyStream&) {
   absent();
 }
 void delay_for_tests(const Context&, double, double) {
+  absent();
+}
+
+class EventPair {};
+void EventPairDeleter::operator()(EventPair* pair) const {
+  delete pair;
+}
+std::unique_ptr<EventPair, EventPairDeleter> make_event_pair(const Context&) {
+  absent();
+}
+void start(EventPair&) {
+  absent();
+}
+double stop(EventPair&) {
   absent();
 }
 
