@@ -23,7 +23,7 @@ struct Invocation {
 };
 
 struct Command {
-  std::string name;
+  std::string name;                                    // a word, or two: "bench kernels" is one of bench
   std::string summary;                                 // one line for `rlcpp --help`
   std::string usage;                                   // "rlcpp sft @ FILE.toml [--key value ...]"
   std::vector<std::string> examples;                   // two, shown first in `CMD --help`
@@ -67,6 +67,7 @@ Command convert_command();
 Command chat_command();
 Command logprobs_command();
 Command bench_command();
+Command bench_kernels_command();
 Command bench_checkpoint_command();
 Command report_command();
 Command curves_command();

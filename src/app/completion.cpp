@@ -30,6 +30,11 @@ std::string choices_of(const std::string& allowed) {
   return text;
 }
 
+// "bench kernels": the second word of "bench", with keys of its own.
+bool has_two_words(const Command& command) {
+  return command.name.find(' ') != std::string::npos;
+}
+
 std::vector<Word> words_of(const Command& command) {
   std::vector<Word> words;
   if (!command.keys) return words;
@@ -45,13 +50,16 @@ std::string bash_script(const std::vector<Command>& commands) {
   std::string names, cases, values;
   std::map<std::string, std::string> choices;
   for (const Command& command : commands) {
-    names += (names.empty() ? "" : " ") + command.name;
+    if (!has_two_words(command)) names += (names.empty() ? "" : " ") + command.name;
     std::string flags;
     for (const Word& word : words_of(command)) {
       flags += " " + word.flag;
       if (!word.choices.empty()) choices[word.flag] = word.choices;
     }
-    cases += fmt::format("    {}) words=\"{}{}\" ;;\n", command.name, kGlobals, flags);
+    // The longer name is asked for first.
+    const bool two = has_two_words(command);
+    const std::string line = fmt::format("    \"{} \"*) words=\"{}{}\" ;;\n", command.name, kGlobals, flags);
+    cases = two ? line + cases : cases + line;
   }
   for (const auto& [flag, list] : choices) values += fmt::format("    {}) values=\"{}\" ;;\n", flag, list);
   // Files complete by default; `@` is followed by one.
@@ -70,7 +78,7 @@ _rlcpp() {{
     COMPREPLY=($(compgen -W "$values" -- "$current"))
     return
   fi
-  case "${{COMP_WORDS[1]}}" in
+  case "${{COMP_WORDS[*]:1}} " in
 {}  esac
   case "$current" in
     -*) COMPREPLY=($(compgen -W "$words" -- "$current")) ;;
@@ -98,13 +106,14 @@ std::string fish_script(const std::vector<Command>& commands) {
     return "'" + value + "'";
   };
   for (const Command& command : commands) {
+    if (has_two_words(command)) continue;
     text += fmt::format("complete -c rlcpp -n __fish_use_subcommand -f -a {} -d {}\n", command.name,
                         quoted(command.summary));
   }
   for (const Command& command : commands) {
     for (const Word& word : words_of(command)) {
-      text += fmt::format("complete -c rlcpp -n '__fish_seen_subcommand_from {}' -l {}", command.name,
-                          word.flag.substr(2));
+      text += fmt::format("complete -c rlcpp -n '__fish_seen_subcommand_from {}' -l {}",
+                          command.name.substr(command.name.rfind(' ') + 1), word.flag.substr(2));
       if (!word.choices.empty()) text += " -x -a " + quoted(word.choices);
       text += "\n";
     }

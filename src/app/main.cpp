@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -30,6 +31,17 @@ const Command& find_command(const std::string& name, const std::vector<Command>&
       near.empty() ? "rlcpp --help lists the commands" : "the command probably meant is rlcpp " + near);
 }
 
+// "bench" with the argument "kernels" is the command "bench kernels".
+void take_second_word(CommandLine& line, std::string& name, const std::vector<Command>& commands) {
+  std::vector<std::string>& words = line.invocation.arguments;
+  const std::size_t at = line.command == "help" ? 1 : 0;
+  if (words.size() <= at) return;
+  const std::string both = name + " " + words[at];
+  if (std::ranges::find(commands, both, &Command::name) == commands.end()) return;
+  name = both;
+  words.erase(words.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
 void print(const std::string& text) {
   std::fwrite(text.data(), 1, text.size(), stdout);
 }
@@ -49,6 +61,7 @@ int dispatch(CommandLine& line) {
     print(line.help ? main_help(commands) : overview(commands));
     return 0;
   }
+  take_second_word(line, name, commands);
   const Command& command = find_command(name, commands);
   if (line.help) {
     print(command_help(command));

@@ -5,13 +5,21 @@ namespace rlcpp::app {
 
 std::vector<Command> all_commands() {
   return {
-      sft_command(),      rl_command(),
-      trainer_command(),  orchestrator_command(),
-      tokenize_command(), convert_command(),
-      chat_command(),     logprobs_command(),
-      bench_command(),    bench_checkpoint_command(),
-      report_command(),   curves_command(),
-      config_command(),   completion_command(),
+      sft_command(),
+      rl_command(),
+      trainer_command(),
+      orchestrator_command(),
+      tokenize_command(),
+      convert_command(),
+      chat_command(),
+      logprobs_command(),
+      bench_command(),
+      bench_kernels_command(),
+      bench_checkpoint_command(),
+      report_command(),
+      curves_command(),
+      config_command(),
+      completion_command(),
       doctor_command(),
   };
 }
