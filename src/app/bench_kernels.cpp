@@ -11,6 +11,7 @@
 #include "app/run_clock.h"
 #include "app/run_start.h"
 #include "app/run_training.h"
+#include "app/version.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/rng.h"

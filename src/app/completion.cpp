@@ -59,7 +59,7 @@ std::string bash_script(const std::vector<Command>& commands) {
     // The longer name is asked for first.
     const bool two = has_two_words(command);
     const std::string line = fmt::format("    \"{} \"*) words=\"{}{}\" ;;\n", command.name, kGlobals, flags);
-    cases = two ? line + cases : cases + line;
+    cases.insert(two ? 0 : cases.size(), line);
   }
   for (const auto& [flag, list] : choices) values += fmt::format("    {}) values=\"{}\" ;;\n", flag, list);
   // Files complete by default; `@` is followed by one.

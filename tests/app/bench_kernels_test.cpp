@@ -121,7 +121,7 @@ TEST_F(BenchKernels, PrintsATableHelpAndAPlan) {
        {std::vector<std::string>{"bench", "kernels", "--help"}, {"help", "bench", "kernels"}}) {
     const auto help = world_->run(words);
     EXPECT_EQ(help.code, 0);
-    expect_has(help.out, {"rlcpp bench kernels: ", "--micro-batch-size", "--against"});
+    expect_has(help.out, {"rlcpp bench kernels: ", "--micro_batch_size", "--against"});
   }
   const auto plan = world_->run(kernels({"--dry-run"}));
   EXPECT_EQ(plan.code, 0) << plan.err;
