@@ -23,7 +23,7 @@ struct Field {
 };
 
 // In the order of Layer. Only `input` is kept by every policy.
-constexpr std::size_t kFields = 17;
+constexpr std::size_t kFields = 17, kNorm1 = 1, kNorm2 = 9;
 std::array<Field, kFields> fields_of(const ModelConfig& c) {
   const std::int64_t h = c.hidden_size, width = c.qkv().width();
   // Without QK-norm rope runs in place, and nothing of it needs computing again.
@@ -124,13 +124,23 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
     if (!slots.empty()) ids.front() = slots[static_cast<std::size_t>(layer) % slots.size()];
   }
   const std::int64_t h = config.hidden_size;
+  // The head stands between the passes: what it reads and writes lies where no block has anything of its own
+  // then. Its gradient is consumed before the last block is computed again.
+  const auto between = [&](const std::string& name, std::size_t field) {
+    return common[field].index < 0
+               ? add(name, h)
+               : plan.alias(common[field], MemoryUse::kActivations, name, type, {max_tokens, h});
+  };
+  regions.dhidden = between("gradient of hidden", kNorm2);
+  // In the place of the MLP's values, whose backward comes first, where these are wide enough.
+  const std::int64_t attn = config.num_heads * config.head_dim, qkv = config.qkv().width();
   regions.shared = {
       add("last residual", h),
       add("final rstd", 1, true),
-      add("hidden", h),
+      between("hidden", kNorm1),
       add("gradient of residual", h),
-      add("gradient of attention", config.num_heads * config.head_dim),
-      add("gradient of qkv", config.qkv().width()),
+      add("gradient of attention", attn > config.intermediate_size ? attn : 0),
+      add("gradient of qkv", qkv > 2 * config.intermediate_size ? qkv : 0),
       add("attention delta", config.num_heads, true),
       add("gradient of adapters", adapter_width(config)),
       add("dropped input", config.adapters.dropout > 0

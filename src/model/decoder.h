@@ -72,6 +72,7 @@ class Activations {
   struct Regions {
     std::vector<std::vector<RegionId>> layers;  // in the order of Layer's fields
     std::vector<RegionId> shared;
+    RegionId dhidden;  // [M, H] for the head's gradient, which backward() consumes
     std::vector<RegionId> host_inputs;  // offload: of the blocks whose inputs leave the device
     std::int64_t max_tokens = 0;
     Recompute recompute = Recompute::kNone;
@@ -81,8 +82,8 @@ class Activations {
   Tensor last;                // [M, H] residual stream after the last block
   Tensor final_rstd;          // [M]
   Tensor hidden;              // [M, H] after the final norm: input of the head
-  // Temporaries of the backward: gradients of the residual stream [M, H], of attention's output and of qkv;
-  // delta [M, heads].
+  // Temporaries of the backward: gradients of the residual stream [M, H], of attention's output and of qkv
+  // (empty where they take the place of a layer's swiglu and gate_up); delta [M, heads].
   Tensor scratch_hidden, scratch_attn, scratch_qkv, delta;
   // Of adapters: the gradient of A x [M, targets * r], and an input or its gradient with dropout.
   Tensor scratch_lora, dropped;

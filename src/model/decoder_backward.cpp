@@ -38,6 +38,14 @@ void product_gradients(const ops::Context& ctx, const Tensor& dw, const Tensor& 
   if (!db.empty()) ops::linear_backward_bias(ctx, db, dy, true);
 }
 
+// A temporary of `width` columns: in `memory`, or where nobody planned one for it, in the place of `values`.
+Tensor temporary(const Tensor& memory, const Tensor& values, std::int64_t width) {
+  const std::int64_t rows = values.dim(0);
+  if (!memory.empty()) return memory.rows(0, rows);
+  RLCPP_CHECK(values.dim(1) >= width);
+  return Tensor(values.raw(), values.dtype(), {rows, width}, values.device());
+}
+
 // Gradients on their way through a block, [M, ...] each.
 struct Flow {
   Tensor residual;  // of the residual stream: after the block on entry, before it on return
@@ -110,12 +118,12 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
   const std::int64_t tokens = batch.ids.dim(0);
   RLCPP_CHECK(tokens <= activations.max_tokens && dhidden.dim(0) == tokens);
   RLCPP_CHECK(gradients.layers.size() == weights.layers.size());
-  const Flow d{activations.scratch_hidden.rows(0, tokens),
-               dhidden,
-               activations.scratch_attn.rows(0, tokens),
-               activations.scratch_qkv.rows(0, tokens),
-               activations.delta.rows(0, tokens),
-               activations.scratch_lora.empty() ? Tensor() : activations.scratch_lora.rows(0, tokens)};
+  Flow d{activations.scratch_hidden.rows(0, tokens),
+         dhidden,
+         {},
+         {},
+         activations.delta.rows(0, tokens),
+         activations.scratch_lora.empty() ? Tensor() : activations.scratch_lora.rows(0, tokens)};
   ops::rmsnorm_backward(ctx, d.residual, gradients.final_norm, dhidden, activations.last.rows(0, tokens),
                         weights.final_norm, activations.final_rstd.rows(0, tokens), false);
 
@@ -130,6 +138,8 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
       observer->before_gradients(layer - 1);
     }
     recompute_layer(block, a, batch, activations.recompute);
+    d.attn = temporary(activations.scratch_attn, a.swiglu, config.num_heads * config.head_dim);
+    d.qkv = temporary(activations.scratch_qkv, a.gate_up, config.qkv().width());
     block_backward(block, a, batch, gradients.layers[layer - 1], adapters_of(gradients, layer - 1), d,
                    lowest < layer);
     if (observer != nullptr) observer->after_gradients(layer - 1);

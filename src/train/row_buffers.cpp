@@ -9,7 +9,7 @@
 #include "tensor/staging.h"
 
 namespace rlcpp::train {
-RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size, DType type) {
+RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, RegionId dhidden) {
   const auto use = MemoryUse::kWorkspace;
   RowRegions r;
   r.ids = plan.add(use, "batch.ids", DType::kI32, {max_tokens});
@@ -20,7 +20,7 @@ RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hid
   r.logprobs = plan.add(use, "batch.logprobs", DType::kF32, {max_tokens});
   r.entropies = plan.add(use, "batch.entropies", DType::kF32, {max_tokens});
   r.coefficients = plan.add(use, "batch.coefficients", DType::kF32, {max_tokens});
-  r.dhidden = plan.add(MemoryUse::kActivations, "head.dhidden", type, {max_tokens, hidden_size});
+  r.dhidden = dhidden;
   return r;
 }
 
@@ -52,7 +52,7 @@ RowBuffers::RowBuffers(const ops::Context& ctx, const Arena& arena, const RowReg
   full_.logprobs = arena[regions.logprobs];
   full_.entropies = arena[regions.entropies];
   full_.coefficients = arena[regions.coefficients];
-  full_.dhidden = arena[regions.dhidden];
+  if (regions.dhidden.index >= 0) full_.dhidden = arena[regions.dhidden];
   max_tokens_ = full_.packed.ids.dim(0);
   const auto tokens = static_cast<std::size_t>(max_tokens_);
   if (!ctx.on_gpu()) {
@@ -119,7 +119,7 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
   row.logprobs = full_.logprobs.rows(0, tokens);
   row.entropies = full_.entropies.rows(0, tokens);
   row.coefficients = full_.coefficients.rows(0, tokens);
-  row.dhidden = full_.dhidden.rows(0, tokens);
+  if (!full_.dhidden.empty()) row.dhidden = full_.dhidden.rows(0, tokens);
 
   // Copies of the row before are done with the host's memory; the operations that read the device's go first.
   queue_.synchronize();

@@ -18,8 +18,8 @@ struct RowRegions {
   RegionId ids, positions, cu_seqlens, targets, temperatures, logprobs, entropies, coefficients, dhidden;
 };
 
-// `type`: of the gradient that the head hands to the decoder.
-RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, std::int64_t hidden_size, DType type);
+// `dhidden`: where the head's gradient goes (model::Activations::Regions); none where there is no backward.
+RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, RegionId dhidden = {});
 
 enum class Targets : std::uint8_t {
   kTrained,  // only rows whose next token has mask 1: what a loss needs
@@ -30,7 +30,7 @@ enum class Targets : std::uint8_t {
 struct Row {
   model::PackedBatch packed;
   Tensor targets, temperatures, logprobs, entropies, coefficients;  // [M]
-  Tensor dhidden;                                                   // [M, H]
+  Tensor dhidden;                                                   // [M, H]; empty without a backward
   std::span<const std::int32_t> host_targets;                       // the values of targets
 };
 

@@ -10,7 +10,7 @@ Scorer::Regions Scorer::plan(const ops::Context& ctx, const model::ModelConfig& 
   Regions r;
   r.activations =
       model::Activations::plan(model, plan, max_tokens, model::Recompute::kFull, ctx.compute_type());
-  r.rows = plan_rows(plan, max_tokens, model.hidden_size, ctx.compute_type());
+  r.rows = plan_rows(plan, max_tokens);
   TrainerOptions options;
   options.max_tokens = max_tokens;
   r.scratch = plan_scratch(ctx, model, options, plan);

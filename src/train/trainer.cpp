@@ -116,7 +116,7 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
   }
   r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
                                             ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
-  r->rows = plan_rows(plan, options.max_tokens, model.hidden_size, ctx.compute_type());
+  r->rows = plan_rows(plan, options.max_tokens, r->activations.dhidden);
   r->scratch = plan_scratch(ctx, model, options, plan);
   if (options.sharding.any()) r->staging = plan_exchange(plan, options.sharding.ranks);
   if (options.optim.type == "muon") r->muon = plan_muon(ctx, model, options, plan);

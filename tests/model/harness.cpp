@@ -73,7 +73,7 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   const auto ids = add(DType::kI32, {max_tokens}), positions = add(DType::kI32, {max_tokens});
   const auto cu = add(DType::kI32, {max_tokens + 1}), targets = add(DType::kI32, {max_tokens});
   const auto temperatures = add(DType::kF32, {max_tokens}), coefficients = add(DType::kF32, {max_tokens});
-  const auto logprobs = add(DType::kF32, {max_tokens}), dhidden = add(type, {max_tokens, config.hidden_size});
+  const auto logprobs = add(DType::kF32, {max_tokens});
   const auto chunk = add(DType::kF32, {kChunk, config.vocab_size});
   const auto all = add(DType::kF32, {max_tokens, config.vocab_size});
 
@@ -92,7 +92,7 @@ TestModel::TestModel(const ModelConfig& model, std::int64_t max_tokens, Recomput
   temperatures_ = (*arena)[temperatures];
   coefficients_ = (*arena)[coefficients];
   logprobs_ = (*arena)[logprobs];
-  dhidden_ = (*arena)[dhidden];
+  dhidden_ = (*arena)[activation_regions.dhidden];
   chunk_ = (*arena)[chunk];
   all_logits_ = (*arena)[all];
 }
