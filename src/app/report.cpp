@@ -11,8 +11,10 @@
 #include "base/config/load.h"
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/figures.h"
 #include "bench/history.h"
 #include "bench/page.h"
+#include "bench/page_check.h"
 #include "bench/runner.h"
 #include "tensor/device.h"
 
@@ -26,6 +28,7 @@ struct ReportConfig {
   std::string baselines = "benchmarks/baselines";
   std::string peers = "benchmarks/peers";
   std::string history = "benchmarks/history.jsonl";
+  std::string figures = "benchmarks/figures.toml";
   std::string out;
   bool check = false;
   bool partial = false;
@@ -36,12 +39,16 @@ struct ReportConfig {
   void describe(config::Schema& s) {
     s.field("results", results, "Directory of result files (benchmark-*.json).");
     s.field("baselines", baselines, "Directory of baseline files, ours or the reference project's own.");
-    s.field(
-        "peers", peers,
-        "Directory of figures of other trainers (*.json) that the page shows beside ours; it may be absent.");
+    s.field("peers", peers,
+            "Directory of figures of other trainers (*.json) that the page shows beside ours; empty: none.");
     s.field("history", history, "File of all results ever reported; its plot is written beside it as .svg.");
+    s.field(
+        "figures", figures,
+        "File that lists figures of the results in other documents, which `check` compares; empty: none.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
-    s.field("check", check, "Leave with 4 if a row regressed or is missing, and change no file.");
+    s.field("check", check,
+            "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
+            "figures than the results; change no file.");
     s.field("partial", partial,
             "The results are some of the rows only: a baseline without a result does not fail the check.");
     s.field("update_baselines", update_baselines, "Make the successful results the new baselines.");
@@ -55,9 +62,14 @@ struct ReportConfig {
 // What the check found, as one JSON object.
 struct Findings {
   std::vector<std::string> regressions, missing;
+  std::vector<std::string> wrong;  // what is written down and not what the results say
   std::int64_t rows = 0, compared = 0;
   Json json() const {
-    return {{"rows", rows}, {"with_baseline", compared}, {"regressions", regressions}, {"missing", missing}};
+    return {{"rows", rows},
+            {"with_baseline", compared},
+            {"regressions", regressions},
+            {"missing", missing},
+            {"wrong", wrong}};
   }
 };
 
@@ -76,6 +88,11 @@ void print_findings(const Findings& found, const bench::Thresholds& thresholds) 
   for (const std::string& line : found.regressions) fmt::print("regression: {}\n", line);
   for (const std::string& line : found.missing)
     fmt::print("missing: {} has a baseline and no result\n", line);
+  constexpr std::size_t kShown = 20;  // a page of another day differs in every line
+  for (std::size_t i = 0; i < std::min(kShown, found.wrong.size()); ++i)
+    fmt::print("wrong: {}\n", found.wrong[i]);
+  if (found.wrong.size() > kShown)
+    fmt::print("wrong: {} more; --json shows all\n", found.wrong.size() - kShown);
   fmt::print("{} rows, {} with a baseline, {} regressions over {:.0f} %, {} missing\n", found.rows,
              found.compared, found.regressions.size(), 100 * thresholds.regression, found.missing.size());
 }
@@ -87,6 +104,58 @@ std::vector<bench::Result> results_of(const std::string& directory, const std::s
                     "give the directory of result files with --" + key);
   }
   return bench::read_directory(directory);
+}
+
+std::vector<bench::Peer> peers_of(const std::string& directory) {
+  if (directory.empty()) return {};
+  if (!std::filesystem::exists(directory)) {
+    throw bad_input("there is no directory " + directory, "--peers names it",
+                    "give the directory of peer files, or --peers '' for a page without peers");
+  }
+  return bench::read_peers(directory);
+}
+
+bench::Figures figures_of(const std::string& file) {
+  bench::Figures figures;
+  if (file.empty()) return figures;
+  if (!std::filesystem::exists(file)) {
+    throw bad_input("there is no file " + file, "--figures names it",
+                    "give the list of figures in documents, or --figures '' for none");
+  }
+  config::load(config::describer(figures), {"@", file});
+  return figures;
+}
+
+// The files that report writes, and where the page sees the plot.
+struct Paths {
+  std::string page, plot, plot_from_page;
+  explicit Paths(const ReportConfig& config)
+      : page(config.out.empty() ? config.results + "/BENCHMARKS.md" : config.out),
+        plot(std::filesystem::path(config.history).replace_extension(".svg").string()) {
+    const auto page_dir = std::filesystem::absolute(page).parent_path();
+    plot_from_page = std::filesystem::absolute(plot).lexically_relative(page_dir).generic_string();
+  }
+};
+
+// What stands in page, history and documents against what the results say.
+std::vector<std::string> wrong_figures(const ReportConfig& config, const std::vector<bench::Result>& results,
+                                       const bench::Baselines& baselines,
+                                       const std::vector<bench::Peer>& peers) {
+  const Paths paths(config);
+  std::vector<std::string> wrong;
+  for (const std::string& path : {paths.page, paths.plot}) {
+    if (!std::filesystem::exists(path)) wrong.push_back(path + " is not there; rlcpp report writes it");
+  }
+  if (!wrong.empty()) return wrong;
+  const auto add = [&](std::vector<std::string> lines) {
+    wrong.insert(wrong.end(), lines.begin(), lines.end());
+  };
+  add(bench::page_differences(paths.page, durable::read_file(paths.page), results, baselines, peers,
+                              paths.plot_from_page));
+  add(bench::history_differences(bench::read_history(config.history), durable::read_file(paths.plot),
+                                 results));
+  add(bench::figure_differences(figures_of(config.figures), results, peers));
+  return wrong;
 }
 
 int run_report(const Invocation& invocation) {
@@ -103,31 +172,23 @@ int run_report(const Invocation& invocation) {
   const bool first = config.update_baselines && !std::filesystem::exists(config.baselines);
   const bench::Baselines baselines(first ? std::vector<bench::Result>{}
                                          : results_of(config.baselines, "baselines"));
-  const std::vector<bench::Peer> peers = bench::read_peers(config.peers);
+  const std::vector<bench::Peer> peers = peers_of(config.peers);
   const bench::Thresholds thresholds{config.regression_threshold, config.diff_display_threshold};
-  const Findings found = findings_of(results, baselines, thresholds, config.partial);
+  Findings found = findings_of(results, baselines, thresholds, config.partial);
   if (config.check || invocation.dry_run) {
+    if (config.check) found.wrong = wrong_figures(config, results, baselines, peers);
     if (invocation.json) {
       fmt::print("{}\n", found.json().dump(1));
     } else {
       print_findings(found, thresholds);
     }
-    const bool passed = found.regressions.empty() && found.missing.empty();
-    return static_cast<int>(passed ? ExitCode::kDone : ExitCode::kCheckFailed);
+    if (!found.regressions.empty() || !found.missing.empty()) return static_cast<int>(ExitCode::kCheckFailed);
+    return static_cast<int>(found.wrong.empty() ? ExitCode::kDone : ExitCode::kFailed);
   }
 
   auto& files = durable::system_files();
-  const std::string page_path = config.out.empty() ? config.results + "/BENCHMARKS.md" : config.out;
-  const std::string plot_path = std::filesystem::path(config.history).replace_extension(".svg").string();
-  durable::write_file(files, plot_path, bench::history_svg(bench::append_history(config.history, results)));
-  bench::PageFacts facts;
-  facts.updated = bench::utc_timestamp();
-  facts.commit = commit_sha();
-  facts.machine = machine_line();
-  const auto page_dir = std::filesystem::absolute(page_path).parent_path();
-  facts.history = std::filesystem::absolute(plot_path).lexically_relative(page_dir).generic_string();
-  durable::write_file(files, page_path, bench::render_page(results, baselines, thresholds, facts, peers));
-  log.success("wrote " + page_path + " and " + plot_path);
+  const Paths paths(config);
+  durable::write_file(files, paths.plot, bench::history_svg(bench::append_history(config.history, results)));
   if (config.update_baselines) {
     std::filesystem::create_directories(config.baselines);
     for (const bench::Result& r : results) {
@@ -136,11 +197,21 @@ int run_report(const Invocation& invocation) {
     }
     log.success("the baselines in " + config.baselines + " are the results of today");
   }
+  bench::PageFacts facts;
+  facts.updated = bench::utc_timestamp();
+  facts.commit = commit_sha();
+  facts.machine = machine_line();
+  facts.history = paths.plot_from_page;
+  // Beside the baselines that are there from now on, which the next --check reads.
+  const bench::Baselines now =
+      config.update_baselines ? bench::Baselines(results_of(config.baselines, "baselines")) : baselines;
+  durable::write_file(files, paths.page, bench::render_page(results, now, thresholds, facts, peers));
+  log.success("wrote " + paths.page + " and " + paths.plot);
   // For information: only --check fails on it.
   if (invocation.json) {
     Json json = found.json();
-    json["page"] = page_path;
-    json["plot"] = plot_path;
+    json["page"] = paths.page;
+    json["plot"] = paths.plot;
     json["history"] = config.history;
     json["baselines_updated"] = config.update_baselines;
     fmt::print("{}\n", json.dump(1));

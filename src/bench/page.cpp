@@ -89,8 +89,8 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
   page += fmt::format("**Last Updated:** {}  \n**Commit:** {}  \n**Machine:** {}\n\n", facts.updated,
                       facts.commit, facts.machine);
   page += fmt::format(
-      "{} marks a regression of more than {:.0f} % against the baseline; other differences are shown from "
-      "{:.0f} %. Step time is the "
+      "{} marks a regression of more than {:g} % against the baseline; other differences are shown from "
+      "{:g} %. Step time is the "
       "measured time of an optimizer step. What each figure means: docs/benchmarking.md. Written by `rlcpp "
       "report`.\n",
       kMark, 100 * thresholds.regression, 100 * thresholds.shown);

@@ -236,7 +236,9 @@ void write_result(const std::string& directory, const std::string& type, const s
 
 TEST(Cli, ReportChecksWhatIsMissingToo) {
   const TemporaryDirectory dir;
-  const std::string words = "report --check --results '" + (dir / "results") + "' --baselines '";
+  const std::string report = "report --peers '' --figures '' --history '" + (dir / "history.jsonl") +
+                             "' --results '" + (dir / "results") + "' --baselines '";
+  const std::string words = report.substr(0, 6) + " --check" + report.substr(6);
   EXPECT_EQ(run(words + (dir / "baselines") + "'").code, 2);  // no results yet
   write_result(dir / "results", "rl", "A", 100);
   const Outcome absent = run(words + (dir / "baselines") + "'");
@@ -244,6 +246,10 @@ TEST(Cli, ReportChecksWhatIsMissingToo) {
   expect_has(absent.err, {"there is no directory", "baselines"});
   write_result(dir / "baselines", "rl", "A", 100);
   write_result(dir / "baselines", "sft", "B", 100);  // another machine's row is not missed
+  const Outcome unwritten = run(words + (dir / "baselines") + "'");
+  EXPECT_EQ(unwritten.code, 1);
+  expect_has(unwritten.out, {"BENCHMARKS.md is not there", "history.svg is not there"});
+  EXPECT_EQ(run(report + (dir / "baselines") + "'").code, 0);
   EXPECT_EQ(run(words + (dir / "baselines") + "'").code, 0);
   write_result(dir / "baselines", "sft", "A", 100);
   const Outcome missing = run(words + (dir / "baselines") + "'");
@@ -258,10 +264,87 @@ TEST(Cli, ReportChecksWhatIsMissingToo) {
   EXPECT_EQ(found["with_baseline"], 1);
   EXPECT_EQ(found["regressions"].size(), 3U);
   EXPECT_EQ(found["missing"].size(), 1U);
-  const Outcome page = run("report --json --results '" + (dir / "results") + "' --baselines '" +
-                           (dir / "baselines") + "' --history '" + (dir / "history.jsonl") + "'");
+  const Outcome page = run(report + (dir / "baselines") + "' --json");
   ASSERT_EQ(page.code, 0) << page.err;
   EXPECT_TRUE(std::filesystem::exists(nlohmann::json::parse(page.out)["page"].get<std::string>()));
+}
+
+TEST(Cli, ReportChecksThatWhatIsWrittenIsWhatTheResultsSay) {
+  const TemporaryDirectory dir;
+  const auto file = [&](const std::string& name, const std::string& text) {
+    std::ofstream(dir / name) << text;
+  };
+  write_result(dir / "results", "rl", "A", 2345);
+  write_result(dir / "results", "sft", "A", 1234);
+  write_result(dir / "baselines", "rl", "A", 2345);
+  write_result(dir / "baselines", "sft", "A", 1200);  // a difference that the page shows
+  std::filesystem::create_directories(dir / "peers");
+  const std::string figures =
+      "[[figure]]\nfile = \"" + (dir / "readme.md") + "\"\ntext = \"trains {}k tokens/s\"\nscale = 1000\n";
+  file("figures.toml", figures + "type = \"SFT Full\"\n");
+  file("readme.md", "It trains\n1.23k tokens/s, or so.\n");
+  const std::string words = " --peers '" + (dir / "peers") + "' --figures '" + (dir / "figures.toml") +
+                            "' --history '" + (dir / "history.jsonl") + "' --results '" + (dir / "results") +
+                            "' --baselines '" + (dir / "baselines") + "'";
+  const auto check = [&](int code, const std::vector<std::string>& parts) {
+    const Outcome o = run("report --check" + words);
+    EXPECT_EQ(o.code, code) << o.out << o.err;
+    expect_has(o.out, parts);
+  };
+  ASSERT_EQ(run("report" + words).code, 0);
+  const std::string page = content(dir / "results/BENCHMARKS.md"), plot = content(dir / "history.svg"),
+                    history = content(dir / "history.jsonl");
+  expect_has(page, {"1.23k (+2.8%)"});
+  check(0, {"0 regressions"});
+  EXPECT_EQ(content(dir / "results/BENCHMARKS.md"), page) << "a check writes nothing";
+
+  // A figure of the page, of its difference, a name, and a row that is gone.
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{
+           {"2.35k", "2.53k"}, {"+2.8%", "+8.2%"}, {"1xA", "1xB"}}) {
+    std::string other = page;
+    const auto at = other.find(from);
+    ASSERT_NE(at, std::string::npos) << from;
+    file("results/BENCHMARKS.md", other.replace(at, from.size(), to));
+    check(1, {"wrong: ", "BENCHMARKS.md:", "where the results say"});
+  }
+  const auto row = page.find("| RL Full |");
+  file("results/BENCHMARKS.md", page.substr(0, row) + page.substr(page.find('\n', row) + 1));
+  check(1, {"| RL Full | 1xA | 64 |", "is missing"});
+  file("results/BENCHMARKS.md", page + "| SFT Full | 1xA | 65 | None | rlcpp | 1% | 1.00 | 1s | 1 GiB |\n");
+  check(1, {"is not what the results say"});
+  file("results/BENCHMARKS.md", page);
+
+  // The history, its plot, and a document.
+  file("history.svg", plot + " ");
+  check(1, {"wrong: history: the plot is not the one of the history"});
+  file("history.svg", plot);
+  file("history.jsonl", history.substr(history.find('\n') + 1));
+  check(1, {"wrong: history: m|1xA|", "is missing"});
+  file("history.jsonl", history);
+  file("readme.md", "It trains 1.24k tokens/s.\n");
+  check(1, {"readme.md:1: 1.24 in \"trains {}k tokens/s\", where the results say 1.23"});
+  file("readme.md", "It trains 1k tokens/s.\n");
+  check(0, {});
+  file("readme.md", "It trains.\n");
+  check(1, {"does not stand there"});
+  file("figures.toml", figures);  // two rows fit
+  EXPECT_EQ(run("report --check" + words).code, 2);
+
+  // New baselines are the ones that the page is written beside.
+  file("figures.toml", "");
+  EXPECT_EQ(run("report --update-baselines" + words).code, 0);
+  check(0, {});
+
+  std::filesystem::remove(dir / "peers");
+  const Outcome absent = run("report --check" + words);
+  EXPECT_EQ(absent.code, 2);
+  expect_has(absent.err, {"error: there is no directory " + (dir / "peers")});
+}
+
+// The page, the history, the README and the curves that are committed.
+TEST(Cli, WhatIsCommittedIsWhatTheCommittedResultsSay) {
+  const int status = std::system("cd '" RLCPP_SOURCE "' && '" RLCPP_BINARY "' report --check");
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 TEST(Cli, BenchPlansAsJson) {
