@@ -2,6 +2,7 @@
 // they are used, or what they do not know, and do nothing.
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "world.h"
@@ -17,10 +18,12 @@ struct Script {
 
 std::vector<Script> scripts() {
   std::vector<Script> out = {{"run.sh", "bash"}, {"test.sh", "bash"}};
-  for (const auto& entry : fs::directory_iterator(fs::path(RLCPP_SOURCE) / "tools")) {
-    const std::string name = "tools/" + entry.path().filename().string();
-    if (entry.path().extension() == ".sh") out.push_back({name, "bash"});
-    if (entry.path().extension() == ".py" && name != "tools/usage.py") out.push_back({name, "python3 -B"});
+  for (const std::string folder : {"tools/", "tools/peers/"}) {
+    for (const auto& entry : fs::directory_iterator(fs::path(RLCPP_SOURCE) / folder)) {
+      const std::string name = folder + entry.path().filename().string();
+      if (entry.path().extension() == ".sh") out.push_back({name, "bash"});
+      if (entry.path().extension() == ".py" && name != "tools/usage.py") out.push_back({name, "python3 -B"});
+    }
   }
   return out;
 }
@@ -28,9 +31,9 @@ std::vector<Script> scripts() {
 class Scripts : public testing::Test {
  protected:
   ProcessOutcome run(const Script& script, const std::string& arguments) const {
-    const std::string line = "cd '" RLCPP_SOURCE "' && timeout 30 " + script.interpreter + " " + script.name +
-                             " " + arguments + " >'" + (dir_ / "out") + "' 2>'" + (dir_ / "err") +
-                             "' </dev/null";
+    const std::string line = "cd '" RLCPP_SOURCE "' && timeout 30 env " + script.interpreter + " " +
+                             script.name + " " + arguments + " >'" + (dir_ / "out") + "' 2>'" +
+                             (dir_ / "err") + "' </dev/null";
     const int status = std::system(line.c_str());
     return {WIFEXITED(status) ? WEXITSTATUS(status) : -1, slurp(dir_ / "out"), slurp(dir_ / "err")};
   }
@@ -89,12 +92,41 @@ TEST_F(Scripts, WordsThatAreMissingOrTooManyAreNamed) {
            {"tools/make_reverse_text.sh", "/nonexistent/out many"},
            {"tools/make_reverse_text.sh", "/nonexistent/out 10 -3"},
            {"tools/build.sh", ""},
+           {"tools/nightly.sh", "benchmarks/matrix.toml benchmarks/matrix_1gpu.toml"},
+           {"tools/nightly.sh", "no-such-matrix.toml"},
            {"tools/install_cuda.sh", "now"},
            {"tools/slurm_one_node.sh", "start"}}) {
     const ProcessOutcome o = run({script, "bash"}, arguments);
     EXPECT_EQ(o.code, 2) << script << ": " << o.err;
     EXPECT_TRUE(o.err.starts_with("error: ")) << script << ": " << o.err;
   }
+}
+
+// With an nvidia-smi that lists so many GPUs.
+TEST_F(Scripts, TheNightlyRunsTheMatricesThatTheMachineCanMeasure) {
+  const auto before = tree();
+  const auto plan = [&](int gpus, const std::string& arguments = "") {
+    std::ofstream(dir_ / "nvidia-smi")
+        << "#!/bin/sh\nfor i in $(seq " << gpus
+        << "); do echo \"GPU $i: NVIDIA H100 80GB HBM3 (UUID: GPU-0)\"; done\n";
+    fs::permissions(dir_ / "nvidia-smi", fs::perms::owner_all);
+    const ProcessOutcome o =
+        run({"tools/nightly.sh", "PATH='" + dir_.path() + "':\"$PATH\" bash"}, "--dry-run " + arguments);
+    EXPECT_EQ(o.code, 0) << o.err;
+    return o.out;
+  };
+  const std::string cpu = "to run: benchmarks/matrix.toml\n", one = "to run: benchmarks/matrix_1gpu.toml\n",
+                    two = "to run: benchmarks/matrix_2gpu.toml\n";
+  EXPECT_EQ(plan(0),
+            "not run: benchmarks/matrix_1gpu.toml, which needs 1 GPU; this machine has 0\n"
+            "not run: benchmarks/matrix_2gpu.toml, which needs 2 GPUs; this machine has 0\n" +
+                cpu);
+  EXPECT_EQ(plan(1),
+            "not run: benchmarks/matrix_2gpu.toml, which needs 2 GPUs; this machine has 1\n" + cpu + one);
+  EXPECT_EQ(plan(2), cpu + one + two);
+  EXPECT_EQ(plan(8), cpu + one + two);
+  EXPECT_EQ(plan(2, "benchmarks/matrix_1gpu.toml"), one);
+  EXPECT_EQ(tree(), before);
 }
 
 }  // namespace

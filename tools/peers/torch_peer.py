@@ -22,15 +22,6 @@ import sys
 import time
 from dataclasses import dataclass
 
-import torch
-import torch.distributed as dist
-import torch.nn.functional as F
-from torch import nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.checkpoint import checkpoint
-
 
 @dataclass(frozen=True)
 class Shape:
@@ -55,8 +46,18 @@ LOSS_CHUNKS = 8  # of a micro-batch's tokens, with --loss chunked
 WARM_UP = 2  # steps that are not timed
 
 
+def refusal(what):
+    print(f"error: {what} (see --help)", file=sys.stderr)
+    return 2
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        sys.exit(refusal(message))
+
+
 def parse():
-    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", choices=sorted(SHAPES), default="0.6B")
     p.add_argument("--type", choices=["sft", "rl"], default="sft")
     p.add_argument("--lora", type=int, default=0, help="rank of the adapters of all seven linear layers; 0: full")
@@ -77,6 +78,22 @@ def parse():
     if o.rows % o.micro_batch:
         p.error("--rows must be a multiple of --micro-batch")
     return o
+
+
+# Before torch, which takes seconds to import and need not be there for --help or for a mistake.
+OPTIONS = parse() if __name__ == "__main__" else None
+
+try:
+    import torch
+    import torch.distributed as dist
+    import torch.nn.functional as F
+    from torch import nn
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import MixedPrecisionPolicy, fully_shard
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.utils.checkpoint import checkpoint
+except ImportError as absent:
+    sys.exit(refusal(f"PyTorch cannot be imported: {absent}; pip install torch"))
 
 
 def command_of(o, world):
@@ -356,7 +373,9 @@ def write(path, content):
 
 
 def main():
-    o = parse()
+    o = OPTIONS
+    if "LOCAL_RANK" not in os.environ:
+        sys.exit(refusal("torchrun says which rank this is, and did not start it"))
     torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("nccl", device_id=torch.device("cuda", torch.cuda.current_device()))
     rank, world = dist.get_rank(), dist.get_world_size()
