@@ -1,12 +1,14 @@
 #include "base/signals.h"
 
 #include <signal.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 
 #include "base/log.h"
@@ -15,7 +17,9 @@ namespace rlcpp {
 namespace {
 
 std::atomic<int> stop{0};
-static_assert(std::atomic<int>::is_always_lock_free, "the handler may only touch lock-free state");
+std::atomic<std::int64_t> stop_time{0};  // of the first signal, in nanoseconds of the monotonic clock
+static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free,
+              "the handler may only touch lock-free state");
 
 // Written before the handlers are installed, only read after that. [0] for SIGINT, [1] for SIGTERM.
 std::array<std::string, 2> first_lines, second_lines;
@@ -27,15 +31,33 @@ void say(const std::string& line) {
   errno = saved;
 }
 
+std::int64_t now_nanoseconds() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return std::int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+// `timeout` and schedulers send one request twice, to the process and to its group: SIGTERM, which nobody
+// types, counts again after a second. Two SIGINT of one request are microseconds apart, two of a hand are
+// not.
+std::int64_t one_request(int signal) {
+  return signal == SIGTERM ? 1'000'000'000 : 20'000'000;
+}
+
 extern "C" void rlcpp_on_stop_signal(int signal) {
   const std::size_t which = signal == SIGINT ? 0 : 1;
-  int none = 0;
-  // Somebody who asks twice wants to leave now, whatever is not saved yet. Only async-signal-safe calls here.
-  if (!stop.compare_exchange_strong(none, signal)) {
-    say(second_lines[which]);
-    _exit(128 + signal);
+  const std::int64_t now = now_nanoseconds();
+  int first = 0;
+  // Only async-signal-safe calls here.
+  if (stop.compare_exchange_strong(first, signal)) {
+    stop_time.store(now);
+    say(first_lines[which]);
+    return;
   }
-  say(first_lines[which]);
+  if (first == signal && now - stop_time.load() < one_request(signal)) return;
+  // Somebody who asks twice wants to leave now, whatever is not saved yet.
+  say(second_lines[which]);
+  _exit(128 + signal);
 }
 
 }  // namespace
@@ -60,7 +82,7 @@ void install_signal_handlers(const StopNotice& notice) {
   }
   struct sigaction action {};
   action.sa_handler = rlcpp_on_stop_signal;
-  sigemptyset(&action.sa_mask);
+  action.sa_mask = both;  // one at a time: the second looks at the time of the first
   action.sa_flags = SA_RESTART;
   sigaction(SIGINT, &action, nullptr);
   sigaction(SIGTERM, &action, nullptr);
@@ -72,6 +94,7 @@ int stop_signal() {
 }
 
 void request_stop(int signal) {
+  stop_time.store(now_nanoseconds(), std::memory_order_relaxed);
   stop.store(signal, std::memory_order_relaxed);
 }
 

@@ -1,5 +1,6 @@
 // SIGINT and SIGTERM set a flag that loops look at: the step is finished and saved, then the process leaves
-// with 130 or 143. The second signal ends the process at once.
+// with 130 or 143. The second signal ends the process at once; the same one again within a second (SIGTERM)
+// or 20 ms (SIGINT) is the first, sent twice as `timeout` does.
 #pragma once
 
 #include <string>

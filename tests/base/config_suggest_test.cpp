@@ -39,7 +39,13 @@ const std::vector<std::string> kSft = {"max_steps",
                                        "log.level",
                                        "log.file",
                                        "val",
-                                       "val.interval"};
+                                       "val.interval",
+                                       "dist",
+                                       "dist.ranks",
+                                       "dist.devices",
+                                       "dist.zero",
+                                       "dist.timeout",
+                                       "dist.start_timeout"};
 const std::vector<std::string> kRl = {"trainer",
                                       "trainer.optim.lr",
                                       "trainer.loss.kl_tau",
@@ -100,6 +106,12 @@ TEST(ConfigSuggest, Typos) {
       {"seeed", "seed"},
       {"output-dir", "output_dir"},
       {"checkpoint.interval", "ckpt.interval"},
+      {"dist.rank", "dist.ranks"},
+      {"dist.num_ranks", "dist.ranks"},
+      {"dist.zero-level", "dist.zero"},
+      {"dist.zero_stage", "dist.zero"},
+      {"dist.device", "dist.devices"},
+      {"dist.time_out", "dist.timeout"},
   };
   for (const auto& [typo, meant] : pairs) {
     const std::string answer = config::nearest(typo, kSft);

@@ -38,14 +38,46 @@ TEST(Signals, TheFirstOnlyAsks) {
 TEST(Signals, TheSecondEndsTheProcessAtOnce) {
   EXPECT_EQ(status_of([] {
               raise(SIGINT);
+              usleep(60'000);
               raise(SIGINT);
             }),
             130);
+  EXPECT_EQ(status_of([] {
+              raise(SIGTERM);
+              usleep(1'100'000);
+              raise(SIGTERM);
+            }),
+            143);
   EXPECT_EQ(status_of([] {
               raise(SIGINT);
               raise(SIGTERM);
             }),
             143);
+}
+
+TEST(Signals, OneRequestThatIsSentTwiceCountsOnce) {
+  EXPECT_EQ(status_of([] {
+              raise(SIGTERM);
+              raise(SIGTERM);
+              usleep(200'000);
+              raise(SIGTERM);
+              _exit(stop_signal() == SIGTERM ? 7 : 8);
+            }),
+            7);
+  EXPECT_EQ(status_of([] {
+              raise(SIGINT);
+              raise(SIGINT);
+              _exit(stop_signal() == SIGINT ? 7 : 8);
+            }),
+            7);
+  // To the process and to its group, as timeout(1) does it.
+  EXPECT_EQ(status_of([] {
+              setpgid(0, 0);
+              kill(getpid(), SIGTERM);
+              kill(0, SIGTERM);
+              _exit(stop_signal() == SIGTERM ? 7 : 8);
+            }),
+            7);
 }
 
 TEST(Signals, TheyAreAnsweredAtOnce) {

@@ -171,6 +171,11 @@ std::vector<std::string> sorted_words(const std::string& name) {
   return words;
 }
 
+// "zero_level" of "zero": the same name with words in front or behind.
+bool is_longer_by_words(const std::string& name, const std::string& of) {
+  return name.starts_with(of + "_") || name.ends_with("_" + of);
+}
+
 std::string foreign(const std::string& key, const std::vector<std::string>& known) {
   const std::string last = last_part(key);
   for (const Foreign& name : kForeign) {
@@ -211,14 +216,19 @@ std::string nearest(const std::string& asked, const std::vector<std::string>& kn
   for (const std::string& candidate : known) {
     const std::string name = last_part(candidate);
     const bool same_parent = parent_part(key) == parent_part(candidate);
+    // A section that was named and is right weighs more than a name that fits elsewhere.
+    const bool in_section = same_parent && !parent_part(key).empty();
     // A misspelt key in its own section, a misspelt section, or the right name in the wrong section.
     std::size_t score = 1000;
     const std::size_t whole = distance(key, candidate);
-    if (whole <= std::max<std::size_t>(1, (same_parent ? last.size() : key.size()) / 3)) score = 2 * whole;
+    if (whole <= std::max<std::size_t>(1, (same_parent ? last.size() : key.size()) / 3))
+      score = 2 * whole - (in_section && whole > 0 ? 1 : 0);
     const std::size_t part = distance(last, name);
     if (part <= last.size() / 4) score = std::min(score, 2 * part + 1);
     if (words.size() > 1 && words == sorted_words(name))
       score = std::min<std::size_t>(score, same_parent ? 1 : 2);
+    if (in_section && (is_longer_by_words(last, name) || is_longer_by_words(name, last)))
+      score = std::min<std::size_t>(score, 3);
     if (score == 1000) continue;
     const std::tuple<std::size_t, std::size_t, std::size_t> full{score, 100 - shared_parents(key, candidate),
                                                                  candidate.size()};
