@@ -6,26 +6,30 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <iterator>
 #include <regex>
+#include <string_view>
 #include <vector>
 
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/readable.h"
 #include "base/rng.h"
+#include "monitor/tensorboard.h"
 
 namespace rlcpp::app {
 namespace {
 
 namespace fs = std::filesystem;
 
-// What makes a directory a used one.
+// The names that runs write under, beside configs.
 constexpr const char* kEntries[] = {"checkpoints", "weights",    "metrics.jsonl", "tensorboard",
                                     "logs",        "nonfinite",  "rollouts",      "broadcasts",
                                     "loss.svg",    "curves.svg", "wandb"};
@@ -48,6 +52,25 @@ bool has_content(const fs::path& path) {
   std::error_code ignored;
   if (!fs::exists(path, ignored)) return false;
   return !fs::is_directory(path, ignored) || !fs::is_empty(path, ignored);
+}
+
+bool holds_anything(const std::string& path) {
+  return std::any_of(std::begin(kEntries), std::end(kEntries),
+                     [&](const char* entry) { return has_content(fs::path(path) / entry); });
+}
+
+// Whether a new run would mix `entry` with its own. A start that failed leaves its log, an empty
+// metrics.jsonl and an event file without a value, which the next may go on with.
+bool holds_results(const fs::path& path, std::string_view entry) {
+  std::error_code ignored;
+  if (entry == "logs") return false;
+  if (entry == "metrics.jsonl") return fs::is_regular_file(path, ignored) && fs::file_size(path, ignored) > 0;
+  if (entry != "tensorboard" || !fs::is_directory(path, ignored)) return has_content(path);
+  const std::size_t header = monitor::tensorboard_header(0).size();
+  const fs::directory_iterator files(path, ignored);
+  return std::any_of(fs::begin(files), fs::end(files), [&](const fs::directory_entry& file) {
+    return !file.is_regular_file(ignored) || file.file_size(ignored) > header;
+  });
 }
 
 std::string make_run_id() {
@@ -107,7 +130,7 @@ std::string not_to_clean(const std::string& path) {
   if (fs::equivalent(path, ".", ignored)) return "it is the current directory";
   const char* home = std::getenv("HOME");
   if (home != nullptr && fs::equivalent(path, home, ignored)) return "it is the home directory";
-  if (RunDirectory::used(path) && !RunDirectory::is_run(path))
+  if (holds_anything(path) && !RunDirectory::is_run(path))
     return "it holds files, and no configs/resolved.toml of rlcpp that would show them to be a run's";
   return {};
 }
@@ -124,10 +147,8 @@ bool RunDirectory::is_run(const std::string& path) {
 }
 
 bool RunDirectory::used(const std::string& path) {
-  for (const char* entry : kEntries) {
-    if (has_content(fs::path(path) / entry)) return true;
-  }
-  return false;
+  return std::any_of(std::begin(kEntries), std::end(kEntries),
+                     [&](const char* entry) { return holds_results(fs::path(path) / entry, entry); });
 }
 
 void RunDirectory::check(const std::string& path, OpenRun how) {

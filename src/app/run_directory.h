@@ -48,7 +48,8 @@ class RunDirectory {
   // The checks of the constructor that need no writing; throws bad_input: a used directory with kFresh, with
   // kClean the root, the home and the current directory, and a used one that is_run() does not know.
   static void check(const std::string& path, OpenRun how);
-  // True if `path` holds something under a name that runs write, other than configs.
+  // True if `path` holds results of a run: what one wrote before its first step does not count, so that a
+  // start that failed (no device, no memory, nobody to meet) can be repeated.
   static bool used(const std::string& path);
 
   // True if a run of ours was started in `path`: its lock and its configs/resolved.toml are there.

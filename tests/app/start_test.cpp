@@ -11,6 +11,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "hub/hub_server.h"
 #include "sft_run.h"
 
 namespace rlcpp::test {
@@ -192,6 +193,42 @@ TEST_F(Start, AnInterruptedRunWithoutACheckpointBeginsAgain) {
   has(out, {"RL stopped by SIGINT after step 0", " --clean\n"});
   EXPECT_EQ(out.find("--ckpt.resume-step"), std::string::npos) << out;
   EXPECT_FALSE(fs::exists(*world_ / "early/checkpoints/step_0"));
+}
+
+// What a start that fails leaves (its log, files without a value) is not the work of a run: the same
+// directory serves the next start, and only a run that made a step keeps it.
+TEST_F(Start, AStartThatFailedDoesNotUseUpItsDirectory) {
+  HubServer server;  // holds a port
+  const std::string port = server.url().substr(server.url().rfind(':') + 1);
+  const std::vector<std::vector<std::string>> failing = {
+      {"--ckpt.resume-step", "7"},
+      {"--data.name", *world_ / "nowhere"},
+      {"--model.name", *world_ / "nothing"},
+      {"--memory-limit", "1MiB"},
+      {"--optim.lr", "-1"},
+      {"--metrics-server.port", port, "--metrics-server.host", "127.0.0.1"}};
+  for (const auto& more : failing) {
+    const auto o = world_->run(world_->sft("failed", more));
+    EXPECT_TRUE(o.code == 2 || o.code == 3) << more.front() << ": " << o.code << "\n" << o.err;
+    EXPECT_EQ(o.err.find("was used by another run"), std::string::npos) << more.front() << "\n" << o.err;
+  }
+  EXPECT_EQ(world_->run(rl("failed-rl", {"--ckpt.resume-step", "7"})).code, 2);
+  EXPECT_GT(fs::file_size(*world_ / "failed/logs/trainer.log"), 0U);
+  EXPECT_FALSE(fs::is_empty(*world_ / "failed/tensorboard"));
+  const auto o = world_->run(world_->sft("failed", {"--max-steps", "2"}));
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(world_->metrics("failed").size(), 2U);
+  EXPECT_EQ(world_->run(rl("failed-rl")).code, 0);
+  refused(world_->sft("failed"), {"was used by another run"});
+  refused(rl("failed-rl"), {"was used by another run"});
+  // Any of a run's results does it.
+  for (const char* entry : {"metrics.jsonl", "checkpoints", "weights"}) {
+    fs::remove_all(*world_ / ("failed/" + std::string(entry)));
+  }
+  refused(world_->sft("failed"), {"was used by another run"});  // TensorBoard's file has values
+  fs::remove_all(*world_ / "failed/tensorboard");
+  fs::remove(*world_ / "failed/loss.svg");
+  EXPECT_EQ(world_->run(world_->sft("failed", {"--max-steps", "1"})).code, 0);
 }
 
 TEST_F(Start, SettingsOfEnvironmentsThatCannotWork) {
