@@ -98,7 +98,9 @@ class Reader {
 
 Surroundings surroundings() {
   Surroundings around;
-  around.stdout_terminal = isatty(STDOUT_FILENO) == 1;
+  // Open MPI gives its processes a terminal of its own for stdout, also where what they say ends in a file.
+  const bool by_mpirun = !variable("OMPI_COMM_WORLD_RANK").empty();
+  around.stdout_terminal = isatty(STDOUT_FILENO) == 1 && !by_mpirun;
   around.stderr_terminal = isatty(STDERR_FILENO) == 1;
   around.no_color = variable("NO_COLOR");
   around.force_color = variable("FORCE_COLOR");

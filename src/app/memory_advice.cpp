@@ -23,16 +23,11 @@ struct Level {
 using Option = std::vector<Level>;
 
 constexpr std::size_t kMostCombinations = 3;
+constexpr const char* kNone = "no change";  // how the line begins that stands alone where nothing fits
 
 std::string amount(std::size_t bytes) {
   const auto value = static_cast<double>(bytes);
   return value >= 0x1p30 ? monitor::gib(value) : fmt::format("{:.2f} MiB", value / 0x1p20);
-}
-
-std::string size_text(const MemoryPlan& plan) {
-  std::string device = amount(plan.total_bytes());
-  if (plan.host_bytes() == 0) return device;
-  return fmt::format("{} and {} of host memory", device, amount(plan.host_bytes()));
 }
 
 Option halvings(const std::string& flag, const std::string& cost, std::int64_t from, std::int64_t least,
@@ -161,8 +156,9 @@ class Search {
         break;
       }
     }
-    if (!best.has_value() || flags.empty()) return {false, "no change of the configuration makes it smaller"};
-    return {limits_.fits(*best), fmt::format("no change makes it fit; the smallest plan is {} with {}",
+    if (!best.has_value() || flags.empty())
+      return {false, fmt::format("{} of the configuration makes it smaller", kNone)};
+    return {limits_.fits(*best), fmt::format("{} makes it fit; the smallest plan is {} with {}", kNone,
                                              size_text(*best), fmt::join(flags, " "))};
   }
 
@@ -236,6 +232,12 @@ class Search {
 
 }  // namespace
 
+std::string size_text(const MemoryPlan& plan) {
+  std::string device = amount(plan.total_bytes());
+  if (plan.host_bytes() == 0) return device;
+  return fmt::format("{} and {} of host memory", device, amount(plan.host_bytes()));
+}
+
 model::ModelConfig planned_shape(model::ModelConfig config, const Plannable& p) {
   if (p.model.lora.has_value()) {
     config.adapters = adapters_of(*p.model.lora, p.model.name);
@@ -283,10 +285,14 @@ std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& k
 }
 
 void require_memory(const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
-                    const std::function<MemoryPlan(const Plannable&)>& plan) {
+                    const std::function<MemoryPlan(const Plannable&)>& plan,
+                    const std::function<std::vector<std::string>()>& more) {
   const MemoryPlan planned = plan(now);
   if (limits.fits(planned)) return;
-  const std::vector<std::string> lines = memory_advice(now, keys, limits, plan);
+  std::vector<std::string> lines = memory_advice(now, keys, limits, plan);
+  const std::vector<std::string> others = more ? more() : std::vector<std::string>();
+  if (!others.empty() && lines.size() == 1 && lines.front().starts_with(kNone)) lines.clear();
+  lines.insert(lines.end(), others.begin(), others.end());
   try {
     planned.require_fits(limits.limit, lines);
   } catch (const Error& e) {

@@ -38,6 +38,7 @@ struct MemoryLimits {
   std::size_t host = 0;    // bytes of the host's memory that a plan for a GPU may take; 0: none
   std::size_t beside = 0;  // bytes of `limit` that are needed beside the plan: suggestions leave them free
   std::string whose = {};  // " for each of 2 ranks": what a refusal says of its numbers
+  std::size_t whole = 0;  // of several ranks: what they and what is beside them may take together; 0: unknown
   bool fits(const MemoryPlan& plan) const {
     return (limit == 0 || plan.total_bytes() <= limit) && (host == 0 || plan.host_bytes() <= host);
   }
@@ -60,8 +61,13 @@ std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& k
                                        const MemoryLimits& limits,
                                        const std::function<MemoryPlan(const Plannable&)>& plan);
 
-// Throws environment_error with the missing GiB and memory_advice() if plan(now) does not fit.
+// "9.7 GiB", "512.00 MiB"; with the host's part of the plan, if it has one.
+std::string size_text(const MemoryPlan& plan);
+
+// Throws environment_error with the missing GiB, memory_advice() and the lines of `more` (other ranks) if
+// plan(now) does not fit.
 void require_memory(const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
-                    const std::function<MemoryPlan(const Plannable&)>& plan);
+                    const std::function<MemoryPlan(const Plannable&)>& plan,
+                    const std::function<std::vector<std::string>()>& more = nullptr);
 
 }  // namespace rlcpp::app

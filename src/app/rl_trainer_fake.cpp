@@ -109,7 +109,8 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
       absent,
       ranks_text(ranks, zero, model.config.adapters.any())};
   if (!announce(run_start, facts, log)) return {.first = ranks.first()};
-  if (hooks.on_start) hooks.on_start({model, device.device, plan.total_bytes(), ranks.count()});
+  if (hooks.on_start)
+    hooks.on_start({model, device.device, plan.total_bytes(), ranks.count(), ranks.on_this_machine()});
 
   RankTeam team(ranks, ctx,
                 RankTeam::Parts{model, options, rank_plan, zero, config.run.seed, config.model.pin_host()});

@@ -340,7 +340,7 @@ TrainerOutcome TrainerRun::finish() {
       checkpoint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(checkpoint);
   result.values["weights"] = weights.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(weights);
   if (!losses.y.empty()) result.curves.push_back({"loss", losses.y});
-  const std::vector<std::string>& words = invocation_.command_line;
+  const std::vector<std::string> words = as_launched(invocation_.command_line, ranks_);
   if (signal_ != 0) {
     result.next = {continue_command(words, !checkpoint.empty())};
   } else if (checkpoints_->enabled() && max_steps_ > 0) {

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <thread>
-
 #include "app/version.h"
 #include "base/durable.h"
 #include "base/readable.h"
@@ -55,23 +53,25 @@ BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
   if (section_.output_json) require_writable(*section_.output_json, "bench.output_json");
 }
 
-void BenchRun::start(const RunModel& model, Device device, std::size_t planned_bytes, int ranks) {
-  device_ = device;
+void BenchRun::start(const TrainingFacts& run) {
+  const model::ModelConfig& model = run.model.config;
+  const Device device = device_ = run.device;
+  ranks_here_ = run.ranks_here;
   bench::RecorderFacts facts;
   facts.config.model_name = identity_.model_name;
   facts.config.type = identity_.type;
-  facts.config.num_gpus = ranks;
-  if (model.config.adapters.any()) facts.config.lora_rank = model.config.adapters.rank;
+  facts.config.num_gpus = run.ranks;
+  if (model.adapters.any()) facts.config.lora_rank = model.adapters.rank;
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;
   facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
   facts.config.publication = identity_.publication;
   facts.config.memory_limit = identity_.memory_limit;
-  facts.config.micro_batches = identity_.micro_batches / ranks;
+  facts.config.micro_batches = identity_.micro_batches / run.ranks;
   facts.config.commit_sha = commit_sha();
-  facts.shape = shape_of(model.config);
-  facts.planned_bytes = planned_bytes;
+  facts.shape = shape_of(model);
+  facts.planned_bytes = run.planned_bytes;
   facts.device_bytes = memory_total_bytes(device);
   facts.versions = {
       {"rlcpp", version() + " " + commit_text()}, {"cuda", cuda::version()}, {"cpu", cpu_name()}};
@@ -79,7 +79,7 @@ void BenchRun::start(const RunModel& model, Device device, std::size_t planned_b
 }
 
 TrainingHooks BenchRun::hooks() {
-  return {[this](const TrainingFacts& f) { start(f.model, f.device, f.planned_bytes, f.ranks); },
+  return {[this](const TrainingFacts& f) { start(f); },
           [this](const TrainedStep& step) {
             recorder_->step({step.step_seconds, step.interval_seconds, step.row_tokens, step.document_lengths,
                              step.result.loss, step.result.grad_norm, step.peak_memory_bytes});
@@ -92,8 +92,11 @@ void BenchRun::finish(bool json) {
     const double peak = bench::gpu_peak_flops(device_label(device_), &known);
     recorder_->set_peak(peak, known ? "datasheet, bf16" : "assumed, bf16: the GPU is not in the table");
   } else {
-    const int cores = static_cast<int>(std::thread::hardware_concurrency());
-    recorder_->set_peak(bench::measure_cpu_peak_flops(cores), fmt::format("measured, {} cores, f32", cores));
+    // Ranks of one machine share its cores, so that all of them together have its peak once.
+    const bench::CpuPeak machine = bench::measure_machine_peak();
+    const std::string among = ranks_here_ > 1 ? fmt::format(" among {} ranks", ranks_here_) : "";
+    recorder_->set_peak(machine.flops / ranks_here_,
+                        fmt::format("measured, {} cores{}, f32", machine.cores, among));
   }
   const bench::Result result = recorder_->result();
   if (section_.output_json) {

@@ -43,11 +43,11 @@ class BenchRun {
   void finish(bool json);
 
  private:
-  void start(const RunModel& model, Device device, std::size_t planned_bytes,
-             int ranks);  // planned_bytes: of a rank
+  void start(const TrainingFacts& run);
   BenchSection section_;
   BenchIdentity identity_;
   Device device_;
+  int ranks_here_ = 1;
   std::unique_ptr<bench::Recorder> recorder_;
 };
 

@@ -130,10 +130,26 @@ void warn_of_idle(const DistSection& section, const RankSetup& setup, bool adapt
 }
 
 void warn_of_idle_ranks(const RankSetup& setup, std::int64_t micro_batches, Logger& log) {
-  if (!setup.first() || setup.count() <= micro_batches) return;
+  const std::int64_t ranks = setup.count();
+  if (!setup.first() || micro_batches % ranks == 0) return;
+  const std::int64_t idle = ranks - micro_batches % ranks;
+  std::vector<std::string> fitting;  // numbers of ranks that divide the step
+  for (std::int64_t n = ranks - 1; n > 0 && fitting.empty(); --n) {
+    if (micro_batches % n == 0) fitting.push_back(std::to_string(n));
+  }
+  for (std::int64_t n = ranks + 1; n <= micro_batches; ++n) {
+    if (micro_batches % n != 0) continue;
+    fitting.push_back(std::to_string(n));
+    break;
+  }
+  const std::string where =
+      micro_batches < ranks ? "have nothing to compute" : "have nothing to compute at the end of each step";
   log.warn(fmt::format(
-      "{} of {} ranks have nothing to compute: a step has {} micro-batch{}, each for one rank",
-      setup.count() - micro_batches, setup.count(), micro_batches, micro_batches == 1 ? "" : "es"));
+      "{} of {} ranks {}: a step has {} micro-batch{}, each for one rank; {}{} would share them evenly, and "
+      "so "
+      "would {} micro-batches",
+      idle, ranks, where, micro_batches, micro_batches == 1 ? "" : "es", fmt::join(fitting, " or "),
+      fitting.back() == "1" ? " rank" : " ranks", (micro_batches / ranks + 1) * ranks));
 }
 
 Device RankSetup::device_of(int local) const {
@@ -179,33 +195,28 @@ RankPlan plan_rank(const ops::Context& ctx, const model::ModelConfig& config,
   return out;
 }
 
-int require_rank_memory(const ops::Context& ctx, const model::ModelConfig& config, const RankSetup& setup,
-                        const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
-                        const std::function<train::TrainerOptions(const Plannable&)>& options) {
-  const auto planned = [&](const Plannable& p, int zero) {
-    train::TrainerOptions own = options(p);
-    own.sharding = setup.sharding(0, zero);
-    return plan_rank(ctx, planned_shape(config, p), own, p.seq_len).plan;
-  };
-  const bool free = !setup.zero.has_value() && setup.count() > 1;
-  // Every change is planned at the level that a run with it has: what is printed is what it will plan.
-  const auto chosen = [&](const Plannable& p) {
-    std::pair<int, MemoryPlan> best{static_cast<int>(setup.zero.value_or(1)), {}};
-    best.second = planned(p, best.first);
-    for (int zero = 2; free && zero <= 3 && !limits.leaves_room(best.second); ++zero) {
-      MemoryPlan plan = planned(p, zero);
-      if (limits.leaves_room(plan) || plan.total_bytes() < best.second.total_bytes())
-        best = {zero, std::move(plan)};
-    }
-    return best;
-  };
-  MemoryLimits of_rank = limits;
-  if (setup.count() > 1) {
-    of_rank.whose = fmt::format(" for each of {} ranks", setup.count());
-    if (setup.device == DeviceKind::kCuda) of_rank.whose += ", beside 0.86 GiB of NCCL";
+std::vector<std::string> as_launched(std::vector<std::string> words, const RankSetup& setup) {
+  const dist::Launch& launch = setup.launch;
+  const auto by = [&](const char* name) { return launch.source.find(name) != std::string::npos; };
+  const std::string number = std::to_string(launch.processes);
+  std::vector<std::string> front;
+  if (!launch.launched || launch.processes == 1) return words;
+  if (by("Open MPI")) {
+    front = {"mpirun", "-n", number};
+  } else if (by("torchrun")) {
+    front = {"torchrun", "--no-python"};
+    const int here = launch.local_processes;
+    if (here > 0 && here < launch.processes)
+      front.insert(front.end(), {"--nnodes", std::to_string(launch.processes / here)});
+    front.insert(front.end(), {"--nproc-per-node", std::to_string(here > 0 ? here : launch.processes)});
+  } else if (by("Slurm")) {
+    front = {"srun", "-n", number};
+    if (setup.device == DeviceKind::kCpu) front.emplace_back("--mpi=pmix");
+  } else if (by("PMI")) {
+    front = {"mpiexec", "-n", number};
   }
-  require_memory(now, keys, of_rank, [&](const Plannable& p) { return chosen(p).second; });
-  return chosen(now).first;
+  words.insert(words.begin(), front.begin(), front.end());
+  return words;
 }
 
 std::string ranks_text(const RankSetup& setup, int zero, bool adapters) {

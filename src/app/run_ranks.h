@@ -41,6 +41,10 @@ struct RankSetup {
 
   int count() const { return launch.ranks(); }
   int local() const { return launch.local_ranks(); }
+  // Of this machine, in all its processes; where no launcher says how many those are, of all the run's.
+  int on_this_machine() const {
+    return local() * (launch.local_processes > 0 ? launch.local_processes : launch.processes);
+  }
   // Of the process with rank 0: it writes what people read.
   bool first() const { return launch.process == 0; }
   Device device_of(int local) const;
@@ -50,10 +54,15 @@ struct RankSetup {
   train::Sharding sharding(int local, int level) const;
   dist::WorldOptions world_options() const;
 };
+// What a person types to start the processes of this run again: `words` behind mpirun, srun or torchrun, if
+// one of them started this process and others. Options of the launcher other than the number are not known
+// here.
+std::vector<std::string> as_launched(std::vector<std::string> words, const RankSetup& setup);
 // `request`: what --device says, which `chosen` was chosen by.
 RankSetup find_ranks(const DistSection& section, Device chosen, const std::string& request);
 // Says what is set and changes nothing here: dist.zero with one rank or with adapters, a meeting place of one
-// process, ranks without a micro-batch (`micro_batches` of a step; 0: not known yet).
+// process, ranks without a micro-batch (`micro_batches` of a step; 0: not known yet), also those that only
+// wait at a step's end because they do not divide its micro-batches.
 void warn_of_idle(const DistSection& section, const RankSetup& setup, bool adapters,
                   std::int64_t micro_batches, Logger& log);
 void warn_of_idle_ranks(const RankSetup& setup, std::int64_t micro_batches, Logger& log);

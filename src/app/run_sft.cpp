@@ -137,7 +137,8 @@ void SftRun::plan_memory() {
   const std::size_t limit = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   AdviceKeys keys;
   keys.parameters = model_.config.parameters();
-  const MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
+  MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
+  limits.whole = config_.run.memory_limit_bytes(device_.device);
   const Plannable now{config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size};
   zero_ = require_rank_memory(ctx_, model_.config, ranks_, now, keys, limits, [&](const Plannable& p) {
     return trainer_options(p.model, p.optim, config_.scheduler, config_.run, config_.max_steps,
@@ -327,11 +328,13 @@ std::vector<std::string> SftRun::next_commands(bool interrupted) const {
   if (directory_ == nullptr || !config_.ckpt.has_value()) return next;
   std::vector<std::string> words = invocation_.command_line;
   if (words.empty()) words = {"rlcpp", "sft"};
+  const std::string program = words.front();
+  words = as_launched(std::move(words), ranks_);
   if (interrupted) return {continue_command(words, checkpoints_->last_saved().has_value())};
   const std::string weights = checkpoints_->weights_dir();
   if (!weights.empty()) {
-    next.push_back(fmt::format("{} rl @ configs/rl/reverse-text.toml --model.name {}",
-                               shell_quote(words.front()), shell_quote(weights)));
+    next.push_back(fmt::format("{} rl @ configs/rl/reverse-text.toml --model.name {}", shell_quote(program),
+                               shell_quote(weights)));
   }
   if (max_steps_ > 0) next.push_back(longer_command(words, max_steps_));
   return next;
@@ -444,7 +447,8 @@ SftOutcome SftRun::run(const config::Loaded& loaded) {
       ranks_text(ranks_, zero_, model_.config.adapters.any())};
   if (!announce(start, facts, log_)) return {.first = ranks_.first()};
   if (hooks_.on_start)
-    hooks_.on_start({model_, device_.device, rank_plan_.plan.total_bytes(), ranks_.count()});
+    hooks_.on_start(
+        {model_, device_.device, rank_plan_.plan.total_bytes(), ranks_.count(), ranks_.on_this_machine()});
   start_or_resume();
   begin_ = monotonic_seconds();
   train();

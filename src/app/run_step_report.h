@@ -34,6 +34,7 @@ struct TrainingFacts {
   Device device;
   std::size_t planned_bytes = 0;  // of a rank
   int ranks = 1;
+  int ranks_here = 1;  // of this machine: CPU ranks share its peak
 };
 
 struct TrainingHooks {

@@ -1,3 +1,5 @@
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <thread>
@@ -83,6 +85,22 @@ double measure_cpu_peak_flops(int threads) {
   double sum = 0;
   for (const double rate : rates) sum += rate;
   return sum;
+}
+
+CpuPeak measure_machine_peak() {
+  cpu_set_t own;
+  const bool bound = sched_getaffinity(0, sizeof own, &own) == 0;
+  if (bound) {
+    cpu_set_t all;
+    CPU_ZERO(&all);
+    for (int core = 0; core < CPU_SETSIZE; ++core) CPU_SET(core, &all);
+    sched_setaffinity(0, sizeof all, &all);  // the kernel takes those of this container
+  }
+  CpuPeak peak;
+  peak.cores = std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  peak.flops = measure_cpu_peak_flops(peak.cores);
+  if (bound) sched_setaffinity(0, sizeof own, &own);
+  return peak;
 }
 
 }  // namespace rlcpp::bench

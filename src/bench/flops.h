@@ -35,4 +35,12 @@ double gpu_peak_flops(const std::string& name, bool* known);
 // about 0.3 s with the widest vectors the kernels use.
 double measure_cpu_peak_flops(int threads);
 
+struct CpuPeak {
+  double flops = 0;
+  int cores = 0;
+};
+// The same with a thread a core, on all cores that there are for processes like this one: those too that a
+// launcher (mpirun, srun) has kept this one process from, for its neighbours.
+CpuPeak measure_machine_peak();
+
 }  // namespace rlcpp::bench

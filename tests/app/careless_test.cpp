@@ -59,6 +59,13 @@ TEST_F(Careless, OptionsThatChangeNothingAreSaidInALine) {
   warned({"--dist.zero", "2", "--dist.ranks", "2"}, "");
   warned({"--dist.ranks", "3", "--data.batch-size", "2"}, "1 of 3 ranks have nothing to compute");
   warned({"--dist.ranks", "2", "--data.micro-batch-size", "4"}, "1 of 2 ranks have nothing to compute");
+  // Those that wait at the end of each step, and what would share it evenly.
+  warned({"--dist.ranks", "2", "--data.batch-size", "3"},
+         "1 of 2 ranks have nothing to compute at the end of each step: a step has 3 micro-batches, each for "
+         "one rank; 1 or 3 ranks would share them evenly, and so would 4 micro-batches");
+  warned({"--dist.ranks", "3", "--data.batch-size", "2"},
+         "a step has 2 micro-batches, each for one rank; 2 ranks would share them evenly, and so would 3 "
+         "micro-batches");
   const ProcessOutcome o = world_->run(
       {"trainer", "--data.fake.batch-size", "1", "--model.name", *world_ / "model", "--model.seq-len", "64",
        "--max-steps", "1", "--dist.ranks", "2", "--device", "cpu", "--output-dir", *world_ / "fake"});

@@ -86,6 +86,49 @@ TEST_F(Memory, ChangesForSeveralRanksAreWhatARunWithThemPlans) {
   expect_has(o.err, {"are missing for each of 2 ranks, beside 0.86 GiB of NCCL"});
 }
 
+// More GPUs hold less each, and what is listed is what a run with them plans.
+TEST_F(Memory, MoreRanksAreAWayOut) {
+  const auto ranks_of = [](const std::vector<std::string>& command, double limit) {
+    EXPECT_GT(expect_ways_out(command, limit), 0U) << limit;
+    const ProcessOutcome o =
+        world_->run(joined(command, {"--memory-limit", std::to_string(limit) + "GiB", "--dry-run"}));
+    for (const Suggestion& s : suggestions(o.err)) {
+      if (s.flags.front() == "--dist.ranks") return s.flags.at(1);
+    }
+    return std::string("none in ") + o.err;
+  };
+  const ProcessOutcome fitting =
+      world_->run(qwen("Qwen/Qwen3-0.6B", {"--memory-limit", "44GiB", "--dry-run"}));
+  if (fitting.err.find("a GPU that is not here") == std::string::npos) GTEST_SKIP() << "there is a GPU";
+  const std::vector<std::string> full = {"--model.ac.mode", "full"};
+  EXPECT_EQ(ranks_of(qwen("Qwen/Qwen3-4B-Instruct-2507", full), 44), "2");
+  EXPECT_EQ(ranks_of(qwen("Qwen/Qwen3-4B-Instruct-2507", joined(full, {"--dist.ranks", "2"})), 30), "3");
+  EXPECT_EQ(ranks_of({"trainer", "--data.fake", "--model.name", "Qwen/Qwen3-0.6B",
+                      "--model.debug.random-init", "--model.seq-len", "8192", "--model.ac.mode", "full",
+                      "--device", "cuda", "--output-dir", *world_ / "never"},
+                     9),
+            "2");
+  // With adapters nothing is cut: no number of ranks helps, but one rank needs no NCCL.
+  const auto lora = qwen("Qwen/Qwen3-0.6B", joined(full, {"--model.lora.rank", "16"}));
+  const double planned_gib = plan(lora).at("planned") / kGiB;
+  EXPECT_EQ(ranks_of(joined(lora, {"--dist.ranks", "2"}), planned_gib + 0.3), "1");
+}
+
+// On a CPU ranks share the machine, so that fewer have more of it each.
+TEST_F(Memory, FewerRanksAreAWayOutOnACpu) {
+  const auto command = [](int ranks) {
+    return world_->sft("never",
+                       {"--dist.ranks", std::to_string(ranks), "--device", "cpu", "--data.seq-len", "1024"});
+  };
+  const double one = plan(command(1)).at("planned"), four = plan(command(4)).at("planned");
+  ASSERT_LT(1.2 * one, 4 * four);
+  const double limit = (0.3 * one + 0.7 * 4 * four) / kGiB;
+  EXPECT_GT(expect_ways_out(command(4), limit), 0U);
+  const ProcessOutcome o =
+      world_->run(joined(command(4), {"--memory-limit", std::to_string(limit) + "GiB", "--dry-run"}));
+  expect_has(o.err, {"\n        --dist.ranks ", "the same cores"});
+}
+
 TEST_F(Memory, ASmallerRankIsAWayOut) {
   const auto lora = [](const std::string& rank) {
     return qwen("Qwen/Qwen3-0.6B", {"--model.lora.rank", rank, "--model.ac.mode", "full"});

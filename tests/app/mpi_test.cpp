@@ -51,6 +51,9 @@ TEST_F(Mpi, TheFirstProcessSpeaksAloneAndThreadsGiveTheSameBits) {
   EXPECT_EQ(count_of(o.err, "step 4/6"), 1U) << o.err;
   EXPECT_EQ(count_of(o.err, "device: "), 1U) << o.err;
   EXPECT_EQ(count_of(o.err, "rank 1: "), 0U) << o.err;
+  const auto next = result.at("next").dump();
+  EXPECT_NE(next.find("\"mpirun -n 2 "), std::string::npos) << next;
+  EXPECT_NE(next.find("--ckpt.resume-step -1 --max-steps 12"), std::string::npos) << next;
   const auto metrics = world_->metrics("speaks");
   ASSERT_EQ(metrics.size(), 6U);
   EXPECT_EQ(entries("speaks/checkpoints"), (std::vector<std::string>{"latest", "step_3", "step_6"}));
@@ -72,6 +75,12 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
   EXPECT_EQ(nlohmann::json::parse(dry.out).at("command"), "sft");
   EXPECT_EQ(count_of(dry.err, "dry run: everything fits"), 1U) << dry.err;
   EXPECT_FALSE(fs::exists(*world_ / "dry"));
+  // mpirun's processes have a terminal, and what they say ends in a file.
+  setenv("TERM", "xterm-256color", 1);
+  const auto plain = world_->mpi(2, world_->sft("dry", {"--dry-run"}));
+  EXPECT_EQ(plain.code, 0) << plain.err;
+  expect_has(plain.out, {"say "});
+  EXPECT_EQ(count_of(plain.out + plain.err, "\x1b"), 0U);
   for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--no-such-key", "1"},
                                                 {"--data.name", *world_ / "nowhere"},
                                                 {"--model.name", *world_ / "nothing"},

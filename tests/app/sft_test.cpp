@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include <chrono>
+#include <cmath>
 #include <random>
 #include <thread>
 
@@ -320,6 +321,31 @@ TEST_F(Sft, BenchNeedsNoFilesAndLeavesNone) {
   const Json result = Json::parse(slurp(json));
   EXPECT_GT(result["metrics"]["throughput"]["mean"].get<double>(), 0);
   EXPECT_EQ(result["config"]["type"], "sft");
+}
+
+// Ranks of one machine share its cores: together they have its peak once.
+TEST_F(Sft, CpuRanksShareThePeakOfTheirMachine) {
+  const auto bench = [&](int ranks) {
+    const std::string json = *world_ / "peak.json";
+    const auto o =
+        world_->run({"sft", "--bench", "--bench.output-json", json, "--model.name", *world_ / "model",
+                     "--data.seq-len", "64", "--data.batch-size", "2", "--max-steps", "2", "--device", "cpu",
+                     "--dist.ranks", std::to_string(ranks)});
+    EXPECT_EQ(o.code, 0) << o.err;
+    return Json::parse(slurp(json));
+  };
+  // Both rates are measured, on a machine that others use: the nearest of a few pairs.
+  double nearest = 1e9;
+  for (int i = 0; i < 5 && nearest > 0.2; ++i) {
+    const Json one = bench(1), two = bench(2);
+    EXPECT_EQ(one["rlcpp"]["peak_source"].get<std::string>().find("among"), std::string::npos);
+    EXPECT_NE(two["rlcpp"]["peak_source"].get<std::string>().find(" cores among 2 ranks, f32"),
+              std::string::npos);
+    const double ratio =
+        2 * two["rlcpp"]["peak_tflops"].get<double>() / one["rlcpp"]["peak_tflops"].get<double>();
+    nearest = std::min(nearest, std::abs(std::log(ratio)));
+  }
+  EXPECT_LT(nearest, 0.35);  // twice the machine would be 0.69
 }
 
 // 50 kills in the long tier, each at a random moment of start, step, save or prune. The run goes on from what
