@@ -173,6 +173,41 @@ TEST_P(Ranks, StepsEndWithTheWeightsOfOneRankAndTheSameBitsTwice) {
   EXPECT_TRUE(same(first.second, second.second));
 }
 
+// What docs/numerics.md says of levels: 2 and 3 make the same sums in the same order, 1 makes them too where
+// a rank has one micro-batch, and else adds its own before those of the others.
+TEST_P(Ranks, LevelsThatSumInOneOrderGiveTheSameBits) {
+  if (skipped()) GTEST_SKIP() << "needs " << GetParam().ranks << " GPUs";
+  if (GetParam().zero != 1) GTEST_SKIP() << "once for all levels";
+  Rng rng(test::fresh_seed());
+  const auto bits = [](const std::vector<float>& a, const std::vector<float>& b) {
+    return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+  };
+  for (const bool one_each : {true, false}) {
+    std::vector<std::vector<data::MicroBatch>> steps;
+    for (int s = 0; s < 3; ++s)
+      steps.push_back(random_rows(rng, one_each ? GetParam().ranks : 2 * GetParam().ranks + s));
+    std::vector<RanksResult> results;
+    for (const int zero : {1, 2, 3}) {
+      TrainerOptions o = options();
+      o.optim.eps = 1e-3;
+      o.sharding.zero = zero;
+      results.push_back(train(o, 4, steps));
+    }
+    EXPECT_TRUE(bits(results[1].weights, results[2].weights)) << one_each;
+    EXPECT_TRUE(bits(results[1].first, results[2].first)) << one_each;
+    EXPECT_EQ(results[1].steps.back().grad_norm, results[2].steps.back().grad_norm) << one_each;
+    if (one_each) {
+      EXPECT_TRUE(bits(results[0].weights, results[1].weights));
+      EXPECT_TRUE(bits(results[0].first, results[1].first));
+      EXPECT_EQ(results[0].steps.back().grad_norm, results[1].steps.back().grad_norm);
+    } else {
+      const double bound = GetParam().gpu ? 2e-3 : 2e-5;
+      EXPECT_LE(distance(results[0].weights, results[1].weights), bound);
+      EXPECT_LE(distance(results[0].first, results[1].first), 10 * bound);
+    }
+  }
+}
+
 // Momentum in parts, and whole matrices from parts.
 TEST_P(Ranks, OtherOptimizersEndWithTheWeightsOfOneRank) {
   if (skipped()) GTEST_SKIP() << "needs " << GetParam().ranks << " GPUs";
