@@ -332,6 +332,7 @@ TEST(Cli, ReportChecksThatWhatIsWrittenIsWhatTheResultsSay) {
 
   // New baselines are the ones that the page is written beside.
   file("figures.toml", "");
+  std::filesystem::remove_all(dir / "baselines");
   EXPECT_EQ(run("report --update-baselines" + words).code, 0);
   check(0, {});
 

@@ -126,7 +126,7 @@ TEST_F(Memory, FewerRanksAreAWayOutOnACpu) {
   EXPECT_GT(expect_ways_out(command(4), limit), 0U);
   const ProcessOutcome o =
       world_->run(joined(command(4), {"--memory-limit", std::to_string(limit) + "GiB", "--dry-run"}));
-  expect_has(o.err, {"\n        --dist.ranks ", "the same cores"});
+  expect_has(o.err, {"help: --dist.ranks ", "the same cores"});
 }
 
 TEST_F(Memory, ASmallerRankIsAWayOut) {

@@ -204,7 +204,7 @@ TEST_F(Start, AStartThatFailedDoesNotUseUpItsDirectory) {
       {"--ckpt.resume-step", "7"},
       {"--data.name", *world_ / "nowhere"},
       {"--model.name", *world_ / "nothing"},
-      {"--memory-limit", "1MiB"},
+      {"--memory-limit", "100KiB"},
       {"--optim.lr", "-1"},
       {"--metrics-server.port", port, "--metrics-server.host", "127.0.0.1"}};
   for (const auto& more : failing) {

@@ -99,7 +99,13 @@ TEST(Signals, TheyAreAnsweredAtOnce) {
     const std::string first = "SIGINT: saving; again to stop at once";
     const std::string second = "SIGTERM: stopped at once, nothing saved";
     const std::string begin = "{\"level\": \"warn\", \"message\": \"";
-    EXPECT_EQ(text, json ? begin + first + "\"}\n" + begin + second + "\"}\n" : first + "\n" + second + "\n");
+    std::string expected;
+    for (const std::string& line : {first, second}) {
+      if (json) expected += begin;
+      expected += line;
+      expected += json ? "\"}\n" : "\n";
+    }
+    EXPECT_EQ(text, expected);
   }
 }
 

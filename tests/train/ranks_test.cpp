@@ -134,12 +134,12 @@ TEST_P(Ranks, TheGradientIsThatOfOneRank) {
       EXPECT_NEAR(result.steps[0].grad_norm, expected.grad_norm, 1e-5 * expected.grad_norm);
       EXPECT_LE(distance(result.gradients, one.gradients()), 1e-5);
       EXPECT_EQ(result.steps[0].loss_tokens, expected.loss_tokens);
-      for (const auto& [name, value] : expected.metrics.items()) {
+      for (const auto& wanted : expected.metrics.items()) {
         const auto& items = result.steps[0].metrics.items();
-        const auto found =
-            std::find_if(items.begin(), items.end(), [&](const auto& item) { return item.first == name; });
-        ASSERT_NE(found, items.end()) << name;
-        EXPECT_NEAR(found->second, value, 1e-5 * std::abs(value) + 1e-9) << name;
+        const auto found = std::find_if(items.begin(), items.end(),
+                                        [&](const auto& item) { return item.first == wanted.first; });
+        ASSERT_NE(found, items.end()) << wanted.first;
+        EXPECT_NEAR(found->second, wanted.second, 1e-5 * std::abs(wanted.second) + 1e-9) << wanted.first;
       }
     }
   }
