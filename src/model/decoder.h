@@ -72,7 +72,7 @@ class Activations {
   struct Regions {
     std::vector<std::vector<RegionId>> layers;  // in the order of Layer's fields
     std::vector<RegionId> shared;
-    RegionId dhidden;  // [M, H] for the head's gradient, which backward() consumes
+    RegionId dhidden;                   // [M, H] for the head's gradient, which backward() consumes
     std::vector<RegionId> host_inputs;  // offload: of the blocks whose inputs leave the device
     std::int64_t max_tokens = 0;
     Recompute recompute = Recompute::kNone;
