@@ -14,6 +14,7 @@
 #include "app/cli_options.h"
 #include "app/cli_text.h"
 #include "app/command.h"
+#include "app/run_processes.h"
 #include "base/error.h"
 #include "base/wait.h"
 #include "dist/launch.h"
@@ -102,6 +103,7 @@ void survive_failing_writes() {
 bool first_process_says(const std::exception& error) {
   const auto* ours = dynamic_cast<const Error*>(&error);
   if (ours == nullptr || ours->code() != ExitCode::kBadInput) return false;
+  if (dynamic_cast<const NotMet*>(ours) != nullptr) return false;
   try {
     return dist::find_launch({}).process > 0;
   } catch (const Error&) {

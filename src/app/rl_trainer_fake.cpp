@@ -65,7 +65,7 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   DeviceChoice device = invocation.dry_run ? choose_planned_device(config.run.device, &absent)
                                            : choose_device(config.run.device);
   ranks = find_ranks(config.dist, device.device, config.run.device);
-  meet(ranks, invocation.dry_run, log);
+  meet(ranks, "trainer", config::to_json(config::describer(config)), invocation.dry_run, log);
   device.device = ranks.device_of(0);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx =

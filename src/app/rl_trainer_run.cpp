@@ -89,7 +89,7 @@ void TrainerRun::prepare() {
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
   ranks_ = find_ranks(config_.dist, device_.device, config_.run.device);
-  meet(ranks_, invocation_.dry_run, log_);
+  meet(ranks_, "trainer", config::to_json(config::describer(config_)), invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));

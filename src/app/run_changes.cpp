@@ -1,7 +1,6 @@
 #include "app/run_changes.h"
 
 #include <algorithm>
-#include <map>
 #include <optional>
 #include <utility>
 
@@ -11,7 +10,6 @@
 namespace rlcpp::app {
 namespace {
 
-// Values by dotted key. A section that is absent is one null, an empty table or list is itself.
 void collect(const nlohmann::json& json, const std::string& key, std::map<std::string, std::string>& out) {
   if (!json.is_structured() || json.empty()) {
     out[key] = json.is_null() ? "None" : json.dump();
@@ -33,13 +31,16 @@ void collect(const nlohmann::json& json, const std::string& key, std::map<std::s
 
 }  // namespace
 
+std::map<std::string, std::string> values_by_key(const std::string& configuration) {
+  std::map<std::string, std::string> out;
+  const auto json = nlohmann::json::parse(configuration, nullptr, false);
+  if (json.is_object() && !json.empty()) collect(json, "", out);
+  return out;
+}
+
 std::vector<Change> changes(const std::string& before, const std::string& now) {
-  const auto a = nlohmann::json::parse(before, nullptr, false),
-             b = nlohmann::json::parse(now, nullptr, false);
-  if (!a.is_object() || !b.is_object()) return {};
-  std::map<std::string, std::string> left, right;
-  collect(a, "", left);
-  collect(b, "", right);
+  const std::map<std::string, std::string> left = values_by_key(before), right = values_by_key(now);
+  if (left.empty() || right.empty()) return {};
   std::vector<Change> out;
   std::map<std::string, std::pair<std::optional<std::string>, std::optional<std::string>>> both;
   for (const auto& [key, value] : left) both[key].first = value;

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "app/run_start.h"
+#include "app/run_terms.h"
 #include "base/signals.h"
 #include "base/wait.h"
 
@@ -22,7 +23,8 @@ std::string speaker(const RankSetup& ranks) {
 
 }  // namespace
 
-void meet(RankSetup& ranks, bool dry_run, Logger& log) {
+void meet(RankSetup& ranks, const std::string& command, const std::string& configuration, bool dry_run,
+          Logger& log) {
   if (ranks.launch.processes == 1) return;
   if (!ranks.first()) {
     log.speak_as(speaker(ranks), LogLevel::kWarn);
@@ -36,9 +38,15 @@ void meet(RankSetup& ranks, bool dry_run, Logger& log) {
     std::fflush(nullptr);
     _exit(static_cast<int>(code));  // no destructors: one of them may be what hangs
   };
-  log.info(fmt::format("process 0 of {} waits for the others at {}", ranks.launch.processes,
-                       ranks.launch.address));
-  ranks.world = std::make_shared<dist::World>(std::move(options));
+  options.meeting = {terms_of(command, configuration, ranks.device),
+                     [&log](const std::string& text) { log.info(text); },
+                     [&log](const std::string& text) { log.warn(text); }};
+  try {
+    ranks.world = std::make_shared<dist::World>(std::move(options));
+  } catch (const Error& error) {
+    const Error spoken = with_speaker(ranks, error);
+    throw NotMet(spoken.code(), spoken.what(), spoken.because(), spoken.help());
+  }
 }
 
 bool tell_others(const RankSetup& ranks, const Error& error) {

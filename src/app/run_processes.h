@@ -4,6 +4,7 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <string>
 
 #include "app/run_directory.h"
 #include "app/run_ranks.h"
@@ -13,10 +14,18 @@
 
 namespace rlcpp::app {
 
+// Why the processes of a run did not come together. None can rely on another to say it.
+class NotMet : public Error {
+ public:
+  using Error::Error;
+};
+
 // Waits until all processes have met, so that from here on an error of one is known to all. Those other than
 // the first are silent but for warnings and errors, which name their rank. A dry run meets nobody.
-// Nothing happens with one process. Throws as dist::World does.
-void meet(RankSetup& ranks, bool dry_run, Logger& log);
+// Nothing happens with one process. `configuration`: the resolved one, of config::to_json; processes with
+// another command or configuration are refused (run_terms.h). Throws what dist::World does as NotMet.
+void meet(RankSetup& ranks, const std::string& command, const std::string& configuration, bool dry_run,
+          Logger& log);
 
 // Tells the others of an error that ends this process: they leave with the same exit code. False: this
 // process need not print it, because the first does.
@@ -29,6 +38,8 @@ template <class Body>
 auto together(const RankSetup& ranks, Body&& body) {
   try {
     return body();
+  } catch (const NotMet&) {
+    throw;
   } catch (const Error& error) {
     if (tell_others(ranks, error)) throw with_speaker(ranks, error);
     decltype(body()) outcome{};

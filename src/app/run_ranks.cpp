@@ -33,7 +33,7 @@ void DistSection::describe(config::Schema& s) {
   s.field("process", process, "Which of them this is, from 0; None: as above.").at_least(0).at_most(65535);
   s.field("address", address,
           "Where processes meet: HOST:PORT of process 0, or file:PATH on one machine; None: the launcher's.");
-  s.field("run_id", run_id, "Keeps processes of another run out; None: the launcher's job.");
+  s.field("run_id", run_id, "Name of the run: a process that comes with another is refused; None: the launcher's job.");
   s.field("timeout", timeout,
           "A collective that makes no progress for so long ends the run on every rank, with the name of the "
           "rank "

@@ -99,7 +99,7 @@ void SftRun::prepare() {
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
   ranks_ = find_ranks(config_.dist, device_.device, config_.run.device);
-  meet(ranks_, invocation_.dry_run, log_);
+  meet(ranks_, "sft", config::to_json(config::describer(config_)), invocation_.dry_run, log_);
   model_ = resolve_model(config_.model, config_.run.seed, config_.bench.has_value());
   require_trainable_positions(model_, config_.data.seq_len, "data.seq_len");
   device_.device = ranks_.device_of(0);

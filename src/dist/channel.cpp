@@ -2,22 +2,14 @@
 
 #include <poll.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <csignal>
-
+#include <algorithm>
 #include <cstring>
-#include <random>
-#include <thread>
 
-#include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
-#include "base/durable.h"
 #include "base/error.h"
-#include "base/signals.h"
-#include "base/wait.h"
+#include "dist/channel_frames.h"
 
 namespace rlcpp::dist {
 namespace {
@@ -25,12 +17,7 @@ namespace {
 using Json = nlohmann::json;
 using std::chrono::milliseconds;
 
-// Raised when frames or their structures change: processes of two versions refuse each other.
-constexpr int kProtocol = 1;
 constexpr milliseconds kProgressPeriod{100};
-constexpr const char* kFile = "file:";
-
-enum Kind : std::uint32_t { kHello = 1, kWelcome, kRefused, kEntry, kMarks, kRows, kFault, kBye };
 
 struct EntryFrame {
   std::int64_t rank;
@@ -53,26 +40,12 @@ bool read(std::span<const std::byte> payload, T& value) {
   return true;
 }
 
-std::string text_of(std::span<const std::byte> payload) {
-  return {reinterpret_cast<const char*>(payload.data()), payload.size()};
-}
-
 // The code that all ranks leave with: that of the error behind the fault.
 ExitCode code_of(int number) {
   for (const ExitCode code : {ExitCode::kBadInput, ExitCode::kEnvironment, ExitCode::kCheckFailed}) {
     if (number == static_cast<int>(code)) return code;
   }
   return ExitCode::kFailed;
-}
-
-std::string dump(const Json& json) {
-  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
-}
-
-std::string hex(std::string_view bytes) {
-  std::string text;
-  for (const char c : bytes) text += fmt::format("{:02x}", static_cast<unsigned char>(c));
-  return text;
 }
 
 std::string from_hex(const std::string& text) {
@@ -83,216 +56,23 @@ std::string from_hex(const std::string& text) {
   return bytes;
 }
 
-std::string fresh_password() {
-  std::random_device random;
-  std::string text;
-  for (int i = 0; i < 4; ++i) text += fmt::format("{:08x}", random());
-  return text;
-}
-
-std::pair<std::string, int> split_address(const std::string& address) {
-  const std::size_t colon = address.rfind(':');
-  int port = 0;
-  if (colon != std::string::npos && colon > 0 && colon + 6 >= address.size()) {
-    for (std::size_t i = colon + 1; i < address.size(); ++i) {
-      if (address[i] < '0' || address[i] > '9') port = 1 << 20;
-      port = port * 10 + (address[i] - '0');
-    }
-  }
-  if (port < 1 || port > 65535) {
-    throw bad_input(
-        fmt::format("the address \"{}\" where the ranks meet has not the form HOST:PORT", address),
-        "the port is a number from 1 to 65535",
-        "use --dist.address HOST:PORT, or --dist.address file:PATH on one machine");
-  }
-  std::string host = address.substr(0, colon);
-  if (host.size() > 2 && host.front() == '[' && host.back() == ']') host = host.substr(1, host.size() - 2);
-  return {host, port};
-}
-
-// The folder of a meeting file is this user's alone: what is read there is believed.
-void require_private_folder(const std::string& path) {
-  const std::string folder = path.find('/') == std::string::npos ? "." : path.substr(0, path.rfind('/'));
-  ::mkdir(folder.c_str(), 0700);
-  struct stat facts {};
-  if (::lstat(folder.c_str(), &facts) == 0 && S_ISDIR(facts.st_mode) && facts.st_uid == ::getuid() &&
-      (facts.st_mode & 022) == 0) {
-    return;
-  }
-  throw environment_error(
-      fmt::format("the folder {} of the file where the ranks meet cannot be used", folder),
-      "it must be a folder of this user that nobody else may write",
-      "name another with --dist.address file:PATH");
-}
-
-// A run that has not begun has nothing to finish.
-void leave_if_asked(const Launch& launch) {
-  const int signal = stop_signal();
-  if (signal == 0) return;
-  throw Error(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kTerminated,
-              fmt::format("stopped while the processes of the run met at {}", launch.address),
-              "nothing was done yet", "");
-}
-
 }  // namespace
 
-Channel::Channel(const Launch& launch, Roll& roll, std::string& secret, milliseconds limit,
-                 std::function<void(const Fault&)> on_fault)
-    : launch_(launch),
-      roll_(roll),
-      secret_(secret),
-      on_fault_(std::move(on_fault)),
-      password_("run " + launch.run_id) {
-  const Clock::time_point deadline = Clock::now() + limit;
-  // Listed with the waits of the process; ends itself through the deadline.
-  const Wait wait(hosts() ? "the other processes of the run" : "process 0 of the run",
-                  "meeting at " + launch.address, std::min<milliseconds>(limit, milliseconds(30'000)), limit);
-  if (hosts()) {
-    host(deadline);
-  } else {
-    go_to_host(deadline);
-  }
+std::string text_of(const Fault& fault) {
+  return dump({{"what", fault.what},
+               {"because", fault.because},
+               {"help", fault.help},
+               {"code", static_cast<int>(fault.code)}});
 }
 
-Channel::~Channel() {
-  if (!meeting_file_.empty()) ::unlink(meeting_file_.c_str());
-}
-
-void Channel::host(Clock::time_point deadline) {
-  if (launch_.address.starts_with(kFile)) {
-    const std::string path = launch_.address.substr(std::strlen(kFile));
-    require_private_folder(path);
-    ::unlink(path.c_str());  // of a run that was killed
-    listener_ = listen_on("127.0.0.1", 0);
-    password_ = fresh_password();
-    durable::write_file(durable::system_files(), path, fmt::format("{} {}\n", port_of(listener_), password_));
-    meeting_file_ = path;
-  } else {
-    const auto [name, port] = split_address(launch_.address);
-    listener_ = listen_on(name, port);
-  }
-  while (arrived_ < launch_.processes) {
-    leave_if_asked(launch_);
-    if (Clock::now() >= deadline) {
-      throw runtime_failure(
-          fmt::format("{} of {} processes came to {}", arrived_, launch_.processes, launch_.address),
-          missing() + " did not come in time",
-          "look at their logs; all need the same --dist.address and --dist.ranks");
-    }
-    pump(milliseconds(50));
-    if (!refusal_.empty()) {
-      drain(milliseconds(500));
-      throw bad_input("the processes of this run do not fit together", refusal_,
-                      "start all of them with the same program and the same --dist.ranks and --dist.devices");
-    }
-  }
-  listener_ = Socket();  // nobody else is expected
-  // Who connected and has not said that it belongs to this run is not told its secret.
-  std::erase_if(peers_, [](const auto& peer) { return peer->process < 0; });
-  Json who = Json::array();
-  for (int rank = 0; rank < roll_.size(); ++rank) who.push_back(roll_.place(rank));
-  const std::string welcome = dump({{"secret", hex(secret_)}, {"who", who}});
-  for (const auto& peer : peers_) peer->connection.send(kWelcome, welcome);
-  welcomed_ = true;
-  pump(milliseconds(0));
-}
-
-void Channel::go_to_host(Clock::time_point deadline) {
-  const bool by_file = launch_.address.starts_with(kFile);
-  std::string why = "it was not tried";
-  while (!welcomed_) {
-    leave_if_asked(launch_);
-    if (Clock::now() >= deadline) {
-      throw runtime_failure(fmt::format("process 0 was not reached at {}", launch_.address), why,
-                            "look at its log; all processes need the same --dist.address and --dist.ranks");
-    }
-    if (peers_.empty()) {
-      std::string host_name = "127.0.0.1";
-      int port = 0;
-      if (by_file) {
-        const std::string path = launch_.address.substr(std::strlen(kFile));
-        struct stat facts {};
-        if (::stat(path.c_str(), &facts) == 0 && facts.st_uid == ::getuid()) {
-          const std::string text = durable::read_file(path);
-          port = std::atoi(text.c_str());
-          const std::size_t space = text.find(' ');
-          password_ = space == std::string::npos ? "" : text.substr(space + 1, text.find('\n') - space - 1);
-        }
-        why = port == 0 ? "its file is not there, or process 0 took it away when it ended" : "";
-      } else {
-        std::tie(host_name, port) = split_address(launch_.address);
-      }
-      Socket socket = port == 0 ? Socket() : connect_to(host_name, port, &why);
-      if (!socket.open()) {
-        std::this_thread::sleep_for(milliseconds(100));
-        continue;
-      }
-      Json who = Json::array();
-      for (int i = 0; i < launch_.local_ranks(); ++i) who.push_back(roll_.place(launch_.first_rank() + i));
-      peers_.push_back(std::make_unique<Peer>(std::move(socket)));
-      peers_[0]->process = 0;
-      peers_[0]->connection.send(kHello, dump({{"protocol", kProtocol},
-                                               {"password", password_},
-                                               {"processes", launch_.processes},
-                                               {"process", launch_.process},
-                                               {"local_ranks", launch_.local_ranks()},
-                                               {"who", who}}));
-    }
-    pump(milliseconds(50));
-    if (!refusal_.empty()) {
-      throw bad_input(
-          fmt::format("process 0 at {} refused this process", launch_.address), refusal_,
-          "start all processes with the same program and the same --dist.ranks and --dist.devices");
-    }
-    if (!welcomed_ && peers_[0]->gone) {  // another program on that port, or a run that is ending
-      why = "what answers there closed the connection";
-      peers_.clear();
-      std::this_thread::sleep_for(milliseconds(100));
-    }
-  }
-}
-
-std::string Channel::missing() const {
-  std::string text;
-  for (const Roll::Row& row : roll_.rows()) {
-    if (row.state == Roll::State::kAwaited)
-      text += (text.empty() ? "rank " : ", ") + std::to_string(row.rank);
-  }
-  return text;
-}
-
-void Channel::hello(Peer& peer, const std::string& text) {
-  const Json json = Json::parse(text, nullptr, false);
-  const auto refuse = [&](const std::string& why) {
-    peer.connection.send(kRefused, why);
-    refusal_ = why;
-  };
-  // A stranger gets no answer.
-  if (!json.is_object() || json.value("password", "") != password_) return peer.connection.close();
-  const int process = json.value("process", -1);
-  if (json.value("protocol", 0) != kProtocol) {
-    return refuse(fmt::format("process {} is another version of rlcpp", process));
-  }
-  const int processes = json.value("processes", 0), local_ranks = json.value("local_ranks", 0);
-  if (processes != launch_.processes || local_ranks != launch_.local_ranks()) {
-    return refuse(fmt::format("process {} counts {} processes of {} ranks, process 0 counts {} of {}",
-                              process, processes, local_ranks, launch_.processes, launch_.local_ranks()));
-  }
-  if (process < 1 || process >= launch_.processes) {
-    return refuse(fmt::format("there is no process {} of {}", process, launch_.processes));
-  }
-  for (const auto& other : peers_) {
-    if (other->process == process) return refuse(fmt::format("two processes are number {}", process));
-  }
-  auto who = json.value("who", std::vector<std::string>());
-  who.resize(static_cast<std::size_t>(local_ranks));
-  peer.process = process;
-  ++arrived_;
-  for (int i = 0; i < local_ranks; ++i) {
-    const int rank = process * local_ranks + i;
-    roll_.describe(rank, who[static_cast<std::size_t>(i)]);
-    roll_.arrive(rank);
-    roll_.heard(rank);
+std::optional<Fault> fault_in(std::span<const std::byte> payload) {
+  const Json json = Json::parse(text_of(payload), nullptr, false);
+  if (!json.is_object()) return std::nullopt;
+  try {
+    return Fault{json.value("what", ""), json.value("because", ""), json.value("help", ""),
+                 code_of(json.value("code", 0))};
+  } catch (const Json::exception&) {  // a stranger's: a field of another type
+    return std::nullopt;
   }
 }
 
@@ -328,7 +108,7 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
       return;
     }
     case kRefused:
-      if (!hosts()) refusal_ = text_of(payload);
+      if (!hosts()) refusal_ = fault_in(payload);
       return;
     case kEntry:
       if (hosts() && read(payload, entry) && its_rank(entry.rank)) {
@@ -352,13 +132,9 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
       }
       return;
     }
-    case kFault: {
-      const Json json = Json::parse(text_of(payload), nullptr, false);
-      if (!json.is_object()) return;
-      on_fault_({json.value("what", ""), json.value("because", ""), json.value("help", ""),
-                 code_of(json.value("code", 0))});
+    case kFault:
+      if (const auto fault = fault_in(payload)) on_fault_(*fault);
       return;
-    }
     case kBye:
       if (std::int64_t rank = 0; read(payload, rank) && its_rank(rank)) roll_.leave(static_cast<int>(rank));
       return;
@@ -370,7 +146,8 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
 void Channel::lose(Peer& peer) {
   peer.gone = true;
   if (peer.process < 0 || !welcomed_) {
-    if (hosts() && peer.process >= 0) --arrived_;
+    // It may come again.
+    if (hosts()) std::erase_if(parties_, [&](const Party& party) { return party.process == peer.process; });
     return;
   }
   // The host closes for all; who was there before it decides who is missed.
@@ -455,10 +232,7 @@ void Channel::left(int rank) {
 
 void Channel::failed(const Fault& fault) {
   const std::lock_guard lock(queue_mutex_);
-  queue_.emplace_back(kFault, dump({{"what", fault.what},
-                                    {"because", fault.because},
-                                    {"help", fault.help},
-                                    {"code", static_cast<int>(fault.code)}}));
+  queue_.emplace_back(kFault, text_of(fault));
 }
 
 void Channel::drain(milliseconds limit) {

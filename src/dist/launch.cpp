@@ -1,13 +1,12 @@
 #include "dist/launch.h"
 
-#include <unistd.h>
-
 #include <charconv>
 #include <cstdlib>
 
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "dist/address.h"
 
 namespace rlcpp::dist {
 namespace {
@@ -19,6 +18,7 @@ struct Found {
   int processes = 1, process = 0;
   std::optional<int> local_process, local_processes;
   std::string address, run_id;
+  std::optional<Error> no_address;  // why what it says is none, for whoever needs one
 
   std::string text() const {
     return fmt::format("{} ({}={}, {}={})", source, process_name, process, processes_name, processes);
@@ -76,7 +76,7 @@ std::string meeting_file(const std::string& job) {
     const bool plain = (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     name += plain ? c : '_';
   }
-  return fmt::format("file:/tmp/rlcpp-{}/{}", ::getuid(), name);
+  return fmt::format("file:{}/{}", own_meeting_folder(), name);
 }
 
 std::optional<Found> open_mpi(const Reader& env) {
@@ -102,7 +102,17 @@ std::optional<Found> torchrun(const Reader& env) {
   if (const std::string host = env.text("MASTER_ADDR"); !host.empty() && port) {
     // torchrun's own store listens on MASTER_PORT; the next one is ours.
     const bool taken = env.text("TORCHELASTIC_USE_AGENT_STORE") == "True";
-    found->address = fmt::format("{}:{}", host, *port + (taken ? 1 : 0));
+    const char* const help = "set another port, or name the meeting place with --dist.address HOST:PORT";
+    if (*port < 1 || *port > 65535) {
+      found->no_address = bad_input(fmt::format("MASTER_PORT={} in the environment is no port", *port),
+                                    "the ranks meet there; a port is a number from 1 to 65535", help);
+    } else if (taken && *port == 65535) {
+      found->no_address =
+          bad_input("MASTER_PORT=65535 in the environment leaves the ranks no port to meet at",
+                    "that port is torchrun's own, and they meet at the next", help);
+    } else {
+      found->address = fmt::format("{}:{}", host, *port + (taken ? 1 : 0));
+    }
   }
   return found;
 }
@@ -154,7 +164,10 @@ std::optional<Found> launcher(const Reader& env) {
   if (mpi && by_pmi) require_equal(*mpi, *by_pmi);
   if (torch && by_pmi) require_equal(*torch, *by_pmi);
   std::optional<Found> inner = mpi ? mpi : torch ? torch : by_pmi;
-  if (mpi && torch && !torch->address.empty()) inner->address = torch->address;
+  if (mpi && torch) {
+    if (!torch->address.empty()) inner->address = torch->address;
+    inner->no_address = torch->no_address;
+  }
   if (!inner) return by_slurm;
   if (!by_slurm) return inner;
   if (by_pmi && !mpi && !torch) {
@@ -236,6 +249,7 @@ Launch find_launch(const LaunchRequest& request, const Environment& environment)
     if (!found->process_name.empty() && !found->process_name.starts_with("--")) {
       launch.source += fmt::format(" ({}, {})", found->process_name, found->processes_name);
     }
+    if (launch.address.empty() && launch.processes > 1 && found->no_address) throw *found->no_address;
     if (launch.address.empty()) launch.address = found->address;
     if (launch.run_id.empty()) launch.run_id = found->run_id;
   }
@@ -246,6 +260,10 @@ Launch find_launch(const LaunchRequest& request, const Environment& environment)
         fmt::format("{} processes were started and no address is known where they meet", launch.processes),
         "found by " + launch.source,
         "add --dist.address HOST:PORT with a host and a free port of process 0, the same for all");
+  }
+  if (launch.processes > 1) {
+    const Address address = parse_address(launch.address);
+    if (!request.address.empty()) require_meeting_folder(address);
   }
   return launch;
 }

@@ -14,7 +14,7 @@ namespace rlcpp::dist {
 struct LaunchRequest {
   std::optional<int> processes, process;
   std::string address;  // "host:port", or "file:PATH" for processes of one machine; empty: the launcher's
-  std::string run_id;   // keeps processes of another run out; empty: the launcher's job
+  std::string run_id;   // processes that come with another are refused; empty: the launcher's job
   std::vector<int> devices;  // GPUs of this process, a rank each; empty: local_process, or 0 if alone
 };
 
@@ -41,7 +41,7 @@ Environment system_environment();
 // Looks at the command line, then at Open MPI, torchrun, PMI and Slurm. The innermost launcher counts: mpirun
 // and torchrun run inside Slurm jobs, whose variables then describe the job and not this process. Sources
 // that should agree and do not, and values that are no numbers or out of range, are bad_input with both
-// named.
+// named; so are an address of a wrong form and a meeting file named in a folder that is not there.
 Launch find_launch(const LaunchRequest& request, const Environment& environment = system_environment());
 
 // The first host of a Slurm node list: "gpu[03-07,11]-ib,login1" -> "gpu03-ib".

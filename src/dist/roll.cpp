@@ -23,6 +23,10 @@ std::string seconds(std::int64_t ms) {
 
 }  // namespace
 
+Error error_of(const Fault& fault) {
+  return {fault.code, fault.what, fault.because, fault.help};
+}
+
 Roll::Roll(int size) : size_(size), ranks_(static_cast<std::size_t>(size)), seen_(kCompared) {
   for (int rank = 0; rank < size; ++rank) ranks_[static_cast<std::size_t>(rank)].row.rank = rank;
 }

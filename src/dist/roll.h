@@ -23,6 +23,7 @@ struct Fault {
   std::string what, because, help;
   ExitCode code = ExitCode::kFailed;
 };
+Error error_of(const Fault& fault);
 
 class Roll {
  public:

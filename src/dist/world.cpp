@@ -35,10 +35,6 @@ void print_and_leave(const std::string& text, ExitCode code) {
   _exit(static_cast<int>(code));  // no destructors: one of them may be what hangs
 }
 
-Error error_of(const Fault& fault) {
-  return {fault.code, fault.what, fault.because, fault.help};
-}
-
 }  // namespace
 
 World::World(WorldOptions options)
@@ -66,7 +62,7 @@ World::World(WorldOptions options)
   if (gpu && launch.process == 0) nccl_id_ = cuda::nccl_unique_id();
   if (launch.processes == 1) team_ = std::make_shared<ThreadTeam>(size());
   if (launch.processes > 1) {
-    channel_ = std::make_unique<Channel>(launch, roll_, nccl_id_, options_.deadlines.start,
+    channel_ = std::make_unique<Channel>(launch, roll_, nccl_id_, options_.meeting, options_.deadlines.start,
                                          [this](const Fault& fault) { fail(fault); });
   }
   watch_ = std::thread([this] { watch(); });

@@ -18,6 +18,7 @@
 #include "base/wait.h"
 #include "dist/communicator.h"
 #include "dist/launch.h"
+#include "dist/meeting.h"
 #include "dist/roll.h"
 
 namespace rlcpp::dist {
@@ -42,6 +43,7 @@ struct WorldOptions {
   DeviceKind device = DeviceKind::kCpu;  // of all ranks
   Carrier carrier = Carrier::kAuto;
   Deadlines deadlines;
+  Meeting meeting;         // with the other processes
   std::string mpi_plugin;  // path of rlcpp_mpi.so; empty: beside the binary, or ../lib from there
   // The last resort, when a fault's deadline to leave has passed. Default: the fault on stderr, then
   // _exit() with its code.
@@ -51,8 +53,8 @@ struct WorldOptions {
 class World {
  public:
   // Waits until all processes have met at the launch's address; throws runtime_failure with the missing ranks
-  // after deadlines.start, bad_input if processes disagree about the run, environment_error if the address
-  // cannot be used or the carrier cannot be loaded.
+  // after deadlines.start; bad_input if processes disagree about the run or its address is none, in all of
+  // them within seconds; environment_error if the address cannot be used or the carrier cannot be loaded.
   explicit World(WorldOptions options);
   // After all communicators. Never waits for another rank.
   ~World();

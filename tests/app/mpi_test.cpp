@@ -271,7 +271,11 @@ TEST_F(Mpi, ARankThatNeverEntersIsNamedWithCollectiveAndNumber) {
 // find that there is no MPI between them, and leave.
 class ByHand : public ::testing::Test {
  protected:
-  static void SetUpTestSuite() { world_ = new MpiWorld; }
+  static void SetUpTestSuite() {
+    world_ = new MpiWorld;
+    fs::create_directories(*world_ / "meet");
+    fs::permissions(*world_ / "meet", fs::perms::owner_all);
+  }
   static void TearDownTestSuite() {
     delete world_;
     world_ = nullptr;

@@ -164,6 +164,62 @@ TEST(Launch, RefusesHalvesNonsenseAndAMissingAddress) {
   EXPECT_NE(refusal({}, half).find("no such process"), std::string::npos);
 }
 
+TEST(Launch, RefusesAddressesThatAreNone) {
+  LaunchRequest request;
+  request.processes = 2;
+  for (const int process : {0, 1}) {  // whoever it is, at once
+    request.process = process;
+    for (const char* wrong : {"nonsense", "host:", ":29400", "host:0", "host:65536", "host:99999999999",
+                              "host:2x", "host: 29400", "a host:29400", "file", "http://host:29400"}) {
+      request.address = wrong;
+      EXPECT_NE(
+          refusal({}, request).find(std::string("\"") + wrong + "\" where the ranks meet has not the form"),
+          std::string::npos)
+          << wrong;
+    }
+    for (const char* good : {"host:1", "10.0.0.1:65535", "[::1]:29400", "a.b-c:29400"}) {
+      request.address = good;
+      EXPECT_EQ(launch({}, request).address, good);
+    }
+    for (const char* nameless : {"file:", "file:/tmp/"}) {
+      request.address = nameless;
+      EXPECT_NE(refusal({}, request).find("names no file"), std::string::npos) << nameless;
+    }
+    request.address = "file:/tmp/no-such-folder-of-rlcpp/meeting";
+    const std::string absent = refusal({}, request);
+    EXPECT_NE(absent.find("the folder /tmp/no-such-folder-of-rlcpp"), std::string::npos) << absent;
+    EXPECT_NE(absent.find("is not there"), std::string::npos) << absent;
+  }
+}
+
+TEST(Launch, RefusesPortsOfTorchrunThatAreNone) {
+  const auto with_port = [](const char* port, bool taken) {
+    Variables variables = kTorchrun;
+    variables["MASTER_PORT"] = port;
+    if (taken) variables["TORCHELASTIC_USE_AGENT_STORE"] = "True";
+    return variables;
+  };
+  EXPECT_EQ(launch(with_port("65535", false)).address, "node-a:65535");
+  EXPECT_EQ(launch(with_port("65534", true)).address, "node-a:65535");
+  const std::string last = refusal(with_port("65535", true));
+  EXPECT_NE(last.find("MASTER_PORT=65535 in the environment leaves the ranks no port"), std::string::npos)
+      << last;
+  for (const char* wrong : {"0", "65536", "70000"}) {
+    const std::string text = refusal(with_port(wrong, false));
+    EXPECT_NE(text.find(std::string("MASTER_PORT=") + wrong + " in the environment is no port"),
+              std::string::npos)
+        << text;
+  }
+  // Nobody needs it where another place is named, or where nobody else is.
+  LaunchRequest named;
+  named.address = "node-b:1234";
+  EXPECT_EQ(launch(with_port("70000", false), named).address, "node-b:1234");
+  Variables alone = with_port("70000", false);
+  alone["RANK"] = "0";
+  alone["WORLD_SIZE"] = "1";
+  EXPECT_EQ(launch(alone).processes, 1);
+}
+
 TEST(Launch, FirstHostOfANodeList) {
   EXPECT_EQ(first_host("a"), "a");
   EXPECT_EQ(first_host("a,b"), "a");

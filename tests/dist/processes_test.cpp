@@ -198,7 +198,12 @@ TEST(Processes, AStrangerOnThePortDisturbsNobody) {
   Process one(command, {{"RANK", "1"}, {"WORLD_SIZE", "2"}}, folder / "one");
   EXPECT_EQ(zero.wait(), 0) << zero.text();
   EXPECT_EQ(one.wait(), 0) << one.text();
-  EXPECT_EQ(stranger.wait(std::chrono::seconds(0)), -1) << stranger.text();
+  EXPECT_EQ(stranger.wait(std::chrono::seconds(10)), 2);
+  EXPECT_TRUE(contains(stranger.text(), "error: run \"mine\" meets at " + address +
+                                            ", and this process is of run \"another run\""))
+      << stranger.text();
+  EXPECT_TRUE(contains(zero.text(), "warn: a process of run \"another run\" came to " + address))
+      << zero.text();
   // Who said nothing was told nothing.
   char byte = 0;
   EXPECT_EQ(::recv(silent.fd(), &byte, 1, MSG_DONTWAIT), 0);

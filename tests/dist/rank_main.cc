@@ -1,7 +1,8 @@
 // One process of a run, for the tests of dist: its rank comes from the environment, what it does from the
 // command line. Leaves as rlcpp would: an Error is printed once and gives the exit code.
 //   dist_rank DO --carrier none|auto --limit MS [--device cuda] [--devices N] [--plugin PATH] [--seed N]
-//             [--run-id ID] [--address A] [--fail POINT] [--faulty RANK]
+//             [--run-id ID] [--address A] [--fail POINT] [--faulty RANK] [--term KEY=VALUE]
+// Each --term is one thing that all processes must have been given alike.
 // DO: collectives (random ones; prints a digest of all bits); slow (forty steps, printed); none (six steps),
 // or six steps with a fault of one rank at its third collective: sleep (never enters), kill, swap (enters
 // another), short (another size), leave, crash-gpu (loses the context of its GPU); stay-away (fails before it
@@ -138,7 +139,13 @@ void faults(Communicator& c, const std::string& what, int faulty) {
 
 int run(int count, char** arguments) {
   std::map<std::string, std::string> options;
-  for (int i = 2; i + 1 < count; i += 2) options[arguments[i]] = arguments[i + 1];
+  Terms terms;
+  for (int i = 2; i + 1 < count; i += 2) {
+    const std::string name = arguments[i], value = arguments[i + 1];
+    options[name] = value;
+    const std::size_t equals = value.find('=');
+    if (name == "--term") terms.push_back({value.substr(0, equals), value.substr(equals + 1)});
+  }
   const std::string what = arguments[1];
   if (options.contains("--fail")) failpoint::arm(options["--fail"]);
   LaunchRequest request;
@@ -151,6 +158,9 @@ int run(int count, char** arguments) {
   world_options.launch = find_launch(request);
   world_options.device = options["--device"] == "cuda" ? DeviceKind::kCuda : DeviceKind::kCpu;
   world_options.mpi_plugin = options["--plugin"];
+  world_options.meeting = {std::move(terms),
+                           [](const std::string& text) { std::fprintf(stderr, "info: %s\n", text.c_str()); },
+                           [](const std::string& text) { std::fprintf(stderr, "warn: %s\n", text.c_str()); }};
   const bool hollow = options["--carrier"] == "none";
   if (hollow) world_options.carrier = Carrier::kNone;
   const std::chrono::milliseconds limit(std::stoi(options["--limit"]));
