@@ -116,6 +116,7 @@ void TrainerRun::start_or_resume() {
   if (ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   run_ = directory_->run_id();
   if (resume.has_value()) {
+    team_->note(fmt::format("reads the checkpoint of step {}", *resume));
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), kProducer, "trainer");
     progress_ = restored.progress;
     run_ = nlohmann::json::parse(restored.extra).value("run", run_);
@@ -147,6 +148,7 @@ void TrainerRun::publish() {
   const std::int64_t step = progress_.step;
   const std::int64_t replay_from =
       checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
+  team_->note(fmt::format("publishes the weights of step {}", step));
   published_ = publish_weights(*team_, *sender_, model_.config, step, replay_from);
   if (!ranks_.first()) return;
   sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
@@ -163,6 +165,7 @@ void TrainerRun::save(bool wait) {
   content.progress = progress_;
   content.extra = nlohmann::json{{kProducer, {{"run", run_}}}}.dump();
   if (metrics_ != nullptr) metrics_->flush();
+  team_->note(fmt::format("saves step {}", progress_.step));
   if (wait) {
     checkpoints_->save(team_->group(), std::move(content));
   } else {
@@ -232,9 +235,10 @@ void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
 // False: a signal came while the rollouts were awaited.
 bool TrainerRun::one_step() {
   const double begin = monotonic_seconds();
-  auto batch =
-      receive_together(*receiver_, progress_.step + 1, wait_options(config_.rollout_transport.timeout, log_),
-                       *team_, ranks_, &signal_, log_);
+  transport::WaitOptions wait = wait_options(config_.rollout_transport.timeout, log_);
+  // Who has forgotten to start the orchestrator hears of it soon; later ones may take their time.
+  if (here_ == 0) wait.soft = std::min<std::chrono::milliseconds>(wait.soft, std::chrono::seconds(10));
+  auto batch = receive_together(*receiver_, progress_.step + 1, wait, *team_, ranks_, &signal_, log_);
   const double received = monotonic_seconds();
   if (!batch.has_value()) return false;
   require_fitting(*batch);

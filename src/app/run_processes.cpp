@@ -76,16 +76,30 @@ std::optional<transport::RolloutBatch> receive_together(transport::RolloutReceiv
                                                         std::int64_t step, transport::WaitOptions wait,
                                                         RankTeam& team, const RankSetup& ranks, int* signal,
                                                         Logger& log) {
-  if (ranks.launch.processes == 1) return receiver.receive(step, wait);
+  const auto at_it = [&team, doing = fmt::format("waits for the rollouts of step {}", step)] {
+    team.note(doing);
+  };
+  if (ranks.launch.processes == 1) {
+    wait.stop = [at_it, stop = wait.stop] {
+      at_it();
+      return stop && stop();
+    };
+    return receiver.receive(step, wait);
+  }
   using Clock = std::chrono::steady_clock;
   // A look at the files, then a word with the others; so no collective lasts as long as the orchestrator.
   constexpr std::chrono::milliseconds kRound{500};
-  const Wait limit("the orchestrator", fmt::format("rollouts of step {}", step), wait.soft, wait.hard);
+  // The first process speaks of it.
+  const Wait limit("the orchestrator", fmt::format("rollouts of step {}", step),
+                   ranks.first() ? wait.soft : wait.hard, wait.hard);
   std::optional<transport::RolloutBatch> batch;
   for (;;) {
     if (!batch.has_value()) {
       const auto end = Clock::now() + kRound;
-      wait.stop = [end] { return stop_signal() != 0 || Clock::now() >= end; };
+      wait.stop = [end, at_it] {
+        at_it();
+        return stop_signal() != 0 || Clock::now() >= end;
+      };
       batch = receiver.receive(step, wait);
     }
     *signal = agreed_stop(team, ranks, log);

@@ -124,6 +124,21 @@ WholeModel whole_model(const RunModel& model, std::int64_t seed, ThreadPool& poo
   return out;
 }
 
+// Without dist.zero a process takes the lowest level that fits its own memory.
+void require_one_level(dist::Communicator& communicator, const Tensor& words, int zero,
+                       int ranks_of_process) {
+  const auto all = train::exchange(communicator, words, {static_cast<double>(zero)}, "level of ZeRO");
+  for (std::size_t rank = 1; rank < all.size(); ++rank) {
+    if (all[rank] == all.front()) continue;
+    throw bad_input(
+        fmt::format("the processes of this run chose different levels of ZeRO: {} in process 0 and {} "
+                    "in process {}",
+                    all.front().at(0), all[rank].at(0), rank / static_cast<std::size_t>(ranks_of_process)),
+        "each takes the lowest that fits its memory",
+        fmt::format("set --dist.zero {} for all", std::max_element(all.begin(), all.end())->at(0)));
+  }
+}
+
 }  // namespace
 
 RankTeam::RankTeam(const RankSetup& setup, const ops::Context& ctx, const Parts& parts)
@@ -157,6 +172,8 @@ void RankTeam::build(int local, const Parts& parts, const model::WeightSet* whol
   if (world_ != nullptr) rank.communicator = world_->join(local);
   rank.arena = std::make_unique<Arena>(parts.plan.plan, rank.ctx.device, parts.pin_host);
   if (world_ != nullptr) rank.words = (*rank.arena)[parts.plan.words];
+  if (setup_.launch.processes > 1 && !config.adapters.any())
+    require_one_level(*rank.communicator, rank.words, zero_, setup_.local());
   train::TrainerOptions options = parts.options;
   options.sharding = setup_.sharding(local, zero_);
   rank.peers.communicator = rank.communicator.get();
@@ -256,6 +273,12 @@ double RankTeam::largest(double mine, std::string_view name) {
     out[index] = train::largest(*ranks_[index]->communicator, ranks_[index]->words, mine, name);
   });
   return out.front();
+}
+
+void RankTeam::note(std::string_view doing) {
+  if (world_ == nullptr) return;
+  for (int local = 0; local < setup_.local(); ++local)
+    world_->note(setup_.launch.first_rank() + local, doing);
 }
 
 train::Trainer& RankTeam::trainer() {

@@ -33,11 +33,19 @@ void DistSection::describe(config::Schema& s) {
   s.field("process", process, "Which of them this is, from 0; None: as above.").at_least(0).at_most(65535);
   s.field("address", address,
           "Where processes meet: HOST:PORT of process 0, or file:PATH on one machine; None: the launcher's.");
-  s.field("run_id", run_id, "Name of the run: a process that comes with another is refused; None: the launcher's job.");
+  s.field("run_id", run_id,
+          "Name of the run: a process that comes with another is refused; None: the launcher's job.");
   s.field("timeout", timeout,
           "A collective that makes no progress for so long ends the run on every rank, with the name of the "
           "rank "
           "that is awaited.")
+      .at_least(1)
+      .at_most(1e6)
+      .in("seconds");
+  s.field(
+       "idle_timeout", idle_timeout,
+       "No rank does anything for so long, in no collective: ends the run on every rank, with what each last "
+       "did.")
       .at_least(1)
       .at_most(1e6)
       .in("seconds");
@@ -111,6 +119,7 @@ RankSetup find_ranks(const DistSection& section, Device chosen, const std::strin
   if (setup.count() == 1 && section.devices.empty()) setup.launch.devices = {chosen.index};
   setup.deadlines.collective = std::chrono::seconds(section.timeout);
   setup.deadlines.start = std::chrono::seconds(section.start_timeout);
+  setup.deadlines.idle = std::chrono::seconds(section.idle_timeout);
   return setup;
 }
 

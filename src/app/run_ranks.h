@@ -26,7 +26,7 @@ struct DistSection {
   std::optional<std::int64_t> zero;
   std::optional<std::int64_t> processes, process;
   std::optional<std::string> address, run_id;
-  std::int64_t timeout = 120, start_timeout = 600;
+  std::int64_t timeout = 120, start_timeout = 600, idle_timeout = 1800;
   void describe(config::Schema& s);
 };
 
@@ -115,6 +115,9 @@ class RankTeam {
   // What the processes say, in their order; and the largest of their numbers. Collective.
   std::vector<std::vector<double>> exchange(const std::vector<double>& mine, std::string_view name);
   double largest(double mine, std::string_view name);
+
+  // What the ranks here do next, outside of collectives: said by the watch if nothing comes of it.
+  void note(std::string_view doing);
 
   // Of the first rank here: what is the same on all of them.
   train::Trainer& trainer();

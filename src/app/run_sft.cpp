@@ -188,6 +188,7 @@ void SftRun::start_or_resume() {
   if (directory_ != nullptr && ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
+    team_->note(fmt::format("reads the checkpoint of step {}", *resume));
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), "data", "sft");
     progress_ = restored.progress;
     cursor_ = restored.extra;
@@ -227,6 +228,7 @@ void SftRun::save(bool wait) {
   extra["data"] = cursor_.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json::parse(cursor_);
   content.extra = extra.dump();
   if (metrics_ != nullptr) metrics_->flush();
+  team_->note(fmt::format("saves step {}", progress_.step));
   if (wait) {
     checkpoints_->save(team_->group(), std::move(content));
   } else {
@@ -248,6 +250,7 @@ void SftRun::report_step(const TrainedStep& step, monitor::Metrics metrics, doub
 
 bool SftRun::one_step() {
   const double load_begin = monotonic_seconds();
+  team_->note(fmt::format("reads the rows of step {}", progress_.step + 1));
   const data::StepBatch batch = loader_->next();
   if (batch.stopped) return false;
   if (!config_.data.dump.empty() && ranks_.first())

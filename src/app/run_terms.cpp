@@ -16,15 +16,25 @@ namespace {
 constexpr std::size_t kLongest = 200, kShown = 60;
 
 // How many ranks there are and on which kind of device is compared apart from these.
-constexpr std::array<std::string_view, 19> kOwn = {"dist.process", "dist.processes",
-                                                   "dist.ranks",   "dist.devices",
-                                                   "dist.address", "dist.run_id",
-                                                   "dist.timeout", "dist.start_timeout",
-                                                   "device",       "memory_limit",
-                                                   "threads",      "fail",
-                                                   "log",          "wandb",
-                                                   "heartbeat",    "metrics_server",
-                                                   "trace_path",   "memory_profiler_path",
+constexpr std::array<std::string_view, 20> kOwn = {"dist.process",
+                                                   "dist.processes",
+                                                   "dist.ranks",
+                                                   "dist.devices",
+                                                   "dist.address",
+                                                   "dist.run_id",
+                                                   "dist.timeout",
+                                                   "dist.start_timeout",
+                                                   "dist.idle_timeout",
+                                                   "device",
+                                                   "memory_limit",
+                                                   "threads",
+                                                   "fail",
+                                                   "log",
+                                                   "wandb",
+                                                   "heartbeat",
+                                                   "metrics_server",
+                                                   "trace_path",
+                                                   "memory_profiler_path",
                                                    "data.dump"};
 
 std::string shortened(const std::string& value) {

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 #include <nlohmann/json.hpp>
@@ -25,7 +26,8 @@ struct EntryFrame {
 };
 struct MarksFrame {
   std::int64_t rank;
-  std::uint64_t begun, completed;
+  std::uint64_t begun, completed, notes;
+  std::array<char, 48> doing;
 };
 
 template <class T>
@@ -119,6 +121,7 @@ void Channel::frame(Peer& peer, std::uint32_t kind, std::span<const std::byte> p
       if (hosts() && read(payload, marks) && its_rank(marks.rank)) {
         roll_.begin(static_cast<int>(marks.rank), marks.begun);
         roll_.complete(static_cast<int>(marks.rank), marks.completed);
+        roll_.mirror_note(static_cast<int>(marks.rank), marks.notes, marks.doing);
         roll_.heard(static_cast<int>(marks.rank));
       }
       return;
@@ -176,7 +179,8 @@ void Channel::send_progress() {
     for (const Roll::Row& row : rows) {
       const int first = launch_.first_rank();
       if (row.rank < first || row.rank >= first + launch_.local_ranks()) continue;
-      peers_[0]->connection.send(kMarks, bytes_of(MarksFrame{row.rank, row.begun, row.completed}));
+      peers_[0]->connection.send(
+          kMarks, bytes_of(MarksFrame{row.rank, row.begun, row.completed, row.notes, row.doing}));
     }
     return;
   }

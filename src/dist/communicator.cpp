@@ -1,5 +1,7 @@
 #include "dist/communicator.h"
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <thread>
 
@@ -126,6 +128,13 @@ void Communicator::barrier(std::string_view name) {
   RLCPP_CHECK(!in_group_);
   const Tensor nothing(nullptr, DType::kU8, {0}, device_);
   submit(Collective::kBarrier, nothing, nothing, Reduction::kSum, 0, name, {}).wait();
+}
+
+void Communicator::note(std::string_view doing, std::int64_t at, std::int64_t of) {
+  if (of == 0) return world_.note(rank_, doing);
+  std::array<char, 64> text{};
+  const auto end = fmt::format_to_n(text.data(), text.size(), "{} {} of {}", doing, at, of);
+  world_.note(rank_, std::string_view(text.data(), std::min(end.size, text.size())));
 }
 
 void Communicator::group_begin() {

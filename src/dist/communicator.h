@@ -77,6 +77,10 @@ class Communicator {
   // Returns when all ranks have come here and finished all earlier collectives.
   void barrier(std::string_view name);
 
+  // For work that takes longer than moments and enters no collective: the watch then knows that this rank
+  // does not stand still, and at what it was if it does. "micro-batch", 3, 8: the third of eight.
+  void note(std::string_view doing, std::int64_t at = 0, std::int64_t of = 0);
+
   // Collectives between the two go to the device as one launch: for many small tensors. Their tickets count
   // from group_end(). Not nested.
   void group_begin();

@@ -49,6 +49,10 @@ std::string Roll::last_of(int rank) const {
       break;
   }
   std::string text = "entered last: " + text_of(r.row.last);
+  // Bytes that came over a socket may lack the closing zero.
+  const std::string_view doing(r.row.doing.data(), r.row.doing.size() - 1);
+  if (!doing.empty() && doing.front() != '\0')
+    text += fmt::format(", then: {}", doing.substr(0, doing.find('\0')));
   const std::int64_t quiet = now_ms() - r.heard_ms;
   if (r.heard_ms != 0 && quiet >= 2000) text += ", its process last heard " + seconds(quiet) + " ago";
   return text;
@@ -69,6 +73,7 @@ void Roll::set_state(int rank, State state) {
   State& now = ranks_[static_cast<std::size_t>(rank)].row.state;
   // A rank that left or was lost does not come back.
   if (now == State::kAwaited || now == State::kHere) now = state;
+  ranks_[static_cast<std::size_t>(rank)].busy_ms = now_ms();
 }
 
 void Roll::arrive(int rank) {
@@ -112,6 +117,8 @@ void Roll::enter(int rank, const Entry& entry) {
   Rank& r = ranks_[static_cast<std::size_t>(rank)];
   r.row.entered = entry.sequence;
   r.row.last = entry;
+  r.row.doing = {};
+  r.busy_ms = now_ms();
   if (entry.sequence != 0) compare(rank, entry);
 }
 
@@ -120,7 +127,7 @@ void Roll::begin(int rank, std::uint64_t sequence) {
   Rank& r = ranks_[static_cast<std::size_t>(rank)];
   if (sequence <= r.row.begun) return;
   r.row.begun = sequence;
-  r.moved_ms = now_ms();
+  r.moved_ms = r.busy_ms = now_ms();
 }
 
 void Roll::complete(int rank, std::uint64_t sequence) {
@@ -129,7 +136,25 @@ void Roll::complete(int rank, std::uint64_t sequence) {
   if (sequence <= r.row.completed) return;
   r.row.begun = std::max(r.row.begun, sequence);
   r.row.completed = sequence;
-  r.moved_ms = now_ms();
+  r.moved_ms = r.busy_ms = now_ms();
+}
+
+void Roll::note(int rank, std::string_view doing) {
+  const std::lock_guard lock(mutex_);
+  Rank& r = ranks_[static_cast<std::size_t>(rank)];
+  ++r.row.notes;
+  r.row.doing = {};
+  std::copy_n(doing.begin(), std::min(doing.size(), r.row.doing.size() - 1), r.row.doing.begin());
+  r.busy_ms = now_ms();
+}
+
+void Roll::mirror_note(int rank, std::uint64_t notes, const std::array<char, 48>& doing) {
+  const std::lock_guard lock(mutex_);
+  Rank& r = ranks_[static_cast<std::size_t>(rank)];
+  r.row.doing = doing;
+  if (notes == r.row.notes) return;
+  r.row.notes = notes;
+  r.busy_ms = now_ms();
 }
 
 std::vector<Roll::Row> Roll::rows() const {
@@ -152,8 +177,10 @@ void Roll::mirror(const Row& row) {
   const std::lock_guard lock(mutex_);
   Rank& r = ranks_[static_cast<std::size_t>(row.rank)];
   const bool moved = row.begun != r.row.begun || row.completed != r.row.completed;
+  const bool busy = moved || row.entered != r.row.entered || row.notes != r.row.notes;
   r.row = row;
   if (moved) r.moved_ms = now_ms();
+  if (busy) r.busy_ms = now_ms();
   r.heard_ms = now_ms() - row.quiet_ms;
   if (row.state == State::kLost && r.lost_why.empty()) r.lost_why = "as rank 0's process says";
   if (row.last.sequence != 0) compare(row.rank, row.last);
@@ -189,6 +216,22 @@ std::string Roll::awaited(std::uint64_t sequence) const {
     return text + "; its device has not come to this one";
   }
   return "every rank is in it: a device or the network between them stands still";
+}
+
+std::chrono::milliseconds Roll::idle() const {
+  const std::lock_guard lock(mutex_);
+  std::int64_t newest = 0;
+  for (const Rank& rank : ranks_) newest = std::max(newest, rank.busy_ms);
+  return std::chrono::milliseconds(newest == 0 ? 0 : now_ms() - newest);
+}
+
+std::string Roll::everyone() const {
+  constexpr int kNamed = 4;
+  const std::lock_guard lock(mutex_);
+  std::string text;
+  for (int rank = 0; rank < std::min(size_, kNamed); ++rank)
+    text += (rank == 0 ? "" : "; ") + named(rank) + " " + last_of(rank);
+  return size_ <= kNamed ? text : text + fmt::format("; and {} more ranks", size_ - kNamed);
 }
 
 std::optional<Fault> Roll::fault() const {

@@ -11,6 +11,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/error.h"
@@ -38,6 +39,8 @@ class Roll {
     std::uint64_t entered = 0, begun = 0, completed = 0;
     std::int64_t quiet_ms = 0;  // since its process was last heard
     Entry last;
+    std::uint64_t notes = 0;          // how often it said what it does
+    std::array<char, 48> doing = {};  // what it said since `last`; may be empty
   };
 
   explicit Roll(int size);
@@ -59,6 +62,10 @@ class Roll {
   void enter(int rank, const Entry& entry);
   void begin(int rank, std::uint64_t sequence);
   void complete(int rank, std::uint64_t sequence);
+  // The rank is at work outside of collectives: at what, cut to 47 bytes.
+  void note(int rank, std::string_view doing);
+  // The same of another process's rank, which has said so `notes` times.
+  void mirror_note(int rank, std::uint64_t notes, const std::array<char, 48>& doing);
 
   std::vector<Row> rows() const;
   Row row(int rank) const;
@@ -75,6 +82,11 @@ class Roll {
   // none, those whose device never began it; else what that leaves.
   std::string awaited(std::uint64_t sequence) const;
 
+  // For how long no rank entered a collective, began or completed one on its device, or noted what it does.
+  std::chrono::milliseconds idle() const;
+  // All ranks with what they last did.
+  std::string everyone() const;
+
   // A disagreement, a lost rank, or a rank that left while another waits for it; the first that was found.
   std::optional<Fault> fault() const;
 
@@ -85,6 +97,7 @@ class Roll {
     std::string lost_why;
     std::int64_t heard_ms = 0;  // on our clock
     std::int64_t moved_ms = 0;  // last begin or completion
+    std::int64_t busy_ms = 0;   // last sign of work of any kind
   };
   struct Seen {
     Entry entry;

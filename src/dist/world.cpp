@@ -244,6 +244,7 @@ void World::look() {
       speak(rank, *pending);
     }
   }
+  look_for_idleness();
   if (!failed()) return;
   spoken_.clear();
   {
@@ -252,6 +253,34 @@ void World::look() {
     leave_at_.reset();
   }
   leave_now();
+}
+
+// Ranks that all stand still outside of collectives wait for nobody, so no collective's deadline finds them.
+void World::look_for_idleness() {
+  const Deadlines& limits = options_.deadlines;
+  const milliseconds idle = roll_.idle();
+  bool watched = !failed() && size() > 1 && idle >= milliseconds(1000);
+  for (int rank = 0; watched && rank < size(); ++rank) watched = !roll_.pending(rank).has_value();
+  if (watched) {
+    // Before all have joined, and once one has left in order, there are other deadlines.
+    const std::lock_guard lock(members_mutex_);
+    watched = members_.size() == static_cast<std::size_t>(local_ranks());
+  }
+  if (!watched) {
+    idle_.reset();
+  } else if (idle >= limits.idle) {
+    idle_.reset();
+    fail({fmt::format("no rank did anything for {:.1f} s: {}", static_cast<double>(idle.count()) / 1000,
+                      roll_.everyone()),
+          fmt::format("the limit is {:.1f} s (dist.idle_timeout)",
+                      static_cast<double>(limits.idle.count()) / 1000),
+          "look at what they were doing: data that ends nowhere, a disk or a device that does not answer; if "
+          "it "
+          "is slow on purpose, raise the limit"});
+  } else if (idle_ == nullptr) {
+    idle_ = std::make_unique<Wait>(fmt::format("any of {} ranks to go on", size()), roll_.everyone(),
+                                   std::max(milliseconds(1), limits.soft - idle), limits.idle + limits.leave);
+  }
 }
 
 // A long collective is a wait like any other (base/wait.h): listed, spoken of at the soft limit, and ended by

@@ -31,6 +31,7 @@ struct Deadlines {
   std::chrono::milliseconds soft{30'000};         // a collective that takes longer is spoken of
   std::chrono::milliseconds collective{120'000};  // one without progress for longer ends the run
   std::chrono::milliseconds leave{15'000};        // from a fault to the end of the process, if it still lives
+  std::chrono::milliseconds idle{1'800'000};      // without a sign of work of any rank, in no collective
 };
 
 // What carries the data. kAuto: solo for one rank, NCCL between GPUs, threads between the CPU ranks of one
@@ -82,6 +83,8 @@ class World {
   void fail(const Fault& fault);
   // The fault of a rank whose device or library failed, with how far it had come.
   Fault failure_of(int rank, const std::string& error) const;
+  // Of a rank of this process, from any thread: see Communicator::note().
+  void note(int rank, std::string_view doing) { roll_.note(rank, doing); }
   // The last resort, at once: for a wait of our own that cannot be ended.
   void leave_now();
 
@@ -98,6 +101,7 @@ class World {
   void watch();
   void look();
   void speak(int rank, const Roll::Pending& pending);
+  void look_for_idleness();
 
   WorldOptions options_;
   Roll roll_;
@@ -109,6 +113,7 @@ class World {
   std::vector<Communicator*> members_;
   std::vector<bool> joined_;                     // by local rank
   std::map<int, std::unique_ptr<Wait>> spoken_;  // by rank; the watch's
+  std::unique_ptr<Wait> idle_;                   // while no rank does anything; the watch's
 
   std::atomic<std::int64_t> collective_limit_ms_;
   std::atomic<bool> failed_{false};

@@ -260,6 +260,8 @@ double Trainer::Impl::train(const RankShare& share, double scale, LossMetrics& m
   for (std::size_t i = 0; i < count; ++i) {
     const data::MicroBatch& batch = *share.batches[i];
     micro_batch = share.first + i;
+    if (communicator != nullptr)
+      communicator->note("micro-batch", static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(count));
     if (shards != nullptr) shards->begin_micro_batch(i + 1 == count);
     const bool policy = batch.rl && options.loss.type != "cross_entropy";
     loss += policy ? policy_gradient(batch, scale, metrics) : cross_entropy(batch, scale);
@@ -411,6 +413,7 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
   std::int64_t count = 0;
   const RankShare mine = share_of(batches, m.options.sharding);
   for (const data::MicroBatch* batch : mine.batches) {
+    if (m.communicator != nullptr) m.communicator->note("validation");
     const Row row = m.rows.load(*batch, Targets::kTrained);
     ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
     m.rows.fetch(row);
@@ -436,6 +439,7 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
 
 std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
   Impl& m = *impl_;
+  if (m.communicator != nullptr) m.communicator->note("log-probabilities");
   const Row row = m.rows.load(batch, Targets::kAll);
   ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
   m.rows.fetch(row);

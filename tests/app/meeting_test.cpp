@@ -172,6 +172,17 @@ TEST_F(Meet, RunsWithDifferentIdsDoNotMeet) {
   expect_has(slurp(*world_ / "e0"), {"a process of run \"b\" came to", kMet});
 }
 
+// Outside of collectives nobody waits for anybody: the watch of the ranks finds it.
+TEST_F(Meet, RanksThatAllStandStillEndTheRun) {
+  if (!long_tier()) GTEST_SKIP() << "long tier";  // 15 s from the fault to the end
+  const auto o = world_->run(world_->sft(
+      "still", {"--dist.ranks", "2", "--dist.idle-timeout", "2", "--fail", "train.gradient=hang:*"}));
+  EXPECT_EQ(o.code, 1);
+  expect_has(o.err,
+             {"error: no rank did anything for 2.", "rank 0 (", "rank 1 (", "entered last: all_gather #",
+              "[metrics of the step", "the limit is 2.0 s (dist.idle_timeout)"});
+}
+
 TEST_F(Meet, APlaceWhereNobodyCanMeetIsRefusedBeforeItIsAnnounced) {
   for (const auto& [place, sentence] :
        {std::pair<std::string, std::string>{"nonsense",

@@ -99,6 +99,19 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
   EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
 }
 
+// memory_limit may differ from process to process, what follows from it may not.
+TEST_F(Mpi, LevelsThatProcessesChoseDifferentlyAreNamed) {
+  const auto dry = world_->mpi(2, world_->sft("levels", {"--dry-run", "--json", "--dist.zero", "1"}));
+  ASSERT_EQ(dry.code, 0) << dry.err;
+  const auto planned = nlohmann::json::parse(dry.out).at("memory").at("planned").get<std::int64_t>();
+  const std::string tight = std::to_string(planned - 4096) + "B";
+  const auto o = world_->mpi({world_->sft("levels"), world_->sft("levels", {"--memory-limit", tight})});
+  EXPECT_EQ(o.code, 2) << o.err;
+  expect_has(o.err, {"the processes of this run chose different levels of ZeRO: 1 in process 0 and",
+                     "in process 1", "set --dist.zero"});
+  world_->expect_no_orphan();
+}
+
 TEST_F(Mpi, ASignalToOneProcessStopsAllAfterOneStepWithACheckpoint) {
   for (const bool both : {false, true}) {
     const std::string out = both ? "both" : "one";

@@ -27,6 +27,23 @@ TEST_F(Pair, ATrainerOfTwoProcessesIsOneOfTwoThreads) {
   EXPECT_EQ(count_of(slurp(processes.out), "Trainer finished"), 1U);
 }
 
+// Who has forgotten to start the orchestrator is told within seconds; the wait is no standstill of the ranks.
+TEST_F(Pair, ATrainerThatWaitsForItsFirstRolloutsSaysSo) {
+  if (!long_tier()) GTEST_SKIP() << "long tier";  // it takes as long
+  for (const char* ranks : {"1", "2"}) {
+    const auto begin = std::chrono::steady_clock::now();
+    const auto run =
+        start(trainer(std::string("early") + ranks, {"--dist.ranks", ranks, "--dist.idle-timeout", "3"}));
+    const std::string line = "waiting 10 s for the orchestrator: rollouts of step 1";
+    while (run.errors().find(line) == std::string::npos &&
+           std::chrono::steady_clock::now() - begin < std::chrono::seconds(40))
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    expect_has(run.errors(), {line, "hard limit in"});
+    kill(run.pid, SIGTERM);
+    EXPECT_EQ(run.wait(), 143) << run.errors();
+  }
+}
+
 TEST_F(Pair, ASignalToOneProcessEndsTheWaitOfAll) {
   if (const std::string why = no_mpi(); !why.empty()) GTEST_SKIP() << why;
   if (!long_tier()) GTEST_SKIP() << "long tier";

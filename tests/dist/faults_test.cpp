@@ -234,6 +234,35 @@ TEST_F(ThreadFaults, ALongCollectiveIsListedWithTheWaitsOfTheProcess) {
   EXPECT_TRUE(contains(seen, "for rank 1 (")) << seen;
 }
 
+TEST_F(ThreadFaults, ThreadsThatAllStandStillOutsideOfCollectivesAreSpokenOfAndThenEnded) {
+  Deadlines limits = long_deadlines();
+  limits.idle = std::chrono::milliseconds(2500);
+  World world(threads_world(2, limits));
+  std::atomic<bool> spoken{false};
+  const auto errors = run_ranks(world, [&](Communicator& c) {
+    c.barrier("step");
+    c.note("reads the rows of step 2");
+    while (!world.failed()) {
+      for (const std::string& wait : current_waits()) {
+        spoken = spoken || (wait.find("for any of 2 ranks to go on: rank 0 (") != std::string::npos &&
+                            wait.find("then: reads the rows of step 2; rank 1 (") != std::string::npos);
+      }
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+    c.barrier("next");
+  });
+  EXPECT_TRUE(spoken);
+  for (const std::string& error : errors) {
+    EXPECT_NE(error.find("no rank did anything for 2."), std::string::npos) << error;
+    EXPECT_NE(error.find("rank 1 ("), std::string::npos) << error;
+    EXPECT_NE(error.find("entered last: barrier #1 [step], then: reads the rows of step 2"),
+              std::string::npos)
+        << error;
+  }
+  for (const std::string& wait : current_waits())
+    EXPECT_EQ(wait.find("ranks to go on"), std::string::npos) << wait;
+}
+
 TEST_F(ThreadFaults, TheFailPointHitsARankOnItsWayIn) {
   failpoint::arm("dist.enter=error:3");
   World world(threads_world(2));

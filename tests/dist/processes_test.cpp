@@ -108,6 +108,34 @@ TEST(Processes, AStopBelowTheDeadlineHarmsNobody) {
   for (auto& rank : ranks) EXPECT_EQ(rank->wait(), 0) << rank->text();
 }
 
+// No collective waits, so no deadline of a collective finds it.
+TEST(Processes, RanksThatAllStandStillAreNamedWithWhatTheyDidLast) {
+  const test::TemporaryDirectory folder;
+  auto ranks = start_ranks(
+      3, folder, {"still", "--carrier", "none", "--limit", "30000", "--faulty", "9", "--idle", "1500"},
+      "file:" + (folder / "meeting"));
+  for (auto& rank : ranks) {
+    EXPECT_EQ(rank->wait(), 1);
+    const std::string text = rank->text();
+    EXPECT_TRUE(contains(text, "error: no rank did anything for ")) << text;
+    for (const char* name : {"rank 0 (", "rank 1 (", "rank 2 ("}) EXPECT_TRUE(contains(text, name)) << text;
+    EXPECT_TRUE(contains(text,
+                         "entered last: all_reduce #2 [gradients, sum of 1000 f32], then: reads the rows of "
+                         "step 3 of 6"))
+        << text;
+    EXPECT_TRUE(contains(text, "the limit is 1.5 s (dist.idle_timeout)")) << text;
+    EXPECT_LT(rank->seconds(), 15.0);
+  }
+}
+
+TEST(Processes, RanksThatSayWhatTheyDoMayTakeTheirTime) {
+  const test::TemporaryDirectory folder;
+  auto ranks = start_ranks(
+      2, folder, {"busy", "--carrier", "none", "--limit", "30000", "--faulty", "9", "--idle", "1200"},
+      "file:" + (folder / "meeting"));
+  for (auto& rank : ranks) EXPECT_EQ(rank->wait(), 0) << rank->text();
+}
+
 TEST(Processes, AnotherCollectiveUnderTheSameNumberIsFoundAtOnce) {
   const test::TemporaryDirectory folder;
   auto ranks = start(folder, "swap", 3, "30000");

@@ -6,7 +6,8 @@
 // DO: collectives (random ones; prints a digest of all bits); slow (forty steps, printed); none (six steps),
 // or six steps with a fault of one rank at its third collective: sleep (never enters), kill, swap (enters
 // another), short (another size), leave, crash-gpu (loses the context of its GPU); stay-away (fails before it
-// joins).
+// joins); with --idle MS: still (all ranks stand still there), busy (all are outside of collectives for 2 s
+// there, and say what they do).
 #include <signal.h>
 #include <unistd.h>
 
@@ -119,6 +120,14 @@ void faults(Communicator& c, const std::string& what, int faulty) {
       std::fflush(stdout);
     }
     const bool now = step == 3 && c.rank() == faulty;
+    if (step == 3 && what == "still") {
+      c.note("reads the rows of step", step, 6);
+      std::this_thread::sleep_for(std::chrono::seconds(60));
+    }
+    for (int part = 0; step == 3 && what == "busy" && part < 20; ++part) {
+      c.note("micro-batch", part + 1, 20);
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
     if (now && what == "sleep") std::this_thread::sleep_for(std::chrono::seconds(60));
     if (now && what == "kill") ::kill(::getpid(), SIGKILL);
     if (now && what == "leave") return;
@@ -165,6 +174,8 @@ int run(int count, char** arguments) {
   if (hollow) world_options.carrier = Carrier::kNone;
   const std::chrono::milliseconds limit(std::stoi(options["--limit"]));
   world_options.deadlines = {std::chrono::seconds(30), limit / 2, limit, std::chrono::seconds(3)};
+  if (options.contains("--idle"))
+    world_options.deadlines.idle = std::chrono::milliseconds(std::stoi(options["--idle"]));
   World world(world_options);
 
   std::vector<std::exception_ptr> errors(static_cast<std::size_t>(world.local_ranks()));
