@@ -116,7 +116,7 @@ void TrainerRun::start_or_resume() {
   if (ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   run_ = directory_->run_id();
   if (resume.has_value()) {
-    team_->note(fmt::format("reads the checkpoint of step {}", *resume));
+    team_->note("reads a checkpoint");
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), kProducer, "trainer");
     progress_ = restored.progress;
     run_ = nlohmann::json::parse(restored.extra).value("run", run_);

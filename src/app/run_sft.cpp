@@ -188,7 +188,7 @@ void SftRun::start_or_resume() {
   if (directory_ != nullptr && ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
-    team_->note(fmt::format("reads the checkpoint of step {}", *resume));
+    team_->note("reads a checkpoint");
     const train::Restored restored = checkpoints_->resume(*resume, team_->group(), "data", "sft");
     progress_ = restored.progress;
     cursor_ = restored.extra;
