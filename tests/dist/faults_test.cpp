@@ -253,7 +253,7 @@ TEST_F(ThreadFaults, ThreadsThatAllStandStillOutsideOfCollectivesAreSpokenOfAndT
   });
   EXPECT_TRUE(spoken);
   for (const std::string& error : errors) {
-    EXPECT_NE(error.find("no rank did anything for 2."), std::string::npos) << error;
+    EXPECT_NE(error.find("no rank did anything for "), std::string::npos) << error;
     EXPECT_NE(error.find("rank 1 ("), std::string::npos) << error;
     EXPECT_NE(error.find("entered last: barrier #1 [step], then: reads the rows of step 2"),
               std::string::npos)
