@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Puts rlcpp and the test programs that meet a GPU into one folder, for a machine that has a GPU but no compiler or
-# package manager: stripped, with the shared libraries that such a machine may lack.
+# Puts rlcpp, bench_collectives and the test programs that meet a GPU into one folder, for a machine that has a GPU but
+# no compiler or package manager: stripped, with the shared libraries that such a machine may lack.
 #   tools/pack_gpu_tests.sh OUT_DIR [--preset NAME] [--no-build]
 # --preset    cuda (the default), release, or ptx80: compute_80 PTX alone, which the driver compiles for its GPU
 # --no-build  packs what is built
-# There, in a checkout of the same commit:  ./test.sh --gpu --prebuilt OUT_DIR
+# There, in a checkout of the same commit:  ./test.sh --gpu --prebuilt OUT_DIR, tools/scaling.sh --prebuilt OUT_DIR
 set -euo pipefail
 cd "$(dirname "$0")/.."
 preset=cuda
@@ -26,9 +26,9 @@ if [ -z "$out" ]; then
 fi
 
 tests=(test_tensor test_ops test_dist test_model test_train)
-if [ "$build" = yes ]; then tools/build.sh "$preset" rlcpp "${tests[@]}"; fi
+if [ "$build" = yes ]; then tools/build.sh "$preset" rlcpp bench_collectives "${tests[@]}"; fi
 mkdir -p "$out"
-files=("build/$preset/bin/rlcpp")
+files=("build/$preset/bin/rlcpp" "build/$preset/bin/bench_collectives")
 for name in "${tests[@]}" dist_rank; do files+=("build/$preset/tests/$name"); done
 for file in "${files[@]}"; do
   if [ ! -x "$file" ]; then

@@ -1,13 +1,16 @@
 // Speed of the collectives that training uses, in the figures of nccl-tests: algorithm bandwidth is the bytes
 // of the whole tensor by time, bus bandwidth is that times 2 (n - 1) / n for all_reduce and (n - 1) / n for
 // reduce_scatter and all_gather: what a link carries, whatever the number of ranks.
-//   bench_collectives [--device cpu|cuda] [--devices N] [--mib 32,256,1024] [--repeats N]
+//   bench_collectives [--device cpu|cuda] [--devices N] [--mib 32,256,1024] [--repeats N] [--json FILE]
 // N: ranks of this process (GPUs 0 to N - 1, or threads); several processes are found as rlcpp finds them.
+// FILE gets the same figures as benchmarks/collectives has them (bench/collectives.h).
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string>
 #include <thread>
@@ -15,6 +18,7 @@
 
 #include <fmt/format.h>
 
+#include "base/durable.h"
 #include "base/error.h"
 #include "dist/world.h"
 #include "tensor/arena.h"
@@ -25,6 +29,7 @@ namespace {
 struct Plan {
   std::vector<std::int64_t> mib = {32, 256, 1024};
   int repeats = 20;
+  std::string json;  // file of the figures; empty: none
 };
 
 // Calls of one sample, one after the other as in a step; the host waits for the last.
@@ -50,6 +55,7 @@ double seconds_of(Communicator& c, int repeats, const Call& call) {
 
 void measure(Communicator& c, const Plan& plan) {
   const std::int64_t ranks = c.size();
+  nlohmann::ordered_json figures = nlohmann::ordered_json::array();
   for (const std::int64_t mib : plan.mib) {
     for (const DType type : {DType::kF32, DType::kBF16}) {
       const std::int64_t n = (mib << 20) / static_cast<std::int64_t>(size_of(type)) / ranks * ranks;
@@ -63,6 +69,11 @@ void measure(Communicator& c, const Plan& plan) {
         std::printf("%-14s %5lld MiB %-4s  %9.1f us  %7.2f GB/s algorithm  %7.2f GB/s bus\n", name,
                     static_cast<long long>(mib), std::string(rlcpp::name_of(type)).c_str(), seconds * 1e6,
                     gigabytes / seconds, gigabytes / seconds * factor);
+        std::fflush(stdout);
+        figures.push_back({{"collective", name},
+                           {"type", std::string(rlcpp::name_of(type))},
+                           {"bytes", whole.bytes()},
+                           {"seconds", seconds}});
       };
       const double share = static_cast<double>(ranks - 1) / static_cast<double>(ranks);
       row("all_reduce", 2 * share,
@@ -74,6 +85,19 @@ void measure(Communicator& c, const Plan& plan) {
           seconds_of(c, plan.repeats, [&] { return c.all_gather(whole, part, "all_gather"); }));
     }
   }
+  if (c.rank() != 0 || plan.json.empty()) return;
+  std::string why;
+  const bool gpu = c.device().kind == DeviceKind::kCuda;
+  const std::vector<GpuInfo> gpus = gpu ? cuda::gpus(&why) : std::vector<GpuInfo>{};
+  char date[sizeof "YYYY-MM-DD"] = {};
+  const std::time_t now = std::time(nullptr);
+  std::strftime(date, sizeof date, "%F", std::gmtime(&now));
+  const nlohmann::ordered_json file = {{"device_name", gpus.empty() ? cpu_name() : gpus.front().name},
+                                       {"num_gpus", ranks},
+                                       {"carrier", c.description()},
+                                       {"date", date},
+                                       {"figures", figures}};
+  durable::write_file(durable::system_files(), plan.json, file.dump(1) + "\n");
 }
 
 int run(int count, char** arguments) {
@@ -85,6 +109,7 @@ int run(int count, char** arguments) {
     std::istringstream in(options["--mib"]);
     for (std::string size; std::getline(in, size, ',');) plan.mib.push_back(std::stoll(size));
   }
+  plan.json = options["--json"];
   if (options.contains("--repeats")) plan.repeats = std::max(1, std::stoi(options["--repeats"]));
   LaunchRequest request;
   if (options.contains("--devices")) {

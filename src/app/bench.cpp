@@ -22,11 +22,12 @@ int run_rows(const Invocation& invocation) {
   Logger log(invocation.log);
   bench::Matrix matrix;
   config::load(config::describer(matrix), invocation.arguments);
-  const std::vector<bench::PlannedRow> rows = bench::plan_rows(matrix);
+  std::vector<bench::PlannedRow> rows = bench::plan_rows(matrix);
   if (rows.empty()) {
-    throw bad_input("no row of the matrix is to be run",
-                    matrix.only.empty() ? "it has no [[row]]" : "no id contains \"" + matrix.only + "\"",
-                    "rlcpp bench @ benchmarks/matrix.toml --dry-run lists the rows without --only");
+    throw bad_input(
+        "no row of the matrix is to be run",
+        matrix.row.empty() ? "it has no [[row]]" : "none has what --only and --gpus ask for",
+        "rlcpp bench @ benchmarks/matrix.toml --dry-run lists the rows without --only and --gpus");
   }
   if (invocation.dry_run && invocation.json) {
     Json planned = Json::array();
@@ -45,6 +46,7 @@ int run_rows(const Invocation& invocation) {
   options.program = bench::own_program();
   options.results = matrix.results;
   options.commit_sha = commit_sha();
+  options.seconds = 60 * matrix.minutes;
   const Device device = choose_device(matrix.device).device;
   options.device_name = device_label(device);
   options.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
@@ -52,17 +54,34 @@ int run_rows(const Invocation& invocation) {
   options.repeats = matrix.repeats;
   options.say = [&](const std::string& line) { log.info(line); };
   options.keep_going = [] { return stop_signal() == 0; };
+  std::vector<bench::LeftOut> left_out;
+  if (device.kind == DeviceKind::kCuda) {
+    std::string why;
+    left_out = bench::leave_out_larger(rows, static_cast<std::int64_t>(cuda::gpus(&why).size()));
+    for (const bench::LeftOut& row : left_out) log.info(row.id + ": left out: " + row.why);
+  }
+  if (rows.empty()) {
+    throw environment_error("no row of the matrix can be run here",
+                            left_out.front().id + ": " + left_out.front().why,
+                            "use a machine with more GPUs, or --device cpu");
+  }
   const bench::RunnerOutcome outcome = bench::run_matrix(rows, options);
+  left_out.insert(left_out.end(), outcome.left_out.begin(), outcome.left_out.end());
   if (invocation.json) {
+    Json left = Json::array();
+    for (const bench::LeftOut& row : left_out) left.push_back({{"id", row.id}, {"why", row.why}});
     fmt::print("{}\n", Json{{"done", outcome.done},
                             {"skipped", outcome.skipped},
                             {"failed", outcome.failed},
                             {"stopped", outcome.stopped},
+                            {"left_out", left},
                             {"results", matrix.results}}
                            .dump(1));
   } else {
-    fmt::print("{} done, {} skipped, {} failed; results in {}\n", outcome.done, outcome.skipped,
-               outcome.failed, matrix.results);
+    fmt::print("{} done, {} skipped, {} failed{}; results in {}\n", outcome.done, outcome.skipped,
+               outcome.failed, left_out.empty() ? "" : fmt::format(", {} left out", left_out.size()),
+               matrix.results);
+    for (const bench::LeftOut& row : left_out) fmt::print("left out: {}: {}\n", row.id, row.why);
   }
   if (outcome.stopped) {
     log.warn("stopped before the last row; the same command goes on with the rows that are left");
@@ -78,9 +97,9 @@ Command bench_command() {
   Command c;
   c.name = "bench";
   c.summary = "Run the rows of a benchmark matrix, a process each.";
-  c.usage = "rlcpp bench @ benchmarks/matrix.toml [--only TEXT] [--fresh]";
+  c.usage = "rlcpp bench @ benchmarks/matrix.toml [--only TEXT] [--gpus N,N] [--minutes M] [--fresh]";
   c.examples = {"rlcpp bench @ benchmarks/matrix.toml --dry-run",
-                "rlcpp bench @ benchmarks/matrix.toml --only sft"};
+                "rlcpp bench @ benchmarks/matrix-scaling.toml --gpus 1,4 --minutes 8"};
   describe_options<bench::Matrix>(c);
   c.run = run_rows;
   return c;

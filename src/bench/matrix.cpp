@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "base/error.h"
@@ -70,10 +71,16 @@ void MatrixRow::describe(config::Schema& s) {
        "rl: how each step's weights reach the sampler, inside the interval: in the process or through files.")
       .one_of({"process", "files"});
   s.field("memory_limit", memory_limit, "Plan for a card with this much memory, e.g. 44GiB.");
+  s.field("scaling", scaling,
+          "A row of the scaling table: weak, the rows of a GPU stay, or strong, those of a step do.")
+      .one_of({"weak", "strong"});
   s.field("numeric_mode", numeric_mode,
           "Numeric mode of the row; None: the device's own, exact on a CPU, fast on a GPU.")
       .one_of({"exact", "fast"});
   s.field("timeout", timeout, "The row is stopped, and shown as failed, after this time.")
+      .at_least(1)
+      .in("seconds");
+  s.field("expected", expected, "How long the row takes in all, for --minutes; None: 25.")
       .at_least(1)
       .in("seconds");
   s.field("extra", extra, "Further arguments for the row's command.");
@@ -85,6 +92,11 @@ void Matrix::describe(config::Schema& s) {
   s.field("device", device, "Where the rows run: auto, cpu, cuda or cuda:N.");
   s.field("results", results, "Directory of the result files.");
   s.field("only", only, "Run only rows whose id contains this text.");
+  s.field("gpus", gpus, "Run only rows of these numbers of GPUs; empty: of any number.");
+  s.field("minutes", minutes,
+          "Time for all rows: one that would not end in it is left out, and the next is tried; 0: no limit.")
+      .at_least(0)
+      .in("minutes");
   s.field("fresh", fresh,
           "Measure every row, also those that have the result of this commit, device and command.");
   s.field("repeats", repeats, "Fresh processes a row; the one with the median throughput is kept.")
@@ -113,8 +125,10 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
                       "remove it, or make the row one of rl");
     }
     c.memory_limit = chosen<std::string>(row.memory_limit, d.memory_limit, "");
+    c.scaling = chosen<std::string>(row.scaling, d.scaling, "");
     c.numeric_mode = chosen<std::string>(row.numeric_mode, d.numeric_mode, "");
     p.max_steps = chosen<std::int64_t>(row.max_steps, d.max_steps, 4);
+    p.expected = static_cast<double>(chosen<std::int64_t>(row.expected, d.expected, 25));
     std::vector<std::string> extra = d.extra;
     extra.insert(extra.end(), row.extra.begin(), row.extra.end());
     p.id = row.id ? *row.id
@@ -122,15 +136,30 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
                                 c.lora_rank ? fmt::format("lora{}", *c.lora_rank) : "full", c.seq_len,
                                 c.num_gpus, c.ac,
                                 (c.publication.empty() ? "" : "-" + c.publication) +
-                                    (c.memory_limit.empty() ? "" : "-" + c.memory_limit));
+                                    (c.memory_limit.empty() ? "" : "-" + c.memory_limit) +
+                                    (c.scaling.empty() ? "" : "-" + c.scaling));
     if (!ids.insert(p.id).second) {
       throw bad_input("two rows of the matrix have the id \"" + p.id + "\"", "",
                       "give one of them an `id` of its own");
     }
     p.arguments = arguments_of(c, matrix.device, p.max_steps, extra);
-    if (matrix.only.empty() || p.id.find(matrix.only) != std::string::npos) planned.push_back(std::move(p));
+    const bool named = matrix.only.empty() || p.id.find(matrix.only) != std::string::npos;
+    const bool sized = matrix.gpus.empty() ||
+                       std::find(matrix.gpus.begin(), matrix.gpus.end(), c.num_gpus) != matrix.gpus.end();
+    if (named && sized) planned.push_back(std::move(p));
   }
   return planned;
+}
+
+std::vector<LeftOut> leave_out_larger(std::vector<PlannedRow>& rows, std::int64_t gpus) {
+  std::vector<LeftOut> out;
+  std::erase_if(rows, [&](const PlannedRow& row) {
+    if (row.config.num_gpus <= gpus) return false;
+    out.push_back(
+        {row.id, fmt::format("it needs {} GPUs, and {} can be used here", row.config.num_gpus, gpus)});
+    return true;
+  });
+  return out;
 }
 
 }  // namespace rlcpp::bench

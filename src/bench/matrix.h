@@ -13,8 +13,8 @@ namespace rlcpp::bench {
 
 struct MatrixRow {
   std::optional<std::string> id;  // default: made of the other fields
-  std::optional<std::string> model_name, type, ac, publication, memory_limit, numeric_mode;
-  std::optional<std::int64_t> num_gpus, lora_rank, seq_len, micro_batches, timeout, max_steps;
+  std::optional<std::string> model_name, type, ac, publication, memory_limit, scaling, numeric_mode;
+  std::optional<std::int64_t> num_gpus, lora_rank, seq_len, micro_batches, timeout, expected, max_steps;
   std::vector<std::string> extra;  // further arguments for the command of this row
   void describe(config::Schema& s);
 };
@@ -24,8 +24,10 @@ struct Matrix {
   std::vector<MatrixRow> row;
   std::string device = "auto";
   std::string results = "benchmarks/results";
-  std::string only;    // run rows whose id contains this
-  bool fresh = false;  // run rows again that have a result of this commit
+  std::string only;                // run rows whose id contains this
+  std::vector<std::int64_t> gpus;  // run rows of these numbers of GPUs; empty: of any
+  double minutes = 0;              // of the whole; 0: as long as it takes
+  bool fresh = false;              // run rows again that have a result of this commit
   std::int64_t repeats = 1;
   void describe(config::Schema& s);
 };
@@ -35,10 +37,19 @@ struct PlannedRow {
   std::string id;
   RunConfig config;  // device_name, commit and times are still empty, numeric_mode unless it is given
   std::int64_t max_steps = 4;
+  double expected = 0;                 // seconds of the whole process, for a run with a limit of time
   std::vector<std::string> arguments;  // of `rlcpp`, without --bench.output-json
+};
+
+// A row that is not run, and why.
+struct LeftOut {
+  std::string id, why;
 };
 
 // Throws bad_input for a type that is neither sft nor rl, an unknown ac, or two rows with one id.
 std::vector<PlannedRow> plan_rows(const Matrix& matrix);
+
+// Takes the rows that need more than `gpus` devices out of `rows`, which keep their order.
+std::vector<LeftOut> leave_out_larger(std::vector<PlannedRow>& rows, std::int64_t gpus);
 
 }  // namespace rlcpp::bench

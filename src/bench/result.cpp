@@ -58,6 +58,7 @@ RunConfig config_from(const Json& object) {
   c.numeric_mode = text_or(object, "numeric_mode", "fast");
   c.publication = text_or(object, "publication", "");
   c.memory_limit = text_or(object, "memory_limit", "");
+  c.scaling = text_or(object, "scaling", "");
   c.micro_batches = object.value("micro_batches", c.micro_batches);
   c.timeout = object.value("timeout", c.timeout);
   c.commit_sha = text_or(object, "commit_sha", "unknown");
@@ -106,7 +107,8 @@ std::string RunConfig::hardware_text() const {
 std::string RunConfig::identity() const {
   return fmt::format("{}|{}|{}|{}|{}|{}|{}|{}|{}", model_name, hardware_text(), type,
                      lora_rank ? std::to_string(*lora_rank) : "none", seq_len, ac, attention, ep, cp) +
-         (numeric_mode == "fast" ? "" : "|" + numeric_mode) + (publication.empty() ? "" : "|" + publication);
+         (numeric_mode == "fast" ? "" : "|" + numeric_mode) + (publication.empty() ? "" : "|" + publication) +
+         (scaling.empty() ? "" : "|" + scaling);
 }
 
 std::string RunConfig::file_name() const {
@@ -122,10 +124,10 @@ std::string RunConfig::file_name() const {
     }
     return out;
   };
-  return fmt::format("benchmark-{}-{}-{}{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
+  return fmt::format("benchmark-{}-{}-{}{}{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
                      plain(model_name), type, publication.empty() ? "" : "-" + publication,
-                     lora_rank ? std::to_string(*lora_rank) : "full", num_gpus, ac, plain(attention), seq_len,
-                     cp, ep, numeric_mode);
+                     scaling.empty() ? "" : "-" + scaling, lora_rank ? std::to_string(*lora_rank) : "full",
+                     num_gpus, ac, plain(attention), seq_len, cp, ep, numeric_mode);
 }
 
 std::string to_json(const Result& result) {
@@ -144,6 +146,7 @@ std::string to_json(const Result& result) {
                  {"numeric_mode", c.numeric_mode},
                  {"publication", c.publication.empty() ? Json() : Json(c.publication)},
                  {"memory_limit", c.memory_limit.empty() ? Json() : Json(c.memory_limit)},
+                 {"scaling", c.scaling.empty() ? Json() : Json(c.scaling)},
                  {"device_name", c.device_name},
                  {"commit_sha", c.commit_sha},
                  {"timestamp", c.timestamp},

@@ -27,6 +27,9 @@ struct RunConfig {
   std::string numeric_mode = "exact";
   std::string publication;   // "files": new weights through files inside the interval; empty: in the process
   std::string memory_limit;  // "44GiB": a memory check on another card; part of the identity
+  // A row of a scaling table, part of the identity. "weak": the rows of a GPU are as many for all numbers of
+  // GPUs; "strong": those of a step are. Empty: neither.
+  std::string scaling;
 
   std::int64_t micro_batches = 2;  // a device and step
   std::int64_t timeout = 3600;     // seconds

@@ -27,7 +27,7 @@ bool already_there(const std::vector<Result>& known, const PlannedRow& row, cons
     return c.success && c.commit_sha == options.commit_sha && c.device_name == options.device_name &&
            c.model_name == p.model_name && c.type == p.type && c.seq_len == p.seq_len && c.ac == p.ac &&
            c.lora_rank == p.lora_rank && c.num_gpus == p.num_gpus && c.memory_limit == p.memory_limit &&
-           c.publication == p.publication && c.numeric_mode == p.numeric_mode &&
+           c.publication == p.publication && c.scaling == p.scaling && c.numeric_mode == p.numeric_mode &&
            c.micro_batches == p.micro_batches && r.extension.has_value() &&
            r.extension->repeats == options.repeats && r.extension->command == recorded_command(row);
   });
@@ -46,8 +46,24 @@ Result failure(const PlannedRow& row, const RunnerOptions& options, const std::s
   return result;
 }
 
+// What is left of the time for all rows.
+class Budget {
+ public:
+  explicit Budget(double seconds) : seconds_(seconds) {}
+  bool limited() const { return seconds_ > 0; }
+  double left() const {
+    return seconds_ - std::chrono::duration<double>(std::chrono::steady_clock::now() - begin_).count();
+  }
+  bool over() const { return limited() && left() <= 0; }
+
+ private:
+  double seconds_;
+  std::chrono::steady_clock::time_point begin_ = std::chrono::steady_clock::now();
+};
+
 // One process; the row's own JSON, completed with what only the parent knows.
-Result measure(const PlannedRow& row, const RunnerOptions& options, const std::string& progress) {
+Result measure(const PlannedRow& row, const RunnerOptions& options, const Budget& budget,
+               const std::string& progress) {
   const std::string log = options.results + "/logs/" + row.id + ".log";
   const std::string output = options.results + "/logs/" + row.id + ".json";
   std::error_code ignored;
@@ -64,7 +80,7 @@ Result measure(const PlannedRow& row, const RunnerOptions& options, const std::s
                                   row.config.timeout));
           next_line += 60;
         }
-        return options.keep_going();
+        return options.keep_going() && !budget.over();
       });
   std::string reason = child.reason();
   if (child.stopped) throw Error(ExitCode::kStopped, reason);
@@ -75,6 +91,7 @@ Result measure(const PlannedRow& row, const RunnerOptions& options, const std::s
   result.config.time_taken = child.seconds;
   result.config.success = true;
   result.config.model_name = row.config.model_name;
+  result.config.scaling = row.config.scaling;
   if (result.extension) {
     result.extension->command = recorded_command(row);
     result.extension->repeats = options.repeats;
@@ -110,6 +127,7 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
   fs::create_directories(options.results + "/logs");
   const std::vector<Result> known = read_directory(options.results);
   RunnerOutcome outcome;
+  const Budget budget(options.seconds);
   std::size_t number = 0;
   for (PlannedRow row : rows) {
     // Decided by the device, not by the matrix, unless it says so.
@@ -124,12 +142,22 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
       ++outcome.skipped;
       continue;
     }
+    const auto leave_out = [&](std::string why) {
+      options.say(fmt::format("{} {}: left out: {}", progress, row.id, why));
+      outcome.left_out.push_back({row.id, std::move(why)});
+    };
+    const double expected = row.expected * static_cast<double>(options.repeats);
+    if (budget.limited() && budget.left() < expected) {
+      leave_out(fmt::format("it is expected to take {:.0f} s, and {:.0f} s are left", expected,
+                            std::max(0.0, budget.left())));
+      continue;
+    }
     options.say(fmt::format("{} {}: starting", progress, row.id));
     std::vector<Result> results;
     std::optional<Result> failed;
     try {
       for (std::int64_t repeat = 0; repeat < options.repeats && !failed; ++repeat) {
-        Result result = measure(row, options, progress);
+        Result result = measure(row, options, budget, progress);
         if (result.config.success) {
           results.push_back(std::move(result));
         } else {
@@ -138,6 +166,10 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
       }
     } catch (const Error& stopped) {
       if (stopped.code() != ExitCode::kStopped) throw;
+      if (options.keep_going()) {
+        leave_out("it was stopped when the time was over");
+        continue;
+      }
       outcome.stopped = true;
       break;
     }

@@ -95,7 +95,11 @@ TEST_F(Scripts, WordsThatAreMissingOrTooManyAreNamed) {
            {"tools/nightly.sh", "benchmarks/matrix.toml benchmarks/matrix_1gpu.toml"},
            {"tools/nightly.sh", "no-such-matrix.toml"},
            {"tools/install_cuda.sh", "now"},
-           {"tools/slurm_one_node.sh", "start"}}) {
+           {"tools/slurm_one_node.sh", "start"},
+           {"tools/scaling.sh", "--minutes"},
+           {"tools/scaling.sh", "--minutes soon"},
+           {"tools/scaling.sh", "--gpus all"},
+           {"tools/scaling.sh", "--prebuilt /nonexistent/folder"}}) {
     const ProcessOutcome o = run({script, "bash"}, arguments);
     EXPECT_EQ(o.code, 2) << script << ": " << o.err;
     EXPECT_TRUE(o.err.starts_with("error: ")) << script << ": " << o.err;

@@ -2,6 +2,7 @@
 
 #include <fstream>
 
+#include "base/durable.h"
 #include "base/error.h"
 #include "bench/process.h"
 #include "support.h"
@@ -93,6 +94,51 @@ TEST(Matrix, RowsTakeDefaultsAndMakeCommands) {
   EXPECT_THROW(plan_rows(m), Error);  // one id twice
 }
 
+TEST(Matrix, RowsAreChosenByNameAndByGpus) {
+  Matrix m = two_rows();
+  m.row[1].num_gpus = 4;
+  m.row[1].scaling = "weak";
+  m.row.push_back(m.row[1]);
+  m.row[2].num_gpus = 8;
+  const auto ids = [](const std::vector<PlannedRow>& rows) {
+    std::vector<std::string> out;
+    for (const PlannedRow& row : rows) out.push_back(row.id);
+    return out;
+  };
+  using Ids = std::vector<std::string>;
+  const std::string one = "Qwen3-0.6B-sft-full-64-1gpu-None", four = "Qwen3-0.6B-rl-full-64-4gpu-None-weak",
+                    eight = "Qwen3-0.6B-rl-full-64-8gpu-None-weak";
+  EXPECT_EQ(ids(plan_rows(m)), (Ids{one, four, eight}));
+  m.gpus = {8, 1};
+  EXPECT_EQ(ids(plan_rows(m)), (Ids{one, eight}));
+  m.only = "weak";
+  EXPECT_EQ(ids(plan_rows(m)), Ids{eight});
+  m.only.clear();
+  m.gpus.clear();
+  auto rows = plan_rows(m);
+  const std::vector<LeftOut> left = leave_out_larger(rows, 4);
+  EXPECT_EQ(ids(rows), (Ids{one, four}));
+  ASSERT_EQ(left.size(), 1U);
+  EXPECT_EQ(left[0].id, eight);
+  EXPECT_EQ(left[0].why, "it needs 8 GPUs, and 4 can be used here");
+}
+
+// Two tables of one model, kind and length are two results: the rows of a step differ.
+TEST(Matrix, WeakAndStrongAreTwoResults) {
+  Matrix m = two_rows();
+  m.row[1] = m.row[0];
+  m.row[0].scaling = "weak";
+  m.row[1].scaling = "strong";
+  const auto rows = plan_rows(m);
+  EXPECT_NE(rows[0].config.identity(), rows[1].config.identity());
+  EXPECT_NE(rows[0].config.file_name(), rows[1].config.file_name());
+  Result result;
+  result.config = rows[0].config;
+  EXPECT_EQ(from_json(to_json(result), "test").config.scaling, "weak");
+  m.row[0].scaling.reset();
+  EXPECT_EQ(plan_rows(m)[0].config.identity().find("weak"), std::string::npos);
+}
+
 RunnerOptions options_in(const test::TemporaryDirectory& dir, const std::string& program,
                          std::vector<std::string>* lines) {
   RunnerOptions o;
@@ -173,6 +219,46 @@ TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
   RunnerOptions stopped = options;
   stopped.keep_going = [] { return false; };
   EXPECT_TRUE(run_matrix(plan_rows(two_rows()), stopped).stopped);
+}
+
+// A row that would not end in time is not begun, and the next, which would, is; one that takes longer than
+// expected is stopped at the end. Neither leaves a result: it was not measured, and did not fail.
+TEST(Runner, KeepsToItsTime) {
+  const test::TemporaryDirectory dir;
+  Result good;
+  good.config = plan_rows(two_rows())[1].config;
+  good.extension.emplace();
+  std::ofstream(dir / "trainer.json") << to_json(good);
+  const std::string program = script(
+      dir, "echo $1 >> " + (dir / "begun") +
+               "; [ $1 = sft ] && sleep 60; while [ $# -gt 1 ]; do [ \"$1\" = --bench.output-json ] && cp " +
+               dir.path() + "/trainer.json \"$2\"; shift; done\n");
+  std::vector<std::string> lines;
+  RunnerOptions options = options_in(dir, program, &lines);
+  Matrix m = two_rows();
+  m.row[0].expected = 100;
+  m.row[1].expected = 2;
+  options.seconds = 50;
+  RunnerOutcome outcome = run_matrix(plan_rows(m), options);
+  EXPECT_EQ(outcome.done, 1);
+  EXPECT_FALSE(outcome.stopped);
+  ASSERT_EQ(outcome.left_out.size(), 1U);
+  EXPECT_EQ(outcome.left_out[0].id, plan_rows(m)[0].id);
+  EXPECT_TRUE(outcome.left_out[0].why.starts_with("it is expected to take 100 s, and "))
+      << outcome.left_out[0].why;
+  EXPECT_EQ(durable::read_file(dir / "begun"), "trainer\n");
+  EXPECT_EQ(read_directory(dir / "results").size(), 1U);
+
+  m.row[0].expected = 1;
+  options.seconds = 1.5;
+  options.results = dir / "second";
+  outcome = run_matrix(plan_rows(m), options);
+  EXPECT_EQ(outcome.done + outcome.failed, 0);
+  EXPECT_FALSE(outcome.stopped);
+  ASSERT_EQ(outcome.left_out.size(), 2U);
+  EXPECT_EQ(outcome.left_out[0].why, "it was stopped when the time was over");
+  EXPECT_EQ(durable::read_file(dir / "begun"), "trainer\nsft\n");
+  EXPECT_TRUE(read_directory(dir / "second").empty());
 }
 
 }  // namespace
