@@ -191,6 +191,49 @@ TEST_F(Mpi, CheckpointsGoOnAtAnyNumberOfProcessesRanksAndLevels) {
   EXPECT_LE(world_->distance("single", reference, 6), 2e-5);
 }
 
+// Every segment of a run by another number of processes, at every level, against one process that never
+// stopped; and as many processes as threads are the same ranks.
+TEST_F(Mpi, ThreeThenFiveThenEightProcesses) {
+  ASSERT_EQ(world_->run(world_->sft("unbroken", {"--ckpt.interval", "2"})).code, 0);
+  const auto segment = [&](const std::string& name, int count, bool threads, int steps,
+                           std::vector<std::string> more) {
+    more.insert(more.end(), {"--ckpt.interval", "2", "--max-steps", std::to_string(steps)});
+    if (steps > 2) more.insert(more.end(), {"--ckpt.resume-step", "-1"});
+    if (threads) more.insert(more.end(), {"--dist.ranks", std::to_string(count)});
+    const auto words = world_->sft(name, more);
+    const auto o = threads ? world_->run(words) : world_->mpi(count, words);
+    EXPECT_EQ(o.code, 0) << o.err;
+    EXPECT_EQ(count_of(o.err, "resumed from"), steps > 2 ? 1U : 0U) << o.err;
+  };
+  for (const std::vector<std::string>& levels :
+       {std::vector<std::string>{"1", "2", "3"}, {"3", "1", "2"}, {"2", "3", "1"}}) {
+    SCOPED_TRACE(levels[0] + levels[1] + levels[2]);
+    const std::string processes = "processes" + levels[0], threads = "threads" + levels[0];
+    const std::vector<int> counts = {3, 5, 8};
+    for (std::size_t i = 0; i < counts.size(); ++i) {
+      const int steps = 2 * static_cast<int>(i + 1);
+      segment(processes, counts[i], false, steps, {"--dist.zero", levels[i]});
+      segment(threads, counts[i], true, steps, {"--dist.zero", levels[i]});
+      EXPECT_TRUE(world_->state(processes, steps) == world_->state(threads, steps)) << steps;
+      EXPECT_LE(world_->distance(processes, "unbroken", steps), 2e-5) << steps;
+    }
+  }
+}
+
+// Four and eight processes from the start, at every level, against one.
+TEST_F(Mpi, FourAndEightProcessesTrainAsOne) {
+  ASSERT_EQ(world_->run(world_->sft("one", {"--ckpt.interval", "3"})).code, 0);
+  for (const int count : {4, 8}) {
+    for (const char* zero : {"1", "2", "3"}) {
+      const std::string name = "p" + std::to_string(count) + "z" + zero;
+      const auto o = world_->mpi(count, world_->sft(name, {"--ckpt.interval", "3", "--dist.zero", zero}));
+      ASSERT_EQ(o.code, 0) << o.err;
+      EXPECT_LE(world_->distance(name, "one", 6), 2e-5) << name;
+      EXPECT_LE(world_->distance(name, "one", 3), 2e-5) << name;
+    }
+  }
+}
+
 TEST_F(Mpi, AdaptersAreSavedByTheFirstProcess) {
   const std::vector<std::string> lora = {"--model.lora.rank", "4", "--ckpt.interval", "2"};
   const auto with = [&](std::vector<std::string> more) {

@@ -26,7 +26,7 @@ std::vector<std::string> all_bits(int ranks, std::uint64_t seed, int rounds, boo
 }
 
 class ThreadRanks : public testing::TestWithParam<int> {};
-INSTANTIATE_TEST_SUITE_P(, ThreadRanks, testing::Values(1, 2, 3, 5));
+INSTANTIATE_TEST_SUITE_P(, ThreadRanks, testing::Values(1, 2, 3, 5, 8));
 
 TEST_P(ThreadRanks, EveryCollectiveAgreesWithFloat64) {
   all_bits(GetParam(), test::fresh_seed(), 40);

@@ -50,7 +50,8 @@ std::vector<std::string> lines_of(const std::string& text) {
 // The order of sums is that of the ranks in both, so processes and threads give the same bits.
 TEST_F(MpiRanks, ProcessesAndThreadsGiveTheSameBits) {
   const std::string seed = std::to_string(test::fresh_seed() % 1000000);
-  for (const int ranks : {2, 3}) {
+  for (const int ranks : {2, 3, 8}) {
+    if (ranks > 3 && !test::long_tier()) continue;  // eight processes on two cores
     const test::TemporaryDirectory folder;
     const auto mpi = start(ranks, {"collectives", "--seed", seed, "--limit", "60000"}, folder / "mpi");
     ASSERT_EQ(mpi->wait(std::chrono::seconds(120)), 0) << mpi->text();

@@ -116,7 +116,7 @@ class Ranks : public ::testing::TestWithParam<Case> {
   }
 };
 
-// Five rows over two, three or four ranks do not come out even; four ranks of one row have ranks with
+// Five rows over two, three, four or eight ranks do not come out even; four ranks of one row have ranks with
 // nothing.
 TEST_P(Ranks, TheGradientIsThatOfOneRank) {
   if (skipped()) GTEST_SKIP() << "needs " << GetParam().ranks << " GPUs";
@@ -307,10 +307,10 @@ TEST_P(Ranks, ACheckpointIsContinuedByAnyNumberOfRanks) {
 std::vector<Case> cases() {
   std::vector<Case> out;
   for (const int zero : {1, 2, 3}) {
-    for (const int ranks : {2, 3, 4}) out.push_back({false, ranks, zero});
+    for (const int ranks : {2, 3, 4, 8}) out.push_back({false, ranks, zero});
     out.push_back({false, 2, zero, model::Recompute::kFull});
     out.push_back({false, 3, zero, model::Recompute::kNone, false});
-    out.push_back({true, 2, zero});
+    for (const int ranks : {2, 4, 8}) out.push_back({true, ranks, zero});
     out.push_back({true, 2, zero, model::Recompute::kFull, false});
   }
   return out;
