@@ -2,6 +2,7 @@
 // their reason.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +11,7 @@
 #include "base/config/load.h"
 #include "base/error.h"
 #include "base/signals.h"
+#include "bench/plans.h"
 #include "bench/process.h"
 #include "bench/runner.h"
 
@@ -17,6 +19,29 @@ namespace rlcpp::app {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+// --plan-within: the table, and exit code 4 if a row does not fit.
+int print_plans(const std::vector<bench::PlannedRow>& rows, const bench::Matrix& matrix, bool json) {
+  install_signal_handlers();
+  const std::vector<bench::RowPlan> plans =
+      bench::plan_memory(rows, bench::own_program(), matrix.plan_within, matrix.results + "/logs",
+                         [] { return stop_signal() == 0; });
+  if (json) {
+    Json out = Json::array();
+    for (const bench::RowPlan& p : plans) {
+      out.push_back({{"id", p.id},
+                     {"zero", p.zero.empty() ? Json() : Json(std::stoi(p.zero))},
+                     {"planned_gib", p.error.empty() ? Json(p.planned) : Json()},
+                     {"error", p.error.empty() ? Json() : Json(p.error)}});
+    }
+    fmt::print("{}\n", out.dump(1));
+  } else {
+    fmt::print("{}", bench::plans_table(plans));
+  }
+  const bool fit =
+      std::all_of(plans.begin(), plans.end(), [](const bench::RowPlan& p) { return p.error.empty(); });
+  return static_cast<int>(fit ? ExitCode::kDone : ExitCode::kCheckFailed);
+}
 
 int run_rows(const Invocation& invocation) {
   Logger log(invocation.log);
@@ -29,6 +54,7 @@ int run_rows(const Invocation& invocation) {
         matrix.row.empty() ? "it has no [[row]]" : "none has what --only and --gpus ask for",
         "rlcpp bench @ benchmarks/matrix.toml --dry-run lists the rows without --only and --gpus");
   }
+  if (!matrix.plan_within.empty()) return print_plans(rows, matrix, invocation.json);
   if (invocation.dry_run && invocation.json) {
     Json planned = Json::array();
     for (const bench::PlannedRow& row : rows)

@@ -97,6 +97,8 @@ void Matrix::describe(config::Schema& s) {
           "Time for all rows: one that would not end in it is left out, and the next is tried; 0: no limit.")
       .at_least(0)
       .in("minutes");
+  s.field("plan_within", plan_within,
+          "Run nothing: print what each row would take of a GPU with this much memory, e.g. 78.6GiB.");
   s.field("fresh", fresh,
           "Measure every row, also those that have the result of this commit, device and command.");
   s.field("repeats", repeats, "Fresh processes a row; the one with the median throughput is kept.")

@@ -27,6 +27,7 @@ struct Matrix {
   std::string only;                // run rows whose id contains this
   std::vector<std::int64_t> gpus;  // run rows of these numbers of GPUs; empty: of any
   double minutes = 0;              // of the whole; 0: as long as it takes
+  std::string plan_within;         // memory of a card: rows are planned for it, and none is run
   bool fresh = false;              // run rows again that have a result of this commit
   std::int64_t repeats = 1;
   void describe(config::Schema& s);

@@ -4,6 +4,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/plans.h"
 #include "bench/process.h"
 #include "support.h"
 
@@ -219,6 +220,33 @@ TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
   RunnerOptions stopped = options;
   stopped.keep_going = [] { return false; };
   EXPECT_TRUE(run_matrix(plan_rows(two_rows()), stopped).stopped);
+}
+
+TEST(Plans, ATableOfWhatFitsAndWhatDoesNot) {
+  const test::TemporaryDirectory dir;
+  std::ofstream(dir / "plan.json")
+      << R"({"ranks": "4 ranks (one process); ZeRO 3, the lowest that fits: all", "memory": {"weights": 1073741824,
+             "gradients": 2147483648, "optimizer": 4294967296, "activations": 536870912, "logits": 99,
+             "planned": 8589934592, "available": 9000000000}})";
+  const std::string program =
+      script(dir, "echo \"$@\" >> " + (dir / "asked") + "; if [ $1 = sft ]; then cat " + (dir / "plan.json") +
+                      "; else echo 'error: the memory plan does not fit' >&2; exit 3; fi\n");
+  const auto plans =
+      plan_memory(plan_rows(two_rows()), program, "78.6GiB", dir / "logs", [] { return true; });
+  ASSERT_EQ(plans.size(), 2U);
+  EXPECT_EQ(plans[0].zero, "3");
+  EXPECT_EQ(plans[0].planned, 8);
+  EXPECT_EQ(plans[0].other, 0.5);
+  EXPECT_TRUE(plans[0].error.empty());
+  EXPECT_EQ(plans[1].error, "exit code 3: the memory plan does not fit");
+  const std::string table = plans_table(plans);
+  EXPECT_NE(table.find("| Qwen3-0.6B-sft-full-64-1gpu-None | 3 | 1.0 | 2.0 | 4.0 | 0.5 | 0.5 | 8.0 GiB |"),
+            std::string::npos)
+      << table;
+  EXPECT_NE(table.find("does not fit"), std::string::npos);
+  EXPECT_NE(durable::read_file(dir / "asked").find("--memory-limit 78.6GiB --dry-run --json --quiet"),
+            std::string::npos);
+  EXPECT_THROW(plan_from_json("row", "{}"), Error);
 }
 
 // A row that would not end in time is not begun, and the next, which would, is; one that takes longer than
