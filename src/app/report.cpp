@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/report_scaling.h"
 #include "app/version.h"
 #include "base/config/load.h"
 #include "base/durable.h"
@@ -29,6 +30,7 @@ struct ReportConfig {
   std::string peers = "benchmarks/peers";
   std::string history = "benchmarks/history.jsonl";
   std::string figures = "benchmarks/figures.toml";
+  ScalingInput scaling;
   std::string out;
   bool check = false;
   bool partial = false;
@@ -45,6 +47,7 @@ struct ReportConfig {
     s.field(
         "figures", figures,
         "File that lists figures of the results in other documents, which `check` compares; empty: none.");
+    scaling.describe(s);
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check,
             "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
@@ -126,14 +129,16 @@ bench::Figures figures_of(const std::string& file) {
   return figures;
 }
 
-// The files that report writes, and where the page sees the plot.
+// The files that report writes, and where the page sees the plots.
 struct Paths {
-  std::string page, plot, plot_from_page;
+  std::string page, plot, plot_from_page, scaling, scaling_from_page;
   explicit Paths(const ReportConfig& config)
       : page(config.out.empty() ? config.results + "/BENCHMARKS.md" : config.out),
-        plot(std::filesystem::path(config.history).replace_extension(".svg").string()) {
+        plot(std::filesystem::path(config.history).replace_extension(".svg").string()),
+        scaling((std::filesystem::path(config.history).parent_path() / "scaling.svg").string()) {
     const auto page_dir = std::filesystem::absolute(page).parent_path();
     plot_from_page = std::filesystem::absolute(plot).lexically_relative(page_dir).generic_string();
+    scaling_from_page = std::filesystem::absolute(scaling).lexically_relative(page_dir).generic_string();
   }
 };
 
@@ -150,8 +155,12 @@ std::vector<std::string> wrong_figures(const ReportConfig& config, const std::ve
   const auto add = [&](std::vector<std::string> lines) {
     wrong.insert(wrong.end(), lines.begin(), lines.end());
   };
+  const ScalingReport scaling = report_scaling(config.scaling, results);
   add(bench::page_differences(paths.page, durable::read_file(paths.page), results, baselines, peers,
-                              paths.plot_from_page));
+                              paths.plot_from_page, scaling.section(paths.scaling_from_page)));
+  if (!scaling.lines.empty() && (!std::filesystem::exists(paths.scaling) ||
+                                 durable::read_file(paths.scaling) != bench::scaling_svg(scaling.lines)))
+    wrong.push_back(paths.scaling + " is not the plot of these results; rlcpp report writes it");
   add(bench::history_differences(bench::read_history(config.history), durable::read_file(paths.plot),
                                  results));
   add(bench::figure_differences(figures_of(config.figures), results, peers));
@@ -202,6 +211,11 @@ int run_report(const Invocation& invocation) {
   facts.commit = commit_sha();
   facts.machine = machine_line();
   facts.history = paths.plot_from_page;
+  const ScalingReport scaling = report_scaling(config.scaling, results);
+  if (!scaling.lines.empty()) {
+    durable::write_file(files, paths.scaling, bench::scaling_svg(scaling.lines));
+    facts.scaling = scaling.section(paths.scaling_from_page);
+  }
   // Beside the baselines that are there from now on, which the next --check reads.
   const bench::Baselines now =
       config.update_baselines ? bench::Baselines(results_of(config.baselines, "baselines")) : baselines;

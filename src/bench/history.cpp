@@ -94,6 +94,8 @@ std::string history_svg(const std::vector<HistoryPoint>& points) {
   std::map<std::string, std::map<std::string, monitor::Curve>> panels;
   std::map<std::string, double> first;
   for (const HistoryPoint& p : points) {
+    // These have a plot of their own (bench/scaling_page.h).
+    if (p.identity.ends_with("|weak") || p.identity.ends_with("|strong")) continue;
     const auto [title, name] = short_names(p.identity);
     monitor::Curve& curve = panels[title][p.identity];
     first.emplace(p.identity, p.throughput);

@@ -93,6 +93,7 @@ Extension extension_from(const Json& object) {
 std::string RunConfig::type_text() const {
   std::string text = type == "sft" ? "SFT" : "RL";
   text += lora_rank ? fmt::format(" LoRA(r={})", *lora_rank) : " Full";
+  if (!scaling.empty()) text += ", " + scaling + " scaling";
   return publication.empty() ? text : text + ", weights through " + publication;
 }
 
@@ -112,7 +113,7 @@ std::string RunConfig::identity() const {
 }
 
 std::string RunConfig::file_name() const {
-  const auto plain = [](std::string text) {
+  const auto plain = [](const std::string& text) {
     std::string out;
     for (const char c : text) {
       if (c == '/') {

@@ -39,7 +39,7 @@ struct RunConfig {
   std::string error_reason;
   double time_taken = 0;  // seconds of the whole process
 
-  std::string type_text() const;  // "RL Full", "RL LoRA(r=16)", "SFT Full"
+  std::string type_text() const;  // "RL Full", "RL LoRA(r=16)", "SFT Full, weak scaling"
   std::string hardware_text()
       const;                      // "2xH100 HBM3": vendor and size words dropped, as on the reference page
   std::string identity() const;   // key of a row across pages
