@@ -43,8 +43,9 @@ struct KernelTime {
   std::int64_t places = 0;   // memories that took turns
 };
 
-// Measures one group in `ctx`. The values of what its operands name are another step's nonsense afterwards:
-// weights and moments too. Throws runtime_failure after `timeout`.
+// Measures one group in `ctx`, whose calls find the documents of the step's last micro-batch: all of a step
+// must have the same. The values of what its operands name are another step's nonsense afterwards: weights
+// and moments too. Throws runtime_failure after `timeout`.
 KernelTime measure_group(const ops::Context& ctx, const KernelGroup& group, const KernelOptions& options);
 
 }  // namespace rlcpp::bench

@@ -18,6 +18,7 @@ struct StepOf {
   bool rl = false;
   std::int64_t lora_rank = 0;
   model::Recompute recompute = model::Recompute::kNone;
+  bool alike = false;  // both rows have the same documents
 };
 
 // A step of two rows of some documents, by its calls.
@@ -34,6 +35,7 @@ struct LoggedStep {
     run = std::make_unique<train::TinyRun>(options, 1, 2, false, Device{}, 3, adapters, &log);
     Rng rng(test::fresh_seed());
     rows = train::random_rows(rng, 2, what.rl);
+    if (what.alike) rows[1] = rows[0];
     log.on = true;
     run->trainer->step(rows);
     log.on = false;
@@ -166,8 +168,10 @@ TEST(KernelSum, CallsOfAStepAreThoseOfTheArchitecture) {
 }
 
 TEST(KernelSum, EveryOperationOfAStepCanBeMeasured) {
-  for (const StepOf& what : {StepOf{false, 0, model::Recompute::kFull}, StepOf{true, 0, {}},
-                             StepOf{true, 3, model::Recompute::kFull}}) {
+  // Documents' boundaries lie where the last row left them, so a call of another row would not fit them.
+  for (const StepOf& what :
+       {StepOf{false, 0, model::Recompute::kFull, true}, StepOf{true, 0, model::Recompute::kNone, true},
+        StepOf{true, 3, model::Recompute::kFull, true}}) {
     LoggedStep step(what);
     ops::Context ctx = step.run->ctx;
     ctx.calls = nullptr;
