@@ -92,10 +92,9 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
     EXPECT_TRUE(o.out.empty()) << o.out;
   }
   // What one process alone finds, the first says for it.
-  const auto o =
-      world_->mpi({world_->sft("one", {}), world_->sft("one", {"--data.name", *world_ / "nowhere"})});
+  const auto o = world_->mpi({world_->sft("one", {}), world_->sft("one", {"--memory-limit", "2MiB"})});
   EXPECT_EQ(o.code, 2) << o.err;
-  expect_has(o.err, {"error: rank 1 failed: ", "nowhere"});
+  expect_has(o.err, {"error: rank 1 failed: ", "the memory plan does not fit"});
   EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
 }
 
