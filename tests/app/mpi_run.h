@@ -24,14 +24,16 @@ inline std::string no_mpi() {
   return mpirun().empty() ? "mpirun is not installed" : "";
 }
 
-// A process for each list of words.
+// A process for each list of words, in its folder of `folders` if there is one.
 inline pid_t start_mpi(const std::vector<std::vector<std::string>>& processes, const std::string& out,
-                       const std::string& err) {
+                       const std::string& err, const std::vector<std::string>& folders = {}) {
   std::vector<std::string> all = {mpirun(), "--oversubscribe"};
   if (getuid() == 0) all.emplace_back("--allow-run-as-root");
   for (std::size_t p = 0; p < processes.size(); ++p) {
     if (p > 0) all.emplace_back(":");
-    all.insert(all.end(), {"-n", "1", RLCPP_BINARY});
+    all.insert(all.end(), {"-n", "1"});
+    if (p < folders.size()) all.insert(all.end(), {"-wdir", folders[p]});
+    all.emplace_back(RLCPP_BINARY);
     all.insert(all.end(), processes[p].begin(), processes[p].end());
   }
   std::vector<char*> argv;
@@ -69,8 +71,9 @@ inline std::vector<pid_t> processes_in(const std::string& folder) {
 
 class MpiWorld : public SftWorld {
  public:
-  ProcessOutcome mpi(const std::vector<std::vector<std::string>>& processes) const {
-    const int code = wait_for(start_mpi(processes, *this / "mpi.out", *this / "mpi.err"));
+  ProcessOutcome mpi(const std::vector<std::vector<std::string>>& processes,
+                     const std::vector<std::string>& folders = {}) const {
+    const int code = wait_for(start_mpi(processes, *this / "mpi.out", *this / "mpi.err", folders));
     return {code, slurp(*this / "mpi.out"), slurp(*this / "mpi.err")};
   }
   ProcessOutcome mpi(int count, const std::vector<std::string>& words) const {

@@ -92,9 +92,13 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
     EXPECT_TRUE(o.out.empty()) << o.out;
   }
   // What one process alone finds, the first says for it.
-  const auto o = world_->mpi({world_->sft("one", {}), world_->sft("one", {"--memory-limit", "2MiB"})});
+  fs::create_directories(*world_ / "with/rows");
+  fs::create_directories(*world_ / "without");
+  fs::copy(*world_ / "train.jsonl", *world_ / "with/rows/train.jsonl");
+  const auto words = world_->sft("one", {"--data.name", "./rows"});
+  const auto o = world_->mpi({words, words}, {*world_ / "with", *world_ / "without"});
   EXPECT_EQ(o.code, 2) << o.err;
-  expect_has(o.err, {"error: rank 1 failed: ", "the memory plan does not fit"});
+  expect_has(o.err, {"error: rank 1 failed: ", "rows"});
   EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
 }
 
