@@ -43,6 +43,7 @@ std::string value_of(const std::string& key, const Values& values) {
 std::string who(const std::vector<const Party*>& parties) {
   if (parties.size() == 1) return fmt::format("process {} ({})", parties[0]->process, parties[0]->place);
   std::vector<int> numbers;
+  numbers.reserve(parties.size());
   for (const Party* party : parties) numbers.push_back(party->process);
   if (numbers.size() == 2) return fmt::format("processes {} and {}", numbers[0], numbers[1]);
   if (numbers.size() <= kNamed) return fmt::format("processes {}", fmt::join(numbers, ", "));

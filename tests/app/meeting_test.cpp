@@ -178,9 +178,8 @@ TEST_F(Meet, RanksThatAllStandStillEndTheRun) {
   const auto o = world_->run(world_->sft(
       "still", {"--dist.ranks", "2", "--dist.idle-timeout", "2", "--fail", "train.gradient=hang:*"}));
   EXPECT_EQ(o.code, 1);
-  expect_has(o.err,
-             {"error: no rank did anything for ", "rank 0 (", "rank 1 (", "entered last: all_gather #",
-              "[metrics of the step", "the limit is 2.0 s (dist.idle_timeout)"});
+  expect_has(o.err, {"error: no rank did anything for ", "rank 0 (", "rank 1 (", "entered last: all_gather #",
+                     "[metrics of the step", "the limit is 2.0 s (dist.idle_timeout)"});
 }
 
 TEST_F(Meet, APlaceWhereNobodyCanMeetIsRefusedBeforeItIsAnnounced) {
