@@ -95,7 +95,7 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
   fs::create_directories(*world_ / "with/rows");
   fs::create_directories(*world_ / "without");
   fs::copy(*world_ / "train.jsonl", *world_ / "with/rows/train.jsonl");
-  const auto words = world_->sft("one", {"--data.name", "./rows"});
+  const auto words = world_->sft("apart", {"--data.name", "./rows"});
   const auto o = world_->mpi({words, words}, {*world_ / "with", *world_ / "without"});
   EXPECT_EQ(o.code, 2) << o.err;
   expect_has(o.err, {"error: rank 1 failed: ", "rows"});
@@ -211,7 +211,7 @@ TEST_F(Mpi, ThreeThenFiveThenEightProcesses) {
   for (const std::vector<std::string>& levels :
        {std::vector<std::string>{"1", "2", "3"}, {"3", "1", "2"}, {"2", "3", "1"}}) {
     SCOPED_TRACE(levels[0] + levels[1] + levels[2]);
-    const std::string processes = "processes" + levels[0], threads = "threads" + levels[0];
+    const std::string processes = "processes" + levels[0], threads = "as_threads" + levels[0];
     const std::vector<int> counts = {3, 5, 8};
     for (std::size_t i = 0; i < counts.size(); ++i) {
       const int steps = 2 * static_cast<int>(i + 1);
@@ -225,14 +225,14 @@ TEST_F(Mpi, ThreeThenFiveThenEightProcesses) {
 
 // Four and eight processes from the start, at every level, against one.
 TEST_F(Mpi, FourAndEightProcessesTrainAsOne) {
-  ASSERT_EQ(world_->run(world_->sft("one", {"--ckpt.interval", "3"})).code, 0);
+  ASSERT_EQ(world_->run(world_->sft("four_as_one", {"--ckpt.interval", "3"})).code, 0);
   for (const int count : {4, 8}) {
     for (const char* zero : {"1", "2", "3"}) {
       const std::string name = "p" + std::to_string(count) + "z" + zero;
       const auto o = world_->mpi(count, world_->sft(name, {"--ckpt.interval", "3", "--dist.zero", zero}));
       ASSERT_EQ(o.code, 0) << o.err;
-      EXPECT_LE(world_->distance(name, "one", 6), 2e-5) << name;
-      EXPECT_LE(world_->distance(name, "one", 3), 2e-5) << name;
+      EXPECT_LE(world_->distance(name, "four_as_one", 6), 2e-5) << name;
+      EXPECT_LE(world_->distance(name, "four_as_one", 3), 2e-5) << name;
     }
   }
 }
