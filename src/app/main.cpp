@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
+#include <optional>
 #include <system_error>
+#include <thread>
 
 #include "app/cli_options.h"
 #include "app/cli_text.h"
@@ -98,16 +101,22 @@ void survive_failing_writes() {
   sigaction(SIGXFSZ, &action, nullptr);
 }
 
-// What is wrong with a command line is so for all processes that a launcher started with it: the first says
-// it.
-bool first_process_says(const std::exception& error) {
+// What is wrong with a command line is so for all processes that a launcher started with it, and the first
+// says it; but it may be so for one alone, whose machine lacks a file. Such a process says it with its
+// number, under mpirun when that would have ended it if the first had failed too.
+std::optional<Error> of_one_process(const std::exception& error) {
+  constexpr std::chrono::seconds kMpirunEndsAll{5};
   const auto* ours = dynamic_cast<const Error*>(&error);
-  if (ours == nullptr || ours->code() != ExitCode::kBadInput) return false;
-  if (dynamic_cast<const NotMet*>(ours) != nullptr) return false;
+  if (ours == nullptr || ours->code() != ExitCode::kBadInput) return std::nullopt;
+  if (dynamic_cast<const NotMet*>(ours) != nullptr) return std::nullopt;
   try {
-    return dist::find_launch({}).process > 0;
+    const dist::Launch launch = dist::find_launch({});
+    if (launch.process == 0) return std::nullopt;
+    if (launch.source.starts_with("Open MPI")) std::this_thread::sleep_for(kMpirunEndsAll);
+    return Error(ours->code(), fmt::format("process {}: {}", launch.process, ours->what()), ours->because(),
+                 ours->help());
   } catch (const Error&) {
-    return false;
+    return std::nullopt;
   }
 }
 
@@ -124,8 +133,9 @@ int run_process(const std::vector<std::string>& words) {
   } catch (const std::exception& error) {
     const auto* system = dynamic_cast<const std::system_error*>(&error);
     if (system != nullptr && system->code() == std::errc::broken_pipe && reader_left()) return 0;
-    if (first_process_says(error)) return static_cast<int>(ExitCode::kBadInput);
-    const Report report = report_error(error, line.invocation.log, words);
+    const std::optional<Error> of_one = of_one_process(error);
+    const Report report = report_error(
+        of_one.has_value() ? static_cast<const std::exception&>(*of_one) : error, line.invocation.log, words);
     std::fflush(stdout);
     std::fwrite(report.text.data(), 1, report.text.size(), stderr);
     return report.exit_code;

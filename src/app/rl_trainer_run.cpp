@@ -113,7 +113,7 @@ void TrainerRun::start_or_resume() {
   team_ = std::make_unique<RankTeam>(
       ranks_, ctx_,
       RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
-  if (ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
+  if (ranks_.launch.processes > 1) share_run(*team_, ranks_, *directory_, "");
   run_ = directory_->run_id();
   if (resume.has_value()) {
     team_->note("reads a checkpoint");

@@ -5,11 +5,15 @@
 #include <charconv>
 #include <chrono>
 #include <cstdio>
+#include <filesystem>
+#include <span>
+#include <thread>
 
 #include <fmt/format.h>
 
 #include "app/run_start.h"
 #include "app/run_terms.h"
+#include "base/durable.h"
 #include "base/signals.h"
 #include "base/wait.h"
 
@@ -109,12 +113,37 @@ std::optional<transport::RolloutBatch> receive_together(transport::RolloutReceiv
   }
 }
 
-void share_run_id(RankTeam& team, RunDirectory& directory) {
+void share_run(RankTeam& team, const RankSetup& ranks, RunDirectory& directory, std::string_view data) {
   std::uint32_t number = 0;
   const std::string& mine = directory.run_id();
   std::from_chars(mine.data(), mine.data() + mine.size(), number, 16);
-  const auto all = team.exchange({static_cast<double>(number)}, "the name of the run");
-  directory.set_run_id(fmt::format("{:08x}", static_cast<std::uint32_t>(all.front().at(0))));
+  const double crc = durable::crc32c(std::as_bytes(std::span(data)));
+  // One entry a rank; ranks of a process that are not its first have none.
+  const auto all = team.exchange({static_cast<double>(number), crc}, "the name of the run and its data");
+  for (std::size_t rank = 0; rank < all.size(); ++rank) {
+    if (all[rank].empty() || all[rank][1] == all.front()[1]) continue;
+    throw bad_input(fmt::format("rank {} has other data than rank 0", rank),
+                    "files of the same names differ between the processes of this run",
+                    "give all processes the same files: a path that means the same everywhere");
+  }
+  directory.set_run_id(fmt::format("{:08x}", static_cast<std::uint32_t>(all.front()[0])));
+
+  const std::string mark = directory / (".together-" + directory.run_id());
+  if (ranks.first()) durable::write_file(durable::system_files(), mark, "");
+  team.exchange({0}, "the mark in output_dir");
+  bool seen = std::filesystem::exists(mark);
+  for (int i = 0; i < 50 && !seen; ++i) {  // a network's file system may know it a little later
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    seen = std::filesystem::exists(mark);
+  }
+  const auto found = team.exchange({seen ? 1.0 : 0.0}, "whether output_dir is one");
+  if (ranks.first()) std::filesystem::remove(mark);
+  for (std::size_t rank = 0; rank < found.size(); ++rank) {
+    if (found[rank].empty() || found[rank][0] != 0) continue;
+    throw bad_input(fmt::format("output_dir of rank {} is not the directory of rank 0", rank),
+                    "all ranks write one checkpoint together",
+                    "name a directory that all processes share with --output-dir");
+  }
 }
 
 }  // namespace rlcpp::app

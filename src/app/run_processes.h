@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "app/run_directory.h"
 #include "app/run_ranks.h"
@@ -62,7 +63,9 @@ std::optional<transport::RolloutBatch> receive_together(transport::RolloutReceiv
                                                         RankTeam& team, const RankSetup& ranks, int* signal,
                                                         Logger& log);
 
-// All processes call the run by the name that the first has given it.
-void share_run_id(RankTeam& team, RunDirectory& directory);
+// All processes call the run by the name that the first has given it. Throws bad_input where they have other
+// data
+// (`data`: what tells it apart, see data::Source::fingerprint) or an output_dir of their own. Collective.
+void share_run(RankTeam& team, const RankSetup& ranks, RunDirectory& directory, std::string_view data);
 
 }  // namespace rlcpp::app

@@ -185,7 +185,8 @@ void SftRun::start_or_resume() {
   team_ = std::make_unique<RankTeam>(
       ranks_, ctx_,
       RankTeam::Parts{model_, options_, rank_plan_, zero_, config_.run.seed, config_.model.pin_host(), fill});
-  if (directory_ != nullptr && ranks_.launch.processes > 1) share_run_id(*team_, *directory_);
+  if (directory_ != nullptr && ranks_.launch.processes > 1)
+    share_run(*team_, ranks_, *directory_, data_.source->fingerprint());
   loader_ = std::make_unique<data::BatchLoader>(data_.source, loading());
   if (resume.has_value()) {
     team_->note("reads a checkpoint");

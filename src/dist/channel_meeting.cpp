@@ -106,7 +106,7 @@ void Channel::host(Clock::time_point deadline) {
       throw runtime_failure(
           fmt::format("{} of {} processes came to {}", parties_.size(), launch_.processes, launch_.address),
           missing() + " did not come in time" + turned_away_,
-          "look at their logs; all need the same --dist.address and --dist.ranks");
+          "look at their logs; all need the same --dist.address and number of processes");
     }
     pump(milliseconds(50));
     if (parties_.size() > compared && difference(parties_).has_value())
@@ -150,8 +150,9 @@ void Channel::go_to_host(Clock::time_point deadline) {
   while (!welcomed_) {
     leave_if_asked(launch_);
     if (Clock::now() >= deadline) {
-      throw runtime_failure(fmt::format("process 0 was not reached at {}", launch_.address), why,
-                            "look at its log; all processes need the same --dist.address and --dist.ranks");
+      throw runtime_failure(
+          fmt::format("process 0 was not reached at {}", launch_.address), why,
+          "look at its log; all processes need the same --dist.address and number of processes");
     }
     if (peers_.empty()) {
       std::string host_name = address_.host;

@@ -132,6 +132,10 @@ std::optional<Found> pmi(const Reader& env) {
 // Only inside a step: a batch script has the job's number of tasks and SLURM_PROCID=0, and starts one
 // process.
 std::optional<Found> slurm(const Reader& env) {
+  // An interactive shell (salloc) and batch scripts are steps to Slurm, with ids from 0xfffffff0 up.
+  if (const std::string id = env.text("SLURM_STEP_ID"); id.size() == 10 && id >= "4294967280") {
+    return std::nullopt;
+  }
   const auto step = env.number("SLURM_STEP_ID");
   if (!step) return std::nullopt;
   const bool has_step_size = env.number("SLURM_STEP_NUM_TASKS").has_value();

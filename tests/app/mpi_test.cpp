@@ -2,6 +2,9 @@
 // a process that is gone or hangs takes all with it, by name.
 #include "mpi_run.h"
 
+#include <algorithm>
+#include <fstream>
+
 namespace rlcpp::test {
 namespace {
 
@@ -100,6 +103,27 @@ TEST_F(Mpi, ADryRunAndBadInputAreSaidOnce) {
   EXPECT_EQ(o.code, 2) << o.err;
   expect_has(o.err, {"error: rank 1 failed: ", "rows"});
   EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
+}
+
+// The same words on machines with other files, or with disks of their own.
+TEST_F(Mpi, OtherDataAndAnOutputDirectoryOfItsOwnAreRefused) {
+  const std::string rows = slurp(*world_ / "train.jsonl");
+  const std::vector<std::string> places = {*world_ / "all", *world_ / "part"};
+  for (const std::string& place : places) fs::create_directories(place);
+  std::ofstream(places[0] + "/rows.jsonl") << rows;
+  std::ofstream(places[1] + "/rows.jsonl") << rows << rows.substr(0, rows.find('\n') + 1);
+  const auto other = world_->sft("other", {"--data.name", "rows.jsonl"});
+  const auto o = world_->mpi({other, other}, places);
+  EXPECT_EQ(o.code, 2) << o.err;
+  expect_has(o.err, {"error: rank 1 has other data than rank 0"});
+  EXPECT_EQ(count_of(o.err, "error: "), 1U) << o.err;
+
+  auto own = world_->sft("own", {});
+  *(std::ranges::find(own, "--output-dir") + 1) = "out";
+  const auto apart = world_->mpi({own, own}, places);
+  EXPECT_EQ(apart.code, 2) << apart.err;
+  expect_has(apart.err, {"error: output_dir of rank 1 is not the directory of rank 0"});
+  EXPECT_EQ(count_of(apart.err, "error: "), 1U) << apart.err;
 }
 
 // memory_limit may differ from process to process, what follows from it may not.
@@ -372,6 +396,21 @@ TEST_F(ByHand, ProcessesMeetAndLeaveWithOneReasonAndOneCode) {
   EXPECT_EQ(MpiWorld::wait_for(one), 2) << slurp(*world_ / "e1");
   expect_has(o.err, {"MPI counts this process as 0 of 1", "by hand or by torchrun need a GPU each"});
   EXPECT_EQ(slurp(*world_ / "e1"), "");
+}
+
+// What is wrong with one process alone is on its terminal; the others wait for it.
+TEST_F(ByHand, WhatIsWrongWithOneProcessIsSaidThere) {
+  const std::pair<const char*, const char*> variables[] = {
+      {"RANK", "1"}, {"WORLD_SIZE", "2"}, {"MASTER_ADDR", "127.0.0.1"}, {"MASTER_PORT", "29400"}};
+  for (const auto& [name, value] : variables) setenv(name, value, 1);
+  for (const std::vector<std::string>& wrong : {std::vector<std::string>{"--no-such-key", "1"},
+                                                {"--optim.lr", "abc"},
+                                                {"@", *world_ / "missing.toml"}}) {
+    const auto o = world_->run(world_->sft("alone", wrong));
+    EXPECT_EQ(o.code, 2);
+    expect_has(o.err, {"error: process 1: "});
+  }
+  for (const auto& [name, value] : variables) unsetenv(name);
 }
 
 TEST_F(ByHand, AProcessThatDoesNotComeIsNamedInTime) {

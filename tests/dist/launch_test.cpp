@@ -94,6 +94,11 @@ TEST(Launch, ABatchScriptOfSlurmIsNoStep) {
   Variables batch = kSlurm;
   batch.erase("SLURM_STEP_ID");
   EXPECT_EQ(launch(batch).processes, 1);
+  // Steps to Slurm, but none that srun started: a shell of salloc, a batch script.
+  for (const char* id : {"4294967290", "4294967291"}) {
+    batch["SLURM_STEP_ID"] = id;
+    EXPECT_EQ(launch(batch).processes, 1) << id;
+  }
 }
 
 TEST(Launch, ReadsTorchrun) {
