@@ -220,7 +220,8 @@ int run_report(const Invocation& invocation) {
   const bench::Baselines now =
       config.update_baselines ? bench::Baselines(results_of(config.baselines, "baselines")) : baselines;
   durable::write_file(files, paths.page, bench::render_page(results, now, thresholds, facts, peers));
-  log.success("wrote " + paths.page + " and " + paths.plot);
+  log.success("wrote " + paths.page + ", " + paths.plot +
+              (scaling.lines.empty() ? "" : " and " + paths.scaling));
   // For information: only --check fails on it.
   if (invocation.json) {
     Json json = found.json();

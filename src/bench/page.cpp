@@ -92,7 +92,9 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
       "{} marks a regression of more than {:g} % against the baseline; other differences are shown from "
       "{:g} %. Step time is the "
       "measured time of an optimizer step. What each figure means: docs/benchmarking.md. Written by `rlcpp "
-      "report`.\n",
+      "report` at the commit and on the machine above; a row was measured on the hardware that it names, at "
+      "the commit "
+      "in its result file.\n",
       kMark, 100 * thresholds.regression, 100 * thresholds.shown);
 
   std::map<std::string, std::vector<const Result*>> models;
