@@ -13,7 +13,7 @@ templates under tests/data/tokenizer/templates are written after the publicly kn
 import usage
 
 if __name__ == "__main__":
-    usage.answer(__doc__, 1, 2)
+    usage.answer(__doc__, 1, 3)
 
 import ast
 import datetime
