@@ -18,12 +18,7 @@ out=benchmarks
 prebuilt=
 preset=cuda
 more=()
-needs() { # an option and what follows it
-  if [ -z "${2:-}" ] || [[ $2 == --* ]]; then
-    echo "error: $1 needs a value (see --help)" >&2
-    exit 2
-  fi
-}
+. tools/needs.bash
 while [ $# -gt 0 ]; do
   case "$1" in
     --minutes) needs "$@"; minutes=$2; shift ;;

@@ -160,11 +160,6 @@ class Bench {
   void measure_restore();
   double step();
   std::vector<hub::DirectoryImage> images();
-  static void stop_if_asked() {
-    if (stop_signal() != 0)
-      throw Error(exit_of(stop_signal()), "stopped by " + signal_name(stop_signal()),
-                  "nothing is left behind");
-  }
   void add(Row row) {
     log_.info(fmt::format("{}: {} in {:.2f} s, {:.2f} GB/s", row.name, monitor::gib(row.bytes), row.seconds,
                           row.rate()));

@@ -113,11 +113,6 @@ class KernelBench {
   double step();
   void record();
   void measure();
-  static void stop_if_asked() {
-    if (stop_signal() != 0)
-      throw Error(exit_of(stop_signal()), "stopped by " + signal_name(stop_signal()),
-                  "nothing is left behind");
-  }
 
   const BenchKernelsConfig& config_;
   Logger& log_;

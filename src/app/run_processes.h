@@ -64,8 +64,8 @@ std::optional<transport::RolloutBatch> receive_together(transport::RolloutReceiv
                                                         Logger& log);
 
 // All processes call the run by the name that the first has given it. Throws bad_input where they have other
-// data
-// (`data`: what tells it apart, see data::Source::fingerprint) or an output_dir of their own. Collective.
+// data (`data`: what tells it apart, see data::Source::fingerprint) or an output_dir of their own.
+// Collective.
 void share_run(RankTeam& team, const RankSetup& ranks, RunDirectory& directory, std::string_view data);
 
 }  // namespace rlcpp::app

@@ -154,9 +154,8 @@ void warn_of_idle_ranks(const RankSetup& setup, std::int64_t micro_batches, Logg
   const std::string where =
       micro_batches < ranks ? "have nothing to compute" : "have nothing to compute at the end of each step";
   log.warn(fmt::format(
-      "{} of {} ranks {}: a step has {} micro-batch{}, each for one rank; {}{} would share them evenly, and "
-      "so "
-      "would {} micro-batches",
+      "{} of {} ranks {}: a step has {} micro-batch{}, each for one rank; {}{} would share them evenly, "
+      "and so would {} micro-batches",
       idle, ranks, where, micro_batches, micro_batches == 1 ? "" : "es", fmt::join(fitting, " or "),
       fitting.back() == "1" ? " rank" : " ranks", (micro_batches / ranks + 1) * ranks));
 }

@@ -134,11 +134,12 @@ void SftRun::prepare() {
 
 void SftRun::plan_memory() {
   const double rows = loading().bytes();
-  const std::size_t limit = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
+  const std::size_t whole = config_.run.memory_limit_bytes(device_.device);
+  const std::size_t limit = ranks_.limit_for_plan(whole);
   AdviceKeys keys;
   keys.parameters = model_.config.parameters();
   MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
-  limits.whole = config_.run.memory_limit_bytes(device_.device);
+  limits.whole = whole;
   const Plannable now{config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size};
   zero_ = require_rank_memory(ctx_, model_.config, ranks_, now, keys, limits, [&](const Plannable& p) {
     return trainer_options(p.model, p.optim, config_.scheduler, config_.run, config_.max_steps,

@@ -100,6 +100,11 @@ std::string signal_name(int signal) {
   return signal == SIGINT ? "SIGINT" : "SIGTERM";
 }
 
+void stop_if_asked() {
+  if (const int signal = stop_signal(); signal != 0)
+    throw Error(exit_of(signal), "stopped by " + signal_name(signal), "nothing is left behind");
+}
+
 std::string continue_command(const std::vector<std::string>& words, bool saved) {
   // Without a checkpoint the directory still counts as used.
   return command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean"}) +

@@ -76,6 +76,8 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log);
 // Of a run that `signal` stopped (0: none did).
 ExitCode exit_of(int signal);
 std::string signal_name(int signal);
+// Of work that leaves nothing behind: throws if a signal asked this process to stop.
+void stop_if_asked();
 
 // The command line that goes on where a stopped run ended; without any checkpoint, that begins again.
 std::string continue_command(const std::vector<std::string>& words, bool saved);

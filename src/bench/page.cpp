@@ -93,8 +93,7 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
       "{:g} %. Step time is the "
       "measured time of an optimizer step. What each figure means: docs/benchmarking.md. Written by `rlcpp "
       "report` at the commit and on the machine above; a row was measured on the hardware that it names, at "
-      "the commit "
-      "in its result file.\n",
+      "the commit in its result file.\n",
       kMark, 100 * thresholds.regression, 100 * thresholds.shown);
 
   std::map<std::string, std::vector<const Result*>> models;

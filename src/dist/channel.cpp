@@ -27,7 +27,7 @@ struct EntryFrame {
 struct MarksFrame {
   std::int64_t rank;
   std::uint64_t begun, completed, notes;
-  std::array<char, 48> doing;
+  Roll::Doing doing;
 };
 
 template <class T>

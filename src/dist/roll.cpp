@@ -148,7 +148,7 @@ void Roll::note(int rank, std::string_view doing) {
   r.busy_ms = now_ms();
 }
 
-void Roll::mirror_note(int rank, std::uint64_t notes, const std::array<char, 48>& doing) {
+void Roll::mirror_note(int rank, std::uint64_t notes, const Doing& doing) {
   const std::lock_guard lock(mutex_);
   Rank& r = ranks_[static_cast<std::size_t>(rank)];
   r.row.doing = doing;

@@ -28,6 +28,8 @@ Error error_of(const Fault& fault);
 
 class Roll {
  public:
+  using Doing = std::array<char, 48>;  // text with a closing zero
+
   enum class State : std::uint8_t { kAwaited, kHere, kLeft, kLost };
 
   // One rank; plain bytes, for the side channel. Sequences count from 1, 0 is none: `entered` by the host,
@@ -39,8 +41,8 @@ class Roll {
     std::uint64_t entered = 0, begun = 0, completed = 0;
     std::int64_t quiet_ms = 0;  // since its process was last heard
     Entry last;
-    std::uint64_t notes = 0;          // how often it said what it does
-    std::array<char, 48> doing = {};  // what it said since `last`; may be empty
+    std::uint64_t notes = 0;  // how often it said what it does
+    Doing doing = {};         // what it said since `last`; may be empty
   };
 
   explicit Roll(int size);
@@ -62,10 +64,10 @@ class Roll {
   void enter(int rank, const Entry& entry);
   void begin(int rank, std::uint64_t sequence);
   void complete(int rank, std::uint64_t sequence);
-  // The rank is at work outside of collectives: at what, cut to 47 bytes.
+  // The rank is at work outside of collectives: at what, cut to what Doing holds.
   void note(int rank, std::string_view doing);
   // The same of another process's rank, which has said so `notes` times.
-  void mirror_note(int rank, std::uint64_t notes, const std::array<char, 48>& doing);
+  void mirror_note(int rank, std::uint64_t notes, const Doing& doing);
 
   std::vector<Row> rows() const;
   Row row(int rank) const;

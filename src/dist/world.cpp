@@ -274,9 +274,8 @@ void World::look_for_idleness() {
                       roll_.everyone()),
           fmt::format("the limit is {:.1f} s (dist.idle_timeout)",
                       static_cast<double>(limits.idle.count()) / 1000),
-          "look at what they were doing: data that ends nowhere, a disk or a device that does not answer; if "
-          "it "
-          "is slow on purpose, raise the limit"});
+          "look at what they were doing: data that ends nowhere, a disk or a device that does not answer; "
+          "if it is slow on purpose, raise the limit"});
   } else if (idle_ == nullptr) {
     idle_ = std::make_unique<Wait>(fmt::format("any of {} ranks to go on", size()), roll_.everyone(),
                                    std::max(milliseconds(1), limits.soft - idle), limits.idle + limits.leave);

@@ -29,10 +29,6 @@ ops::Dropout dropout_of(const BlockContext& block, AdapterPlace place) {
   return own;
 }
 
-Tensor columns(const Tensor& memory, std::int64_t rows, std::int64_t width) {
-  return Tensor(memory.raw(), memory.dtype(), {rows, width}, memory.device());
-}
-
 // What A reads of x.
 Tensor input_of(const BlockContext& block, AdapterPlace place, const Tensor& x) {
   if (block.dropout.probability == 0) return x;

@@ -43,7 +43,7 @@ Tensor temporary(const Tensor& memory, const Tensor& values, std::int64_t width)
   const std::int64_t rows = values.dim(0);
   if (!memory.empty()) return memory.rows(0, rows);
   RLCPP_CHECK(values.dim(1) >= width);
-  return Tensor(values.raw(), values.dtype(), {rows, width}, values.device());
+  return columns(values, rows, width);
 }
 
 // Gradients on their way through a block, [M, ...] each.

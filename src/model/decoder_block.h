@@ -23,6 +23,11 @@ BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const 
                       const WeightSet& packed, const RopeTables& rope, std::size_t layer,
                       const Activations* activations);
 
+// [rows, width] at the start of `memory`, whatever its own shape.
+inline Tensor columns(const Tensor& memory, std::int64_t rows, std::int64_t width) {
+  return Tensor(memory.raw(), memory.dtype(), {rows, width}, memory.device());
+}
+
 // y [M, out] = x w^T + bias, and B A x if the product `place` has an adapter; h [M, targets * r] becomes A x.
 void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h);
