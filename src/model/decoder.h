@@ -131,6 +131,7 @@ struct PagedBatch {
   Tensor slots;         // [T] i32: where k and v of each token go
   Tensor sequence_of;   // [T] i32
   Tensor block_tables;  // [S, max_pages] i32
+  ops::PagedWork work;  // may be empty
 };
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.

@@ -75,7 +75,7 @@ Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const W
                               batch.positions, config.qkv(), config.rms_eps);
     ops::kv_write(ctx, cache[layer], s.qkv, batch.slots, config.qkv());
     ops::attention_paged(ctx, s.attn, s.qkv, cache[layer], batch.positions, batch.sequence_of,
-                         batch.block_tables, config.qkv(), attention_scale(config));
+                         batch.block_tables, config.qkv(), attention_scale(config), batch.work);
     product(block, &LayerAdapters::out, s.branch, s.attn, w.out, p.out, w.out_bias);
     ops::add_rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, s.branch, w.post_norm, config.rms_eps);
 

@@ -50,6 +50,17 @@ void check_pages(const Context& ctx, const KvPages& pages, const QkvShape& shape
       is_compute(ctx, pages.v, {pages.k.dim(0), pages.page_size(), shape.num_kv_heads, shape.head_dim}));
 }
 
+void check_work(const PagedWork& work, const QkvShape& shape) {
+  if (work.empty()) return;
+  RLCPP_CHECK(work.launched.decode <= work.decode.dim(0) && work.launched.prefill <= work.prefill.dim(0));
+  RLCPP_CHECK(is_i32(work.decode, {work.decode.dim(0), kDecodeWidth}) &&
+              is_i32(work.prefill, {work.prefill.dim(0), kPrefillWidth}) && is_i32(work.counts, {2}));
+  RLCPP_CHECK(work.arrivals.rank() == 1 && work.partials.rank() == 1 && work.max_chunks > 0);
+  RLCPP_CHECK(work.arrivals.dim(0) % shape.num_kv_heads == 0);
+  const std::int64_t sequences = work.arrivals.dim(0) / shape.num_kv_heads;
+  RLCPP_CHECK(work.partials.dim(0) >= sequences * work.max_chunks * shape.num_heads * (shape.head_dim + 2));
+}
+
 }  // namespace
 
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
@@ -118,19 +129,32 @@ void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const
   cpu::kv_write(ctx, pages, qkv, slots, shape);
 }
 
+void kv_copy(const Context& ctx, const KvPages& pages, const Tensor& pairs) {
+  RLCPP_CHECK(is_i32(pairs, {pairs.dim(0), 2}) && pages.k.rank() == 4 && pages.k.bytes() == pages.v.bytes());
+  if (pairs.dim(0) == 0) return;
+  if (ctx.on_gpu()) return cuda::kv_copy(ctx, pages, pairs);
+  const auto list = pairs.i32_span();
+  for (std::size_t i = 0; i < list.size(); i += 2) {
+    for (const Tensor& t : {pages.k, pages.v}) copy(t.rows(list[i + 1], 1), t.rows(list[i], 1));
+  }
+}
+
 void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
                      const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
-                     const QkvShape& shape, float scale) {
+                     const QkvShape& shape, float scale, const PagedWork& work) {
   const std::int64_t rows = qkv.dim(0);
   check_shape(shape, scale);
   check_pages(ctx, pages, shape);
+  check_work(work, shape);
   RLCPP_CHECK(is_compute(ctx, qkv, {rows, shape.width()}) &&
               is_compute(ctx, out, {rows, shape.num_heads * shape.head_dim}));
   RLCPP_CHECK(is_i32(positions, {rows}) && is_i32(sequence_of, {rows}));
   RLCPP_CHECK(block_tables.rank() == 2 && block_tables.dtype() == DType::kI32);
   if (ctx.on_gpu()) {
-    return cuda::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
+    return cuda::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale,
+                                 work);
   }
+  RLCPP_CHECK(work.empty());
   const std::int64_t page_size = pages.page_size();
   const std::int64_t max_pages = block_tables.dim(1);
   const std::int32_t* table = block_tables.i32();
@@ -144,6 +168,10 @@ void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, c
     RLCPP_CHECK(index >= 0 && index < pages.k.dim(0));
   }
   cpu::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
+}
+
+bool takes_paged_work(const Context& ctx, const QkvShape& shape, std::int64_t page_size) {
+  return ctx.on_gpu() && cuda::takes_paged_work(shape, page_size);
 }
 
 }  // namespace rlcpp::ops

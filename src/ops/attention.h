@@ -6,6 +6,7 @@
 #pragma once
 
 #include "ops/context.h"
+#include "ops/paged_work.h"
 #include "ops/rope.h"
 
 namespace rlcpp::ops {
@@ -47,11 +48,18 @@ struct KvPages {
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape);
 
+// Whole pages: pairs [n, 2] i32 of where from and where to, all at once: no page is written that another pair
+// reads or writes.
+void kv_copy(const Context& ctx, const KvPages& pages, const Tensor& pairs);
+
 // Row t of qkv is the query at position positions[t] of sequence sequence_of[t] (both [T] i32), whose keys
 // 0..positions[t] lie in pages block_tables[sequence][position / page_size] (block_tables [S, max_pages]
-// i32). kv_write comes first. out [T, num_heads * head_dim].
+// i32). kv_write comes first. out [T, num_heads * head_dim]. `work`: what is computed together, on a GPU for
+// which takes_paged_work(); without it rows are computed one by one.
 void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
                      const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
-                     const QkvShape& shape, float scale);
+                     const QkvShape& shape, float scale, const PagedWork& work = {});
+// True if the context's device has kernels that read PagedWork for this shape.
+bool takes_paged_work(const Context& ctx, const QkvShape& shape, std::int64_t page_size);
 
 }  // namespace rlcpp::ops

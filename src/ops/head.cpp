@@ -43,7 +43,7 @@ void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden,
                  const Tensor& packed, const Tensor& temperatures) {
   RLCPP_CHECK(hidden.rank() == 2 && is_compute(ctx, hidden, {hidden.dim(0), hidden.dim(1)}));
   check_weight(ctx, w, packed, hidden.dim(1));
-  RLCPP_CHECK(is_f32(logits, {hidden.dim(0), w.dim(0)}) && is_f32(temperatures, {hidden.dim(0)}));
+  RLCPP_CHECK(is_f32(logits, {hidden.dim(0), w.dim(0)}) && empty_or_f32(temperatures, {hidden.dim(0)}));
   if (ctx.on_gpu()) return cuda::head_logits(ctx, logits, hidden, w, packed, temperatures);
   cpu::head_logits(ctx, logits, hidden, w, packed, temperatures);
 }

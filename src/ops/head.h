@@ -9,7 +9,8 @@
 namespace rlcpp::ops {
 
 // logits [R, V] f32 = hidden [R, H] w^T / temperature, w [V, H] with its packed form (may be empty);
-// temperatures [R] f32. The engine calls this with the rows it samples from, the trainer with each chunk.
+// temperatures [R] f32 (empty: all 1). The engine calls this with the rows it samples from, the trainer with
+// each chunk.
 void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
                  const Tensor& packed, const Tensor& temperatures);
 

@@ -1,7 +1,9 @@
 #include "ops/sampling.h"
 
 #include "base/rng.h"
+#include "ops/checks.h"
 #include "ops/cpu/sampling.h"
+#include "ops/cuda/sampling.h"
 
 namespace rlcpp::ops {
 
@@ -9,6 +11,16 @@ SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams
                         std::span<const std::int32_t> seen, float uniform) {
   RLCPP_CHECK(!logits.empty() && uniform >= 0 && uniform < 1);
   return cpu::sample_row(cpu::best_kernels(), logits, lse, params, seen, uniform);
+}
+
+void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
+                 const Tensor& temperatures, const Tensor& uniforms) {
+  RLCPP_CHECK(logits.rank() == 2 && logits.dim(1) > 0);
+  const std::int64_t rows = logits.dim(0);
+  RLCPP_CHECK(is_f32(logits, {rows, logits.dim(1)}) && is_i32(ids, {rows}) && is_f32(logprobs, {rows}));
+  RLCPP_CHECK(is_f32(temperatures, {rows}) && is_f32(uniforms, {rows}));
+  if (ctx.on_gpu()) return cuda::sample_rows(ctx, ids, logprobs, logits, temperatures, uniforms);
+  cpu::sample_rows(ctx, ids, logprobs, logits, temperatures, uniforms);
 }
 
 float draw_uniform(std::uint64_t seed, std::int64_t index) {

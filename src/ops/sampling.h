@@ -39,6 +39,13 @@ struct SampledToken {
 SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams& params,
                         std::span<const std::int32_t> seen, float uniform);
 
+// Many rows where they lie: logits [R, V] f32 raw, as head_logits leaves them without temperatures, and only
+// read. ids [R] i32 and logprobs [R] f32 are drawn with temperatures [R] and uniforms [R], both f32, from
+// softmax(logits / temperature); temperature 0: as sample_row() is greedy. A row that is not finite gets id
+// -1. On a GPU the draw has a fixed order of sums too, another one than the CPU's.
+void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
+                 const Tensor& temperatures, const Tensor& uniforms);
+
 // The draw for output token `index` of a request: a pure function of its seed, whatever else is in the batch.
 float draw_uniform(std::uint64_t seed, std::int64_t index);
 

@@ -5,9 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <map>
+#include <optional>
 #include <utility>
 
 #include "base/error.h"
+#include "ops/graph.h"
 #include "rollout/engine_regions.h"
 #include "rollout/stop_matcher.h"
 
@@ -42,21 +45,25 @@ struct Engine::State {
         rope(rope_tables),
         token_bytes(std::move(bytes)),
         scheduler(regions.scheduler),
-        scratch(model::make_paged_scratch(model_config, arena, regions.scratch)),
-        sampler(arena, regions.sampler) {
+        buffers(context, model_config, regions.scheduler, arena, regions.step),
+        scratch(model::make_paged_scratch(model_config, arena, regions.scratch)) {
     for (std::size_t layer = 0; layer < regions.k.size(); ++layer) {
       cache.push_back({arena[regions.k[layer]], arena[regions.v[layer]]});
     }
-    ids = arena[regions.ids];
-    positions = arena[regions.positions];
-    slots = arena[regions.slots];
-    sequence_of = arena[regions.sequence_of];
-    block_tables = arena[regions.block_tables];
+    if (context.on_gpu()) {
+      device_sampler.emplace(arena, regions.device_sampler);
+    } else {
+      sampler.emplace(arena, regions.sampler);
+    }
   }
 
-  void copy_pages(const StepPlan& plan) const;
-  model::PagedBatch fill_batch(const StepPlan& plan) const;
-  void draw_tokens(const StepPlan& plan, const Tensor& hidden);
+  void list_draws(const StepPlan& plan);
+  void fill(const StepPlan& plan, StepViews& step);
+  void fill_work(const StepPlan& plan, StepViews& step);
+  void copy_pages(const StepPlan& plan, const StepViews& step) const;
+  void run_on_cpu(const StepPlan& plan);
+  void run_on_gpu(const StepPlan& plan);
+  bool fits_graph(const StepPlan& plan) const;
   bool record(SequenceHandle handle, const ops::SampledToken& token, FinishReason& reason);
   void finish(SequenceHandle handle, FinishReason reason);
 
@@ -67,10 +74,13 @@ struct Engine::State {
   std::function<std::string(std::int32_t)> token_bytes;
 
   Scheduler scheduler;
+  StepBuffers buffers;
   model::PagedScratch scratch;
-  Sampler sampler;
+  std::optional<Sampler> sampler;  // on the CPU
+  std::optional<DeviceSampler> device_sampler;
   std::vector<ops::KvPages> cache;
-  Tensor ids, positions, slots, sequence_of, block_tables;
+  std::map<std::int64_t, ops::Graph> graphs;  // of steps that only decode, by their padded number of rows
+  std::vector<ops::PagedSequence> paged;      // of this step
 
   std::int64_t version = 0;
   std::vector<Output> outputs;            // by handle
@@ -138,15 +148,10 @@ std::vector<SampledSequence> Engine::step() {
   const StepPlan& plan = s.scheduler.schedule();
   s.token_ids.clear();
   if (plan.tokens > 0) {
-    s.copy_pages(plan);
-    const model::PagedBatch batch = s.fill_batch(plan);
-    const Clock::time_point before_forward = Clock::now();
-    const Tensor hidden =
-        model::forward_paged(s.ctx, s.model, s.weights, s.packed, s.rope, batch, s.cache, s.scratch);
-    s.stats.forward_seconds += seconds_since(before_forward);
-    const Clock::time_point before_draw = Clock::now();
-    s.draw_tokens(plan, hidden);
-    s.stats.sample_seconds += seconds_since(before_draw);
+    s.list_draws(plan);
+    s.ctx.on_gpu() ? s.run_on_gpu(plan) : s.run_on_cpu(plan);
+    for (const ops::SampledToken& token : s.tokens) s.token_ids.push_back(token.id);
+    s.stats.sampled_tokens += static_cast<std::int64_t>(s.tokens.size());
     ++s.stats.forwards;
   }
   s.scheduler.commit(s.token_ids);
@@ -187,42 +192,7 @@ const EngineStats& Engine::stats() const {
   return stats;
 }
 
-void Engine::State::copy_pages(const StepPlan& plan) const {
-  for (const StepPlan::Copy& copy : plan.copies) {
-    for (const ops::KvPages& layer : cache) {
-      for (const Tensor& pages : {layer.k, layer.v}) {
-        const Tensor to = pages.rows(copy.to, 1);
-        std::memcpy(to.raw(), pages.rows(copy.from, 1).raw(), to.bytes());
-      }
-    }
-  }
-}
-
-// The plan as the decoder wants it. Chunk i of the plan is sequence i of the batch.
-model::PagedBatch Engine::State::fill_batch(const StepPlan& plan) const {
-  const std::int32_t page_size = scheduler.config().page_size;
-  const auto table_width = static_cast<std::size_t>(block_tables.dim(1));
-  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
-    const StepPlan::Chunk& chunk = plan.chunks[i];
-    const Sequence& sequence = scheduler.sequence(chunk.sequence);
-    for (std::int32_t j = 0; j < chunk.count; ++j) {
-      const std::int32_t position = chunk.start + j;
-      const std::int32_t row = chunk.row + j;
-      const std::int32_t page = sequence.pages[static_cast<std::size_t>(position / page_size)];
-      ids.i32()[row] = sequence.tokens[static_cast<std::size_t>(position)];
-      positions.i32()[row] = position;
-      slots.i32()[row] = page * page_size + position % page_size;
-      sequence_of.i32()[row] = static_cast<std::int32_t>(i);
-    }
-    std::memcpy(block_tables.i32() + i * table_width, sequence.pages.data(),
-                sequence.pages.size() * sizeof(std::int32_t));
-  }
-  const auto count = static_cast<std::int64_t>(plan.chunks.size());
-  return {ids.rows(0, plan.tokens), positions.rows(0, plan.tokens), slots.rows(0, plan.tokens),
-          sequence_of.rows(0, plan.tokens), block_tables.rows(0, count)};
-}
-
-void Engine::State::draw_tokens(const StepPlan& plan, const Tensor& hidden) {
+void Engine::State::list_draws(const StepPlan& plan) {
   draws.clear();
   for (const StepPlan::Sample& sample : plan.samples) {
     const Sequence& sequence = scheduler.sequence(sample.sequence);
@@ -230,9 +200,160 @@ void Engine::State::draw_tokens(const StepPlan& plan, const Tensor& hidden) {
     draws.push_back({sample.row, output.request.get(), output.seed, sequence.outputs(), sequence.tokens});
   }
   tokens.resize(draws.size());
-  sampler.run(ctx, hidden, weights.head, packed.head, draws, tokens);
-  for (const ops::SampledToken& token : tokens) token_ids.push_back(token.id);
-  stats.sampled_tokens += static_cast<std::int64_t>(tokens.size());
+}
+
+// The plan as the decoder wants it. Chunk i of the plan is sequence i of the batch. What a graph has beyond
+// the plan is computed for the page that nobody reads.
+void Engine::State::fill(const StepPlan& plan, StepViews& step) {
+  const std::int32_t page_size = scheduler.config().page_size;
+  const auto table_width = static_cast<std::size_t>(buffers.table_width());
+  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
+    const StepPlan::Chunk& chunk = plan.chunks[i];
+    const Sequence& sequence = scheduler.sequence(chunk.sequence);
+    for (std::int32_t j = 0; j < chunk.count; ++j) {
+      const std::int32_t position = chunk.start + j;
+      const auto row = static_cast<std::size_t>(chunk.row + j);
+      const std::int32_t page = sequence.pages[static_cast<std::size_t>(position / page_size)];
+      step.ids[row] = sequence.tokens[static_cast<std::size_t>(position)];
+      step.positions[row] = position;
+      step.slots[row] = page * page_size + position % page_size;
+      step.sequence_of[row] = static_cast<std::int32_t>(i);
+    }
+    std::ranges::copy(sequence.pages,
+                      step.block_tables.begin() + static_cast<std::ptrdiff_t>(i * table_width));
+  }
+  for (std::size_t row = static_cast<std::size_t>(plan.tokens); row < step.ids.size(); ++row) {
+    step.ids[row] = step.positions[row] = step.sequence_of[row] = 0;
+    step.slots[row] = scheduler.config().num_pages * page_size;
+  }
+}
+
+// What only a GPU reads: draws, copies of pages, and who is computed together.
+void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
+  for (std::size_t i = 0; i < draws.size(); ++i) {
+    step.sample_rows[i] = draws[i].row;
+    DeviceSampler::fill(draws[i], step.temperatures[i], step.uniforms[i]);
+  }
+  for (std::size_t i = draws.size(); i < step.sample_rows.size(); ++i) {
+    step.sample_rows[i] = 0;
+    step.temperatures[i] = 1.0F;
+    step.uniforms[i] = 0.0F;
+  }
+  for (std::size_t i = 0; i < plan.copies.size(); ++i) {
+    step.copies[2 * i] = plan.copies[i].from;
+    step.copies[2 * i + 1] = plan.copies[i].to;
+  }
+  if (!buffers.uses_work()) return;
+  paged.clear();
+  for (const StepPlan::Chunk& chunk : plan.chunks) {
+    paged.push_back({chunk.row, chunk.start, chunk.count, scheduler.sequence(chunk.sequence).pages});
+  }
+  const ops::PagedCounts counts =
+      ops::fill_paged_work(paged, scheduler.config().page_size, model.qkv(), true, step.decode, step.prefill);
+  step.counts[0] = static_cast<std::int32_t>(counts.decode);
+  step.counts[1] = static_cast<std::int32_t>(counts.prefill);
+  step.batch.work.launched = counts;
+}
+
+void Engine::State::copy_pages(const StepPlan& plan, const StepViews& step) const {
+  // In runs whose pages are all apart: a page may be given on in the step that took it back.
+  const auto& all = plan.copies;
+  for (std::size_t begin = 0; begin < all.size();) {
+    std::size_t end = begin + 1;
+    const auto apart = [&](const StepPlan::Copy& next) {
+      return std::none_of(
+          all.begin() + static_cast<std::ptrdiff_t>(begin), all.begin() + static_cast<std::ptrdiff_t>(end),
+          [&](const StepPlan::Copy& c) { return c.to == next.from || c.from == next.to || c.to == next.to; });
+    };
+    while (end < all.size() && apart(all[end])) ++end;
+    const auto first = static_cast<std::int64_t>(begin), count = static_cast<std::int64_t>(end - begin);
+    for (const ops::KvPages& layer : cache) {
+      if (ctx.on_gpu()) {
+        ops::kv_copy(ctx, layer, step.device_copies.rows(first, count));
+        continue;
+      }
+      for (const Tensor& pages : {layer.k, layer.v}) {
+        for (std::size_t i = begin; i < end; ++i) {
+          const Tensor to = pages.rows(all[i].to, 1);
+          std::memcpy(to.raw(), pages.rows(all[i].from, 1).raw(), to.bytes());
+        }
+      }
+    }
+    begin = end;
+  }
+}
+
+void Engine::State::run_on_cpu(const StepPlan& plan) {
+  StepViews step = buffers.views({plan.tokens, static_cast<std::int64_t>(plan.chunks.size()), 0});
+  copy_pages(plan, step);
+  fill(plan, step);
+  const Clock::time_point before_forward = Clock::now();
+  const Tensor hidden = model::forward_paged(ctx, model, weights, packed, rope, step.batch, cache, scratch);
+  stats.forward_seconds += seconds_since(before_forward);
+  const Clock::time_point before_draw = Clock::now();
+  sampler->run(ctx, hidden, weights.head, packed.head, draws, tokens);
+  stats.sample_seconds += seconds_since(before_draw);
+}
+
+// Every sequence computes one token and draws the next from it.
+bool Engine::State::fits_graph(const StepPlan& plan) const {
+  if (!buffers.uses_work() || plan.samples.size() != plan.chunks.size()) return false;
+  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
+    if (plan.chunks[i].count != 1 || plan.samples[i].row != plan.chunks[i].row) return false;
+  }
+  return true;
+}
+
+namespace {
+
+// Rows of the graph that `rows` take: few enough graphs for all to be recorded, close enough for no row to
+// cost much more.
+std::int64_t padded_rows(std::int64_t rows, std::int64_t most) {
+  std::int64_t step = 1;
+  if (rows > 4) step = 4;
+  if (rows > 8) step = 8;
+  if (rows > 64) step = 16;
+  if (rows > 256) step = 32;
+  if (rows > 512) step = 64;
+  return std::min((rows + step - 1) / step * step, most);
+}
+
+}  // namespace
+
+void Engine::State::run_on_gpu(const StepPlan& plan) {
+  const bool graphed = fits_graph(plan);
+  const auto draws_here = static_cast<std::int64_t>(draws.size());
+  StepSize size = {plan.tokens, static_cast<std::int64_t>(plan.chunks.size()), draws_here};
+  if (graphed) {
+    const SchedulerConfig& c = scheduler.config();
+    const std::int64_t rows =
+        padded_rows(plan.tokens, std::min<std::int64_t>(c.max_sequences, c.max_batch_tokens));
+    size = {rows, rows, rows};
+  }
+  StepViews step = buffers.views(size);
+  fill(plan, step);
+  fill_work(plan, step);
+  const Clock::time_point before_forward = Clock::now();
+  buffers.send(size, step.batch.work.launched.decode);
+  copy_pages(plan, step);
+  const auto compute = [&] {
+    const Tensor hidden = model::forward_paged(ctx, model, weights, packed, rope, step.batch, cache, scratch);
+    device_sampler->queue(ctx, hidden, weights.head, packed.head, step, buffers.drawn_ids(size.samples),
+                          buffers.drawn_logprobs(size.samples));
+  };
+  const auto place = graphed ? graphs.find(size.tokens) : graphs.end();
+  if (place != graphs.end()) {
+    place->second.launch();
+  } else {
+    compute();
+  }
+  buffers.fetch(draws_here);
+  stats.forward_seconds += seconds_since(before_forward);
+  // The first step of a size has made all plans; the next ones are one call.
+  if (graphed && place == graphs.end()) graphs.emplace(size.tokens, ops::Graph(ctx, compute));
+  const Clock::time_point before_draw = Clock::now();
+  device_sampler->take(draws, buffers.fetched_ids(), buffers.fetched_logprobs(), tokens);
+  stats.sample_seconds += seconds_since(before_draw);
 }
 
 // Notes a token that the scheduler has already appended. True if it was the last one.

@@ -34,7 +34,7 @@ SchedulerConfig resolve(const model::ModelConfig& model, const EngineConfig& con
   const std::int64_t of_one = (config.max_model_len + page_size - 1) / page_size;
   const std::int64_t pages = config.num_pages == 0 ? config.max_sequences * of_one : config.num_pages;
   out.num_pages = narrow("num_pages", pages);
-  narrow("num_pages * page_size", pages * page_size);
+  narrow("num_pages * page_size", (pages + 1) * page_size);
   check_config(out);
   return out;
 }
@@ -43,7 +43,6 @@ SchedulerConfig resolve(const model::ModelConfig& model, const EngineConfig& con
 
 std::shared_ptr<Engine::Regions> Engine::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                               const EngineConfig& config, MemoryPlan& plan) {
-  RLCPP_CHECK(ctx.device.kind == DeviceKind::kCpu);  // KV pages are f32 and copied by the host
   if (model.adapters.dropout > 0) {
     throw bad_input(fmt::format("adapters with dropout {} cannot be sampled from", model.adapters.dropout),
                     "the engine drops nothing, and its log-probabilities would not be the trainer's",
@@ -54,25 +53,19 @@ std::shared_ptr<Engine::Regions> Engine::plan(const ops::Context& ctx, const mod
   regions->scheduler = numbers;
   for (std::int64_t layer = 0; layer < model.num_layers; ++layer) {
     const auto add = [&](const char* what) {
-      return plan.add(MemoryUse::kKvCache, fmt::format("engine.{}.{}", what, layer), DType::kF32,
-                      {numbers.num_pages, numbers.page_size, model.num_kv_heads, model.head_dim});
+      return plan.add(MemoryUse::kKvCache, fmt::format("engine.{}.{}", what, layer), ctx.compute_type(),
+                      {numbers.num_pages + 1, numbers.page_size, model.num_kv_heads, model.head_dim});
     };
     regions->k.push_back(add("k"));
     regions->v.push_back(add("v"));
   }
-  const auto add_ids = [&](const char* name) {
-    return plan.add(MemoryUse::kWorkspace, fmt::format("engine.{}", name), DType::kI32,
-                    {numbers.max_batch_tokens});
-  };
-  regions->ids = add_ids("ids");
-  regions->positions = add_ids("positions");
-  regions->slots = add_ids("slots");
-  regions->sequence_of = add_ids("sequence_of");
-  const std::int64_t of_one = (numbers.max_model_len + numbers.page_size - 1) / numbers.page_size;
-  regions->block_tables =
-      plan.add(MemoryUse::kWorkspace, "engine.block_tables", DType::kI32, {numbers.max_sequences, of_one});
-  regions->scratch = model::plan_paged_scratch(model, plan, numbers.max_batch_tokens);
-  regions->sampler = plan_sampler(model, numbers.max_sequences, plan);
+  regions->step = StepBuffers::plan(ctx, model, numbers, plan);
+  regions->scratch = model::plan_paged_scratch(model, plan, numbers.max_batch_tokens, ctx.compute_type());
+  if (ctx.on_gpu()) {
+    regions->device_sampler = plan_device_sampler(ctx, model, numbers.max_sequences, plan);
+  } else {
+    regions->sampler = plan_sampler(model, numbers.max_sequences, plan);
+  }
   return regions;
 }
 

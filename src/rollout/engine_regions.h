@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "rollout/device_sampler.h"
 #include "rollout/engine.h"
 #include "rollout/sampler.h"
 #include "rollout/scheduler.h"
@@ -11,11 +12,13 @@ namespace rlcpp::rollout {
 
 struct Engine::Regions {
   SchedulerConfig scheduler;
-  std::vector<RegionId> k, v;                   // one a layer: [num_pages, page_size, num_kv_heads, head_dim]
-  RegionId ids, positions, slots, sequence_of;  // [max_batch_tokens] i32
-  RegionId block_tables;                        // [max_sequences, pages of one] i32
+  // One a layer: [num_pages + 1, page_size, num_kv_heads, head_dim]. Nobody reads the last page: what a graph
+  // computes beyond the step's rows goes there.
+  std::vector<RegionId> k, v;
+  StepRegions step;
   model::PagedScratchRegions scratch;
-  SamplerRegions sampler;
+  SamplerRegions sampler;               // on the CPU
+  DeviceSamplerRegions device_sampler;  // on a GPU
 };
 
 }  // namespace rlcpp::rollout

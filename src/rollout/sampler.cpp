@@ -51,7 +51,38 @@ bool reads_only(const Draw& draw) {
   return draw.request->sampling.plain() && !masks_stops(draw);
 }
 
+void forbid_stops(const Draw& draw, float* row) {
+  for (const std::int32_t id : draw.request->stop_ids) row[id] = -std::numeric_limits<float>::infinity();
+}
+
 }  // namespace
+
+bool draws_on_device(const Draw& draw) {
+  const ops::SamplingParams& params = draw.request->sampling;
+  if (params.temperature <= 0 && params.repetition_penalty == 1.0F) return !masks_stops(draw);
+  return reads_only(draw);
+}
+
+ops::SampledToken draw_on_host(const Draw& draw, std::span<float> logits) {
+  if (masks_stops(draw)) forbid_stops(draw, logits.data());
+  const ops::SamplingParams& params = draw.request->sampling;
+  if (params.plain() && params.temperature != 1.0F) {
+    for (float& z : logits) z /= params.temperature;
+  }
+  const float most = *std::ranges::max_element(logits);
+  double total = 0;
+  for (const float z : logits) total += std::exp(static_cast<double>(z - most));
+  const float lse = most + static_cast<float>(std::log(total));
+  if (!std::isfinite(lse)) throw not_finite(draw, lse);
+  return ops::sample_row(logits, lse, params, draw.seen, ops::draw_uniform(draw.seed, draw.index));
+}
+
+Error not_finite(const Draw& draw, float lse) {
+  return runtime_failure(
+      fmt::format("the logits of request {} are not finite at output token {}", draw.request->id, draw.index),
+      fmt::format("log sum exp over the vocabulary is {}", lse),
+      "look for a step whose loss or gradient norm exploded before this policy");
+}
 
 // As many draws as there are rows of logits. Returns their number.
 std::size_t Sampler::run_chunk(const ops::Context& ctx, const Tensor& hidden, const Tensor& head,
@@ -80,9 +111,7 @@ std::size_t Sampler::run_chunk(const ops::Context& ctx, const Tensor& hidden, co
   ops::head_logits(ctx, logits, hidden_.rows(0, rows), head, packed, temperatures_.rows(0, rows));
   for (std::size_t i = 0; i < rows_.size(); ++i) {
     if (!masks_stops(draws[i])) continue;
-    float* row = logits.f32() + static_cast<std::size_t>(rows_[i]) * vocab;
-    for (const std::int32_t id : draws[i].request->stop_ids)
-      row[id] = -std::numeric_limits<float>::infinity();
+    forbid_stops(draws[i], logits.f32() + static_cast<std::size_t>(rows_[i]) * vocab);
   }
   ops::head_statistics(ctx, lse_.rows(0, rows), Tensor(), logits);
 
@@ -90,12 +119,7 @@ std::size_t Sampler::run_chunk(const ops::Context& ctx, const Tensor& hidden, co
     const Draw& draw = draws[i];
     const auto row = static_cast<std::size_t>(rows_[i]);
     const float lse = lse_.f32()[row];
-    if (!std::isfinite(lse)) {
-      throw runtime_failure(fmt::format("the logits of request {} are not finite at output token {}",
-                                        draw.request->id, draw.index),
-                            fmt::format("log sum exp over the vocabulary is {}", lse),
-                            "look for a step whose loss or gradient norm exploded before this policy");
-    }
+    if (!std::isfinite(lse)) throw not_finite(draw, lse);
     const float uniform = ops::draw_uniform(draw.seed, draw.index);
     tokens[i] =
         ops::sample_row({logits.f32() + row * vocab, vocab}, lse, draw.request->sampling, draw.seen, uniform);

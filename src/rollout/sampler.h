@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "base/error.h"
 #include "model/weights.h"
 #include "ops/sampling.h"
 #include "rollout/request.h"
@@ -26,6 +27,13 @@ struct Draw {
   std::int64_t index = 0;              // of the output token
   std::span<const std::int32_t> seen;  // prompt and output so far
 };
+
+// True if it is a draw from softmax(logits / temperature), or greedy, over all ids.
+bool draws_on_device(const Draw& draw);
+// The draw from a raw row of logits, which is overwritten.
+ops::SampledToken draw_on_host(const Draw& draw, std::span<float> logits);
+// The error for a row of logits whose log sum exp is `lse`.
+Error not_finite(const Draw& draw, float lse);
 
 class Sampler {
  public:

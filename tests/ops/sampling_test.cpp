@@ -221,5 +221,70 @@ TEST(Sampling, LogitsThatAreNotFiniteAreRefused) {
   EXPECT_THROW(sample(logits, params, {}, 0.5F), Error);
 }
 
+using SampleRows = OnEveryDevice;
+INSTANTIATE_TEST_SUITE_P(, SampleRows, every_device(), device_name);
+
+// Rows at once: the id is where the cumulative probability, in double, passes the uniform number.
+TEST_P(SampleRows, DrawsByTheCumulativeDistribution) {
+  const ops::Context ctx = context();
+  Random random;
+  for (const std::int64_t vocabulary :
+       {std::int64_t{1}, std::int64_t{33}, std::int64_t{1024}, std::int64_t{5003}, std::int64_t{151936}}) {
+    const std::int64_t rows = 9;
+    Floats logits = random.normal(rows * vocabulary);
+    for (float& z : logits) z *= 6.0F;
+    Floats temperatures, uniforms, logprobs = poisoned(rows);
+    for (std::int64_t r = 0; r < rows; ++r) {
+      temperatures.push_back(r % 3 == 0 ? 1.0F : r % 3 == 1 ? 0.0F : 0.7F);
+      uniforms.push_back(r == 0 ? 0.0F : r == 3 ? 1.0F - 0x1p-24F : random.uniform());
+    }
+    if (vocabulary > 1) logits[2 * vocabulary + 1] = -INFINITY;
+    Ints ids(rows, -7);
+    const Floats before = logits;
+    ops::sample_rows(ctx, i32(ctx, ids, {rows}), f32(ctx, logprobs, {rows}),
+                     f32(ctx, logits, {rows, vocabulary}), f32(ctx, temperatures, {rows}),
+                     f32(ctx, uniforms, {rows}));
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float* const z = before.data() + r * vocabulary;
+      const float t = temperatures[r] == 0.0F ? 1.0F : temperatures[r];
+      double most = -INFINITY, total = 0;
+      for (std::int64_t i = 0; i < vocabulary; ++i) most = std::max(most, static_cast<double>(z[i]) / t);
+      for (std::int64_t i = 0; i < vocabulary; ++i) total += std::exp(static_cast<double>(z[i]) / t - most);
+      ASSERT_GE(ids[r], 0);
+      ASSERT_LT(ids[r], vocabulary);
+      EXPECT_NEAR(logprobs[r], static_cast<double>(z[ids[r]]) / t - most - std::log(total), 2e-5);
+      if (temperatures[r] == 0.0F) {
+        EXPECT_EQ(ids[r], std::max_element(z, z + vocabulary) - z);
+        continue;
+      }
+      double below = 0;
+      for (std::int64_t i = 0; i < ids[r]; ++i)
+        below += std::exp(static_cast<double>(z[i]) / t - most) / total;
+      const double up_to = below + std::exp(static_cast<double>(z[ids[r]]) / t - most) / total;
+      EXPECT_LE(below, uniforms[r] + 1e-5) << "row " << r << " of " << vocabulary;
+      EXPECT_GE(up_to, uniforms[r] - 1e-5) << "row " << r << " of " << vocabulary;
+      EXPECT_GT(up_to, below);
+    }
+  }
+}
+
+TEST_P(SampleRows, ARowThatIsNotFiniteHasNoToken) {
+  const ops::Context ctx = context();
+  Random random;
+  for (const float bad : {std::nanf(""), INFINITY}) {
+    Floats logits = random.normal(4 * 3000);
+    logits[1 * 3000 + 2999] = bad;
+    std::fill_n(logits.begin() + 3 * 3000, 3000, -INFINITY);
+    Floats temperatures = {1.0F, 1.0F, 0.0F, 0.0F}, uniforms(4, 0.5F), logprobs = poisoned(4);
+    Ints ids(4, -7);
+    ops::sample_rows(ctx, i32(ctx, ids, {4}), f32(ctx, logprobs, {4}), f32(ctx, logits, {4, 3000}),
+                     f32(ctx, temperatures, {4}), f32(ctx, uniforms, {4}));
+    EXPECT_GE(ids[0], 0);
+    EXPECT_EQ(ids[1], -1);
+    EXPECT_GE(ids[2], 0);
+    EXPECT_EQ(ids[3], -1);
+  }
+}
+
 }  // namespace
 }  // namespace rlcpp::test

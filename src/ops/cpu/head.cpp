@@ -37,6 +37,7 @@ void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden,
                  const Tensor& packed, const Tensor& temperatures) {
   const Kernels& kernels = kernels_of(ctx);
   linear_forward(ctx, logits, hidden, w, packed, Tensor(), false);
+  if (temperatures.empty()) return;
   const std::int64_t vocabulary = w.dim(0);
   parallel(ctx, logits.dim(0), static_cast<double>(logits.size()), [&](std::int64_t r) {
     const float temperature = temperatures.f32()[r];

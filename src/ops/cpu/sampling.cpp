@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "ops/cpu/parallel.h"
 #include "ops/cpu/scratch.h"
 
 namespace rlcpp::ops::cpu {
@@ -154,6 +155,25 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
   }
   const float log_sum = max + static_cast<float>(std::log(total));
   return {chosen, at(chosen) - log_sum};
+}
+
+void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
+                 const Tensor& temperatures, const Tensor& uniforms) {
+  const Kernels& kernels = kernels_of(ctx);
+  const auto vocabulary = static_cast<std::size_t>(logits.dim(1));
+  parallel(ctx, logits.dim(0), static_cast<double>(logits.size()), [&](std::int64_t r) {
+    const float* const row = logits.f32() + static_cast<std::size_t>(r) * vocabulary;
+    std::vector<float> z(row, row + vocabulary);
+    SamplingParams params;
+    params.temperature = temperatures.f32()[r];
+    const auto n = static_cast<std::int64_t>(vocabulary);
+    if (params.temperature > 0 && params.temperature != 1.0F) kernels.divide(z.data(), n, params.temperature);
+    const float lse = kernels.row_statistics(z.data(), n).lse;
+    SampledToken token = {-1, 0};
+    if (std::isfinite(lse)) token = sample_row(kernels, z, lse, params, {}, uniforms.f32()[r]);
+    ids.i32()[r] = token.id;
+    logprobs.f32()[r] = token.logprob;
+  });
 }
 
 }  // namespace rlcpp::ops::cpu

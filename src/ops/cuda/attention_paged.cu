@@ -1,8 +1,10 @@
-// The paged cache of the rollout engine. Inside a page: [num_kv_heads, page_size, head_dim], for k and for v.
+// The paged cache of the rollout engine: what is written into it, and the portable kernel that reads it,
+// which computes each row by itself.
 #include <cmath>
 
 #include "ops/cuda/attention.h"
 #include "ops/cuda/launch.cuh"
+#include "ops/cuda/paged_args.cuh"
 #include "ops/cuda/reduce.cuh"
 
 namespace rlcpp::ops::cuda {
@@ -10,25 +12,7 @@ namespace {
 
 constexpr int kPagedThreads = 128;
 constexpr int kPagedWarps = kPagedThreads / kWarp;
-constexpr int kPagedHeads = 8;  // query heads of one kv head that a block computes, sharing the keys it reads
 constexpr int kPagedKeys = 32;  // keys a step: a lane of a warp each in the softmax
-
-struct PagedArgs {
-  const bf16* qkv;
-  bf16 *k_pages, *v_pages;
-  bf16* out;
-  const std::int32_t *slots, *positions, *sequence_of, *block_tables;
-  std::int64_t rows, width, out_width, max_pages;
-  int num_heads, num_kv_heads, group, slices;  // slices of kPagedHeads that a group has
-  int head_dim, page_size;
-  float scale;
-  bool aligned;
-};
-
-// Where the vector of a head begins in k_pages and v_pages.
-__device__ std::int64_t page_offset(const PagedArgs& args, std::int64_t page, int kv_head, int place) {
-  return ((page * args.num_kv_heads + kv_head) * args.page_size + place) * args.head_dim;
-}
 
 // A block for each row.
 __global__ void __launch_bounds__(kPagedThreads) kv_write_kernel(const PagedArgs args) {
@@ -44,7 +28,8 @@ __global__ void __launch_bounds__(kPagedThreads) kv_write_kernel(const PagedArgs
     const int head = args.num_heads + (is_v ? args.num_kv_heads : 0) + kv_head;
     const bf16* from = args.qkv + row * args.width + head * args.head_dim + column;
     bf16* to = (is_v ? args.v_pages : args.k_pages) +
-               page_offset(args, slot / args.page_size, kv_head, slot % args.page_size) + column;
+               page_offset(args, slot / args.page_size, kv_head, slot % args.page_size) +
+               page_column(args, slot % args.page_size, column);
     if (args.aligned) {
       *reinterpret_cast<uint4*>(to) = *reinterpret_cast<const uint4*>(from);
     } else {
@@ -113,7 +98,8 @@ __global__ void __launch_bounds__(kPagedThreads) attention_paged_kernel(const Pa
       const int column = i % vectors * kVector;
       const int key = begin + j;
       const std::int64_t from =
-          page_offset(args, table[key / args.page_size], kv_head, key % args.page_size) + column;
+          page_offset(args, table[key / args.page_size], kv_head, key % args.page_size) +
+          page_column(args, key % args.page_size, column);
       bf16* const to_k = k + j * stride + column;
       bf16* const to_v = v + j * stride + column;
       if (args.aligned) {
@@ -195,6 +181,27 @@ __global__ void __launch_bounds__(kPagedThreads) attention_paged_kernel(const Pa
   }
 }
 
+// Block (i, half): a half of pair i, keys or values, in words of 16 bytes.
+__global__ void __launch_bounds__(kPagedThreads)
+    kv_copy_kernel(bf16* k_pages, bf16* v_pages, const std::int32_t* pairs, std::int64_t elements) {
+  bf16* const pages = blockIdx.y == 0 ? k_pages : v_pages;
+  const bf16* const from = pages + pairs[2 * blockIdx.x] * elements;
+  bf16* const to = pages + pairs[2 * blockIdx.x + 1] * elements;
+  for (std::int64_t i = threadIdx.x; i < elements / kVector; i += kPagedThreads)
+    reinterpret_cast<uint4*>(to)[i] = reinterpret_cast<const uint4*>(from)[i];
+}
+
+}  // namespace
+
+void kv_copy(const Context& ctx, const KvPages& pages, const Tensor& pairs) {
+  const std::int64_t elements = pages.k.size() / pages.k.dim(0);
+  RLCPP_CHECK(elements % kVector == 0);  // pages begin at multiples of 16 bytes
+  const dim3 grid(grid_of(pairs.dim(0)), 2);
+  kv_copy_kernel<<<grid, kPagedThreads, 0, stream_of(ctx)>>>(address<bf16>(pages.k), address<bf16>(pages.v),
+                                                             address<const std::int32_t>(pairs), elements);
+  check_launch("kv_copy");
+}
+
 PagedArgs paged_args(const KvPages& pages, const Tensor& qkv, const QkvShape& shape) {
   RLCPP_CHECK(shape.width() <= std::numeric_limits<std::int32_t>::max() &&
               pages.page_size() <= std::numeric_limits<std::int32_t>::max());
@@ -212,10 +219,13 @@ PagedArgs paged_args(const KvPages& pages, const Tensor& qkv, const QkvShape& sh
   args.head_dim = static_cast<int>(shape.head_dim);
   args.page_size = static_cast<int>(pages.page_size());
   args.aligned = vectorisable(shape.head_dim, {args.qkv, args.k_pages, args.v_pages});
+  args.swizzled = args.aligned && shape.head_dim % 64 == 0;
   return args;
 }
 
-}  // namespace
+bool takes_paged_work(const QkvShape& shape, std::int64_t page_size) {
+  return paged_work_fits(shape, page_size) && has_paged_kernels(static_cast<int>(shape.head_dim));
+}
 
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape) {
@@ -228,7 +238,7 @@ void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const
 
 void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, const KvPages& pages,
                      const Tensor& positions, const Tensor& sequence_of, const Tensor& block_tables,
-                     const QkvShape& shape, float scale) {
+                     const QkvShape& shape, float scale, const PagedWork& work) {
   PagedArgs args = paged_args(pages, qkv, shape);
   if (args.rows == 0) return;
   args.out = address<bf16>(out);
@@ -237,6 +247,17 @@ void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, c
   args.block_tables = address<const std::int32_t>(block_tables);
   args.max_pages = block_tables.dim(1);
   args.scale = scale;
+  if (!work.empty()) {
+    RLCPP_CHECK(args.swizzled && has_paged_kernels(args.head_dim));
+    const PagedWorkArgs lists = {
+        address<const std::int32_t>(work.decode), address<const std::int32_t>(work.prefill),
+        address<const std::int32_t>(work.counts), address<float>(work.partials),
+        address<std::int32_t>(work.arrivals),     static_cast<int>(work.max_chunks),
+        scale * static_cast<float>(M_LOG2E)};
+    if (work.launched.decode > 0) decode_paged(ctx, args, lists);
+    if (work.launched.prefill > 0) prefill_paged(ctx, args, lists, work.launched.prefill);
+    return;
+  }
   const std::int64_t slices = static_cast<std::int64_t>(args.num_kv_heads) * args.slices;
   RLCPP_CHECK(slices <= 65535);  // the y dimension of a grid
   const auto kernel = args.head_dim <= kPagedThreads       ? attention_paged_kernel<1>

@@ -12,6 +12,7 @@ namespace rlcpp::ops::cuda {
 void head_logits(const Context& ctx, const Tensor& logits, const Tensor& hidden, const Tensor& w,
                  const Tensor& /*packed*/, const Tensor& temperatures) {
   product_logits(ctx, logits, hidden, w);
+  if (temperatures.empty()) return;
   divide_rows(stream_of(ctx), static_cast<float*>(logits.raw()),
               static_cast<const float*>(temperatures.raw()), logits.dim(0), logits.dim(1));
 }

@@ -5,6 +5,7 @@
 #include "ops/cuda/cast.h"
 #include "ops/cuda/copy_queue.h"
 #include "ops/cuda/embedding.h"
+#include "ops/cuda/graph.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
 #include "ops/cuda/muon.h"
@@ -13,6 +14,7 @@
 #include "ops/cuda/random.h"
 #include "ops/cuda/rope.h"
 #include "ops/cuda/runtime.h"
+#include "ops/cuda/sampling.h"
 #include "ops/cuda/stopwatch.h"
 #include "ops/cuda/swiglu.h"
 
@@ -209,8 +211,30 @@ void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, cons
 void use_attention_kernels(const Context&, AttentionKernels) {
   absent();
 }
+void kv_copy(const Context&, const KvPages&, const Tensor&) {
+  absent();
+}
 void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
-                     const Tensor&, const Tensor&, const QkvShape&, float) {
+                     const Tensor&, const Tensor&, const QkvShape&, float, const PagedWork&) {
+  absent();
+}
+bool takes_paged_work(const QkvShape&, std::int64_t) {
+  absent();
+}
+void sample_rows(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+class CapturedGraph {};
+void CapturedGraphDeleter::operator()(CapturedGraph* graph) const {
+  delete graph;
+}
+std::unique_ptr<CapturedGraph, CapturedGraphDeleter> capture(const Context&, const std::function<void()>&) {
+  absent();
+}
+void launch(const CapturedGraph&) {
+  absent();
+}
+void copy_in_order(const Context&, const Tensor&, const Tensor&) {
   absent();
 }
 void adapter_expand(const Context&, const Tensor&, const Tensor&, const AdapterBlocks&, float) {

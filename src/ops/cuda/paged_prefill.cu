@@ -1,0 +1,191 @@
+// Attention of tokens of a prompt over the paged cache: a block takes up to 64 query rows (neighbouring
+// tokens times the query heads of one kv head), a warp 16 of them, and keys go by in tiles of 64 that the
+// copy engine brings.
+#include "ops/cuda/paged_args.cuh"
+#include "ops/cuda/paged_tile.cuh"
+
+namespace rlcpp::ops::cuda {
+namespace {
+
+constexpr int kPrefillWarps = kPrefillRows / 16;
+constexpr int kPrefillThreads = kPrefillWarps * kWarp;
+constexpr int kStages = 3;  // tiles
+
+#if RLCPP_SM90A
+
+template <int kDim>
+struct PrefillMemory {
+  bf16 k[kStages][kTileKeys * kDim];
+  bf16 v[kStages][kTileKeys * kDim];
+  std::uint64_t full[kStages];
+  std::uint64_t empty[kStages];
+};
+
+template <int kDim>
+__device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
+  extern __shared__ __align__(1024) unsigned char raw[];
+  auto& memory = *reinterpret_cast<PrefillMemory<kDim>*>(raw);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int warp = static_cast<int>(threadIdx.x) / kWarp;
+  if (threadIdx.x == 0) {
+    for (auto& barrier : memory.full) barrier_init(&barrier, 1);
+    for (auto& barrier : memory.empty) barrier_init(&barrier, kPrefillWarps);
+    barrier_init_done();
+  }
+  __syncthreads();
+  constexpr int kBytes = kPagedBlock * kDim * static_cast<int>(sizeof(bf16));
+
+  const std::int32_t* const entry = work.prefill + blockIdx.x * kPrefillWidth;
+  const int kv_head = static_cast<int>(blockIdx.y);
+  const int table = entry[0], first_row = entry[1], position = entry[2], count = entry[3];
+  const int keys = position + count;
+  const int tiles = (keys + kTileKeys - 1) / kTileKeys;
+  const std::int32_t* const pages = args.block_tables + table * args.max_pages;
+
+  // The first warp asks for tiles; lane b of it for block b.
+  const auto issue = [&](int tile, int stage) {
+    const int key = tile * kTileKeys + lane * kPagedBlock;
+    const int blocks = min(kTileBlocks, (keys - tile * kTileKeys + kPagedBlock - 1) / kPagedBlock);
+    if (lane == 0) barrier_expect(&memory.full[stage], blocks * 2 * kBytes);
+    __syncwarp();
+    if (lane < blocks) {
+      const std::int64_t from = page_offset(args, pages[key / args.page_size], kv_head, key % args.page_size);
+      copy_bytes(memory.k[stage] + lane * kPagedBlock * kDim, args.k_pages + from, kBytes,
+                 &memory.full[stage]);
+      copy_bytes(memory.v[stage] + lane * kPagedBlock * kDim, args.v_pages + from, kBytes,
+                 &memory.full[stage]);
+    }
+  };
+  if (warp == 0) {
+    for (int tile = 0; tile < min(tiles, kStages); ++tile) issue(tile, tile);
+  }
+
+  // The two rows of the lane: their place in the batch, and the last key that each sees.
+  const int rows_used = count * args.group;
+  QueryRows<kDim> q;
+  int last_key[2];
+  std::int64_t to_row[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = warp * 16 + lane / 4 + 8 * half;
+    const bool used = r < rows_used;
+    const int token = used ? r / args.group : 0;
+    const std::int64_t row = first_row + token;
+    last_key[half] = used ? position + token : -1;
+    const int column = (kv_head * args.group + (used ? r % args.group : 0)) * kDim;
+    to_row[half] = row * args.out_width + column;
+    const bf16* const from = args.qkv + row * args.width + column + lane % 4 * 2;
+#pragma unroll
+    for (int s = 0; s < kDim / 16; ++s) {
+      q.word[s][half] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s) : 0U;
+      q.word[s][half + 2] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8) : 0U;
+    }
+  }
+  const int of_warp = min(count * args.group - warp * 16, 16);  // rows, or none
+  const int first_last = of_warp > 0 ? position + warp * 16 / args.group : -1;
+  const int last_last = of_warp > 0 ? position + (warp * 16 + of_warp - 1) / args.group : -1;
+
+  RowSums<kDim> sums, all;
+  sums.clear();
+  bool merged = false;
+  RingOf<kStages> ring;
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int begin = tile * kTileKeys;
+    if (begin <= last_last) {
+      barrier_wait(&memory.full[ring.stage], ring.phase);
+      const int blocks = min(kTileBlocks, (keys - begin + kPagedBlock - 1) / kPagedBlock);
+      const bool whole = begin + kTileKeys - 1 <= first_last;  // every row sees every key
+      const std::uint32_t k = shared_address(memory.k[ring.stage]);
+      const std::uint32_t v = shared_address(memory.v[ring.stage]);
+      float scores[2 * kTileBlocks][4];
+#pragma unroll
+      for (int b = 0; b < kTileBlocks; ++b) {
+        float two[2][4];
+        if (b < blocks) block_scores<kDim>(two, q, k + static_cast<std::uint32_t>(b * kBytes));
+#pragma unroll
+        for (int i = 0; i < 2; ++i) {
+#pragma unroll
+          for (int j = 0; j < 4; ++j) {
+            const int key = begin + b * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
+            scores[2 * b + i][j] = whole || key <= last_key[j / 2] ? two[i][j] : masked_score();
+          }
+        }
+      }
+      weigh<kDim>(sums, scores, work.scale_log2);
+#pragma unroll
+      for (int b = 0; b < kTileBlocks; ++b) {
+        if (b < blocks) {
+          std::uint32_t weights[4];
+          weights_of(weights, scores, b);
+          add_values<kDim>(sums, weights, v + static_cast<std::uint32_t>(b * kBytes),
+                           keys - begin - b * kPagedBlock);
+        }
+      }
+    }
+    __syncwarp();
+    if (lane == 0) barrier_arrive(&memory.empty[ring.stage]);
+    if (warp == 0 && tile + kStages < tiles) {
+      barrier_wait(&memory.empty[ring.stage], ring.phase);
+      issue(tile + kStages, ring.stage);
+    }
+    ring.next();
+
+    if (tile % kChunkTiles != kChunkTiles - 1 && tile + 1 < tiles) continue;
+    sums.finish();
+    if (!merged) {
+      all = sums;
+      merged = true;
+    } else {
+#pragma unroll
+      for (int r = 0; r < 2; ++r) {
+        const MergeFactors factors(all.most[r], sums.most[r], work.scale_log2);
+        all.most[r] = factors.most;
+        all.total[r] = factors(all.total[r], sums.total[r]);
+#pragma unroll
+        for (int i = 0; i < kDim / 8; ++i) {
+          all.out[i][2 * r] = factors(all.out[i][2 * r], sums.out[i][2 * r]);
+          all.out[i][2 * r + 1] = factors(all.out[i][2 * r + 1], sums.out[i][2 * r + 1]);
+        }
+      }
+    }
+    sums.clear();
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (last_key[half] < 0) continue;
+    const float factor = __fdividef(1.0F, all.total[half]);
+    bf16* const to = args.out + to_row[half] + lane % 4 * 2;
+#pragma unroll
+    for (int i = 0; i < kDim / 8; ++i) {
+      *reinterpret_cast<std::uint32_t*>(to + 8 * i) =
+          pack_bf16(__fmul_rn(all.out[i][2 * half], factor), __fmul_rn(all.out[i][2 * half + 1], factor));
+    }
+  }
+}
+
+#endif
+
+template <int kDim>
+__global__ void __launch_bounds__(kPrefillThreads, 2)
+    prefill_kernel(const __grid_constant__ PagedArgs args, const __grid_constant__ PagedWorkArgs work) {
+#if RLCPP_SM90A
+  prefill_body<kDim>(args, work);
+#endif
+}
+
+}  // namespace
+
+void prefill_paged(const Context& ctx, const PagedArgs& args, const PagedWorkArgs& work,
+                   std::int64_t entries) {
+  const auto kernel = args.head_dim == 64 ? prefill_kernel<64> : prefill_kernel<128>;
+  const std::size_t bytes = static_cast<std::size_t>(2 * kStages * 64 * args.head_dim) * sizeof(bf16) +
+                            2 * kStages * sizeof(std::uint64_t);
+  rlcpp::cuda::check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+      "attention_paged");
+  const dim3 grid(grid_of(entries), static_cast<unsigned>(args.num_kv_heads));
+  kernel<<<grid, kPrefillThreads, bytes, stream_of(ctx)>>>(args, work);
+  check_launch("attention_paged");
+}
+
+}  // namespace rlcpp::ops::cuda

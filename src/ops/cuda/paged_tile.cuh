@@ -1,0 +1,184 @@
+// Attention of 16 query rows by one warp over keys that lie in shared memory as a page holds them, on the
+// tensor cores (mma.sync, m16n8k16). Decoding, prefilling and the trainer's exact forward are made of these
+// functions, so a row has the same bits in all of them: keys in tiles of 64 at absolute positions, tiles in
+// chunks (ops/paged_work.h), chunks merged in ascending order.
+//
+// A block is 16 keys of one head, [16, kDim] bf16; its 16-byte vectors are swizzled: vector v of key j lies
+// at place v ^ (j mod 8), so that the eight rows of an ldmatrix lie in different banks.
+#pragma once
+
+#include <cstdint>
+
+#include "ops/cuda/hopper.cuh"
+#include "ops/cuda/reduce.cuh"
+#include "ops/paged_work.h"
+
+namespace rlcpp::ops::cuda {
+
+#if RLCPP_SM90A
+
+constexpr int kTileKeys = 64;
+constexpr int kTileBlocks = kTileKeys / kPagedBlock;
+constexpr int kChunkTiles = kPagedChunk / kTileKeys;
+constexpr float kLowest = -1e30F;  // below every score; finite, so that differences are no NaN
+__device__ inline float masked_score() {
+  return -__int_as_float(0x7f800000);
+}
+
+// Rows as the first operand of a product: word i of step s holds dims 16 s + 2 (lane mod 4) + 8 (i / 2) and
+// the next, of row lane / 4 + 8 (i mod 2).
+template <int kDim>
+struct QueryRows {
+  std::uint32_t word[kDim / 16][4];
+};
+
+// Sums over keys of the two rows that a lane has a part of, lane / 4 and lane / 4 + 8: out[i] holds dims 8 i
+// + 2 (lane mod 4) and the next of the first row, then of the second.
+template <int kDim>
+struct RowSums {
+  float out[kDim / 8][4];
+  float most[2];   // largest score
+  float total[2];  // sum of weights; of this lane's keys until finish()
+
+  __device__ void clear() {
+#pragma unroll
+    for (int i = 0; i < kDim / 8; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) out[i][j] = 0.0F;
+    }
+    most[0] = most[1] = kLowest;
+    total[0] = total[1] = 0.0F;
+  }
+  __device__ void finish() {
+#pragma unroll
+    for (int r = 0; r < 2; ++r) total[r] = warp_sum<4>(total[r]);
+  }
+};
+
+// What a chunk's sums and those of the chunks before it are multiplied with.
+struct MergeFactors {
+  float most, before, chunk;
+  __device__ MergeFactors(float most_before, float most_chunk, float scale_log2) {
+    most = fmaxf(most_before, most_chunk);
+    before = fast_exp2(__fmul_rn(__fsub_rn(most_before, most), scale_log2));
+    chunk = fast_exp2(__fmul_rn(__fsub_rn(most_chunk, most), scale_log2));
+  }
+  __device__ float operator()(float sum_before, float sum_chunk) const {
+    return __fmaf_rn(sum_before, before, __fmul_rn(sum_chunk, chunk));
+  }
+};
+
+__device__ inline void load_matrices(std::uint32_t (&words)[4], std::uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ inline void load_matrices_transposed(std::uint32_t (&words)[4], std::uint32_t address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+               : "r"(address)
+               : "memory");
+}
+__device__ inline void product_step(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
+                                    std::uint32_t b1) {
+  asm volatile(
+      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+
+// Scores of 16 keys: scores[0] of the first eight, scores[1] of the others; a lane has keys 2 (lane mod 4)
+// and the next.
+template <int kDim>
+__device__ void block_scores(float (&scores)[2][4], const QueryRows<kDim>& q, std::uint32_t keys) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) scores[half][i] = 0.0F;
+    const std::uint32_t row = keys + static_cast<std::uint32_t>((half * 8 + lane % 8) * kDim * 2);
+#pragma unroll
+    for (int pair = 0; pair < kDim / 32; ++pair) {
+      std::uint32_t words[4];
+      load_matrices(words, row + static_cast<std::uint32_t>(((pair * 4 + lane / 8) ^ (lane % 8)) * 16));
+      product_step(scores[half], q.word[2 * pair], words[0], words[1]);
+      product_step(scores[half], q.word[2 * pair + 1], words[2], words[3]);
+    }
+  }
+}
+
+// out += weights (of the block's 16 keys, as bf16) times its values. Values of keys from `valid` on are not
+// read as numbers: nobody has written them.
+template <int kDim>
+__device__ void add_values(RowSums<kDim>& sums, const std::uint32_t (&weights)[4], std::uint32_t values,
+                           int valid) {
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  const int key = lane % 16;
+  const std::uint32_t row = values + static_cast<std::uint32_t>(key * kDim * 2);
+  const int first = lane % 4 * 2;
+  const bool whole = valid >= kPagedBlock;
+  const auto keep = [&](std::uint32_t word, int at) {
+    return word & ((at < valid ? 0xffffU : 0U) | (at + 1 < valid ? 0xffff0000U : 0U));
+  };
+#pragma unroll
+  for (int pair = 0; pair < kDim / 16; ++pair) {
+    std::uint32_t words[4];
+    load_matrices_transposed(words,
+                             row + static_cast<std::uint32_t>(((pair * 2 + lane / 16) ^ (key % 8)) * 16));
+    if (!whole) {
+      words[0] = keep(words[0], first);
+      words[1] = keep(words[1], first + 8);
+      words[2] = keep(words[2], first);
+      words[3] = keep(words[3], first + 8);
+    }
+    product_step(sums.out[2 * pair], weights, words[0], words[1]);
+    product_step(sums.out[2 * pair + 1], weights, words[2], words[3]);
+  }
+}
+
+// A tile's scores become weights, and the sums so far those about the new maximum.
+template <int kDim>
+__device__ void weigh(RowSums<kDim>& sums, float (&scores)[2 * kTileBlocks][4], float scale_log2) {
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    float most = sums.most[r];
+#pragma unroll
+    for (int i = 0; i < 2 * kTileBlocks; ++i)
+      most = fmaxf(most, fmaxf(scores[i][2 * r], scores[i][2 * r + 1]));
+    most = warp_reduce<4>(most, Max());
+    const float shift = __fmul_rn(most, scale_log2);
+    // Exactly 1 where the maximum stays, so that a tile without keys for this row changes no bit of it.
+    const float factor = fast_exp2(__fmul_rn(__fsub_rn(sums.most[r], most), scale_log2));
+    sums.most[r] = most;
+    float total = __fmul_rn(sums.total[r], factor);
+#pragma unroll
+    for (int i = 0; i < 2 * kTileBlocks; ++i) {
+#pragma unroll
+      for (int j = 2 * r; j < 2 * r + 2; ++j) {
+        scores[i][j] = fast_exp2(__fmaf_rn(scores[i][j], scale_log2, -shift));
+        total = __fadd_rn(total, scores[i][j]);
+      }
+    }
+    sums.total[r] = total;
+#pragma unroll
+    for (int i = 0; i < kDim / 8; ++i) {
+      sums.out[i][2 * r] = __fmul_rn(sums.out[i][2 * r], factor);
+      sums.out[i][2 * r + 1] = __fmul_rn(sums.out[i][2 * r + 1], factor);
+    }
+  }
+}
+
+// The weights of block `block` as the first operand of a product.
+__device__ inline void weights_of(std::uint32_t (&words)[4], const float (&scores)[2 * kTileBlocks][4],
+                                  int block) {
+  words[0] = pack_bf16(scores[2 * block][0], scores[2 * block][1]);
+  words[1] = pack_bf16(scores[2 * block][2], scores[2 * block][3]);
+  words[2] = pack_bf16(scores[2 * block + 1][0], scores[2 * block + 1][1]);
+  words[3] = pack_bf16(scores[2 * block + 1][2], scores[2 * block + 1][3]);
+}
+
+#endif
+
+}  // namespace rlcpp::ops::cuda

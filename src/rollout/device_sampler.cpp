@@ -1,0 +1,53 @@
+#include "rollout/device_sampler.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "ops/embedding.h"
+#include "ops/head.h"
+#include "tensor/copy.h"
+
+namespace rlcpp::rollout {
+
+DeviceSamplerRegions plan_device_sampler(const ops::Context& ctx, const model::ModelConfig& model,
+                                         std::int64_t max_rows, MemoryPlan& plan) {
+  DeviceSamplerRegions regions;
+  regions.hidden = plan.add(MemoryUse::kWorkspace, "engine.sampled_hidden", ctx.compute_type(),
+                            {max_rows, model.hidden_size});
+  regions.logits = plan.add(MemoryUse::kLogits, "engine.logits", DType::kF32, {max_rows, model.vocab_size});
+  return regions;
+}
+
+DeviceSampler::DeviceSampler(const Arena& arena, const DeviceSamplerRegions& regions)
+    : hidden_(arena[regions.hidden]), logits_(arena[regions.logits]) {}
+
+void DeviceSampler::fill(const Draw& draw, float& temperature, float& uniform) {
+  temperature = draws_on_device(draw) ? std::max(draw.request->sampling.temperature, 0.0F) : 1.0F;
+  uniform = ops::draw_uniform(draw.seed, draw.index);
+}
+
+void DeviceSampler::queue(const ops::Context& ctx, const Tensor& hidden, const Tensor& head,
+                          const Tensor& packed, const StepViews& step, const Tensor& ids,
+                          const Tensor& logprobs) const {
+  const std::int64_t rows = step.device_sample_rows.dim(0);
+  if (rows == 0) return;
+  const Tensor sampled = hidden_.rows(0, rows), logits = logits_.rows(0, rows);
+  ops::embedding_forward(ctx, sampled, hidden, step.device_sample_rows);  // a table lookup, of hidden states
+  ops::head_logits(ctx, logits, sampled, head, packed, Tensor());
+  ops::sample_rows(ctx, ids, logprobs, logits, step.device_temperatures, step.device_uniforms);
+}
+
+void DeviceSampler::take(std::span<const Draw> draws, std::span<const std::int32_t> ids,
+                         std::span<const float> logprobs, std::span<ops::SampledToken> tokens) {
+  for (std::size_t i = 0; i < draws.size(); ++i) {
+    if (ids[i] < 0) throw not_finite(draws[i], logprobs[i]);
+    tokens[i] = {ids[i], logprobs[i]};
+    if (draws_on_device(draws[i])) continue;
+    row_.resize(static_cast<std::size_t>(logits_.dim(1)));
+    const Tensor row = host_view(std::span(row_), DType::kF32);
+    copy(row, logits_.rows(static_cast<std::int64_t>(i), 1).view({logits_.dim(1)}));
+    tokens[i] = draw_on_host(draws[i], row_);
+  }
+}
+
+}  // namespace rlcpp::rollout

@@ -1,0 +1,40 @@
+// Drawing on a GPU: hidden states of the rows that sample, their logits and the draws stay there, and the
+// host only sees ids and log-probabilities. What the device does not draw itself (truncated distributions,
+// penalties, forbidden ids) is drawn by the host from the row of logits, as the CPU does it.
+#pragma once
+
+#include <span>
+#include <vector>
+
+#include "rollout/sampler.h"
+#include "rollout/step_buffers.h"
+
+namespace rlcpp::rollout {
+
+struct DeviceSamplerRegions {
+  RegionId hidden, logits;
+};
+DeviceSamplerRegions plan_device_sampler(const ops::Context& ctx, const model::ModelConfig& model,
+                                         std::int64_t max_rows, MemoryPlan& plan);
+
+class DeviceSampler {
+ public:
+  DeviceSampler(const Arena& arena, const DeviceSamplerRegions& regions);
+
+  // What a draw is on the device: its temperature and its number.
+  static void fill(const Draw& draw, float& temperature, float& uniform);
+  // Queues the draws of `rows` rows of hidden [T, H], into ids and logprobs [rows]. Can be captured into a
+  // graph.
+  void queue(const ops::Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& packed,
+             const StepViews& step, const Tensor& ids, const Tensor& logprobs) const;
+  // From what was fetched: tokens[i] of draws[i]. Throws runtime_failure if a row of logits is not finite.
+  void take(std::span<const Draw> draws, std::span<const std::int32_t> ids, std::span<const float> logprobs,
+            std::span<ops::SampledToken> tokens);
+
+ private:
+  Tensor hidden_;           // [R, H] of the compute type
+  Tensor logits_;           // [R, V] f32
+  std::vector<float> row_;  // of logits, on the host
+};
+
+}  // namespace rlcpp::rollout

@@ -1,0 +1,227 @@
+// The engine on a GPU: what it samples has the probability that the CPU's trainer computes for it with the
+// same weights, under every condition, and a run gives the same bits again.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <map>
+
+#include "ops/workspace.h"
+#include "rollout/tiny_model.h"
+#include "tensor/copy.h"
+
+namespace rlcpp::rollout {
+namespace {
+
+bool has_gpu() {
+  std::string why;
+  return !cuda::gpus(&why).empty();
+}
+
+// Heads and pages that the kernels for decoding take.
+model::ModelConfig device_config(TinyKind kind, std::int64_t head_dim, std::int64_t layers) {
+  const char* const names[][2] = {
+      {"Qwen3ForCausalLM", "qwen3"}, {"Qwen2ForCausalLM", "qwen2"}, {"LlamaForCausalLM", "llama"}};
+  const auto [architecture, type] = names[static_cast<int>(kind)];
+  std::string text = fmt::format(
+      R"({{"architectures": ["{}"], "model_type": "{}", "vocab_size": 1003, "hidden_size": {},
+      "intermediate_size": 256, "num_hidden_layers": {}, "num_attention_heads": 4, "num_key_value_heads": 2,
+      "max_position_embeddings": 96, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu",
+      "initializer_range": 0.05, "tie_word_embeddings": true)",
+      architecture, type, 4 * head_dim, layers);
+  if (kind == TinyKind::kQwen3) text += fmt::format(R"(, "head_dim": {})", head_dim);
+  return model::parse_config(text + "}", "device config");
+}
+
+// A model's weights rounded to bf16, on the GPU and, as f32, in the CPU's model.
+struct DeviceModel {
+  explicit DeviceModel(TinyModel& cpu) : pool(1), ctx(ops::make_context({DeviceKind::kCuda, 0}, pool)) {
+    MemoryPlan plan;
+    const auto regions = model::plan_weights(cpu.config, plan, MemoryUse::kWeights, "weights", DType::kBF16);
+    const auto rope_regions = model::plan_rope(cpu.config, plan, 96);
+    ops::WorkspaceNeeds needs;
+    needs.tokens = 256;
+    needs.documents = 64;
+    needs.hidden_size = cpu.config.hidden_size;
+    needs.vocab_size = cpu.config.vocab_size;
+    needs.shape = cpu.config.qkv();
+    const RegionId scratch = plan.add(MemoryUse::kWorkspace, "scratch", DType::kU8,
+                                      {static_cast<std::int64_t>(ops::workspace_bytes(ctx, needs))});
+    arena = std::make_unique<Arena>(std::move(plan), ctx.device);
+    arena->poison_all();
+    ops::use_workspace(ctx, (*arena)[scratch]);
+    weights = model::make_weight_set(cpu.config, *arena, regions);
+    rope = model::make_rope(cpu.config, *arena, rope_regions);
+    take(cpu);
+  }
+  void take(TinyModel& cpu) {
+    for (std::size_t i = 0; i < weights.flat.size(); ++i) {
+      from_floats(weights.flat[i], cpu.weights.flat[i].f32_span());
+      const std::vector<float> rounded = to_floats(weights.flat[i]);
+      std::ranges::copy(rounded, cpu.weights.flat[i].f32());
+    }
+    model::pack_all(cpu.ctx, cpu.packed, cpu.weights);
+  }
+
+  ThreadPool pool;
+  ops::Context ctx;
+  std::unique_ptr<Arena> arena;
+  model::WeightSet weights, packed;
+  model::RopeTables rope;
+};
+
+struct DeviceEngine {
+  DeviceEngine(const TinyModel& cpu, const DeviceModel& device, const EngineConfig& config) {
+    MemoryPlan plan;
+    const auto regions = Engine::plan(device.ctx, cpu.config, config, plan);
+    arena = std::make_unique<Arena>(std::move(plan), device.ctx.device);
+    arena->poison_all();
+    engine = std::make_unique<Engine>(device.ctx, cpu.config, config, *arena, regions, device.weights,
+                                      device.packed, device.rope, tiny_bytes);
+  }
+  std::unique_ptr<Arena> arena;
+  std::unique_ptr<Engine> engine;
+};
+
+using Key = std::pair<std::int64_t, std::int32_t>;
+
+class EngineDevice : public ::testing::TestWithParam<TinyKind> {
+ protected:
+  void SetUp() override {
+    if (!has_gpu()) {
+      const char* const expected = std::getenv("RLCPP_TEST_GPU");
+      ASSERT_FALSE(expected != nullptr && std::string(expected) == "1") << "no GPU";
+      GTEST_SKIP() << "no GPU";
+    }
+  }
+
+  // `n` requests with shared beginnings, of at most max_model_len tokens.
+  static std::vector<GroupRequest> requests(const model::ModelConfig& config, int count, Rng& rng) {
+    std::vector<GroupRequest> all;
+    for (int i = 0; i < count; ++i) {
+      GroupRequest r = random_request(config, 90, i, rng);
+      r.stop_strings.clear();
+      all.push_back(std::move(r));
+    }
+    return all;
+  }
+
+  // Log-probabilities of plain draws against the CPU's; the mean tells a wrong kernel from rounding.
+  static void expect_probable(TinyModel& cpu, const std::vector<GroupRequest>& all,
+                              const std::vector<SampledSequence>& got, const std::string& where) {
+    double sum = 0, most = 0;
+    std::int64_t count = 0;
+    for (const SampledSequence& s : got) {
+      const GroupRequest& r = all[static_cast<std::size_t>(s.group)];
+      ASSERT_FALSE(s.ids.empty()) << where;
+      ASSERT_EQ(s.logprobs.size(), s.ids.size()) << where;
+      ASSERT_EQ(s.versions.size(), s.ids.size()) << where;
+      if (!r.sampling.plain() || (r.min_tokens > 0 && !r.stop_ids.empty())) continue;
+      const std::vector<float> expected = cpu.trainer_logprobs(r.prompt, s.ids, r.sampling.temperature);
+      for (std::size_t i = 0; i < expected.size(); ++i) {
+        const double off = std::abs(static_cast<double>(s.logprobs[i]) - expected[i]);
+        sum += off;
+        most = std::max(most, off);
+        ++count;
+      }
+    }
+    ASSERT_GT(count, 0) << where;
+    EXPECT_LT(sum / static_cast<double>(count), 0.02) << where;
+    EXPECT_LT(most, 0.25) << where;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(, EngineDevice,
+                         ::testing::Values(TinyKind::kQwen3, TinyKind::kQwen2, TinyKind::kLlama),
+                         [](const auto& info) {
+                           return std::array{"Qwen3", "Qwen2", "Llama"}[static_cast<std::size_t>(info.param)];
+                         });
+
+TEST_P(EngineDevice, SamplesWhatTheTrainerComputes) {
+  Rng rng(test::fresh_seed());
+  for (const std::int64_t head_dim : {64, 128}) {
+    TinyModel cpu(device_config(GetParam(), head_dim, 2), rng.next_u64());
+    DeviceModel device(cpu);
+    const std::vector<GroupRequest> all = requests(cpu.config, 40, rng);
+    struct Condition {
+      const char* name;
+      EngineConfig config;
+    };
+    const std::vector<Condition> conditions = {
+        {"whole prompts",
+         {.max_sequences = 64, .max_batch_tokens = 256, .page_size = 16, .max_model_len = 90}},
+        {"chunks of 7", {.max_sequences = 16, .max_batch_tokens = 7, .page_size = 16, .max_model_len = 90}},
+        {"few pages",
+         {.max_sequences = 32,
+          .max_batch_tokens = 64,
+          .page_size = 16,
+          .num_pages = 20,
+          .max_model_len = 90}},
+        {"pages of 32", {.max_sequences = 32, .max_batch_tokens = 100, .page_size = 32, .max_model_len = 90}},
+        {"pages of 5: the portable kernel",
+         {.max_sequences = 32, .max_batch_tokens = 100, .page_size = 5, .max_model_len = 90}}};
+    for (const Condition& condition : conditions) {
+      const std::string where = fmt::format("{}, heads of {}, seed {}", condition.name, head_dim, rng.seed());
+      DeviceEngine e(cpu, device, condition.config);
+      for (const GroupRequest& r : all) e.engine->submit(r);
+      expect_probable(cpu, all, e.engine->run(), where);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(EngineDevice, TheSameRunGivesTheSameBits) {
+  Rng rng(test::fresh_seed());
+  TinyModel cpu(device_config(GetParam(), 128, 2), rng.next_u64());
+  DeviceModel device(cpu);
+  const std::vector<GroupRequest> all = requests(cpu.config, 30, rng);
+  const EngineConfig config{
+      .max_sequences = 24, .max_batch_tokens = 48, .page_size = 16, .num_pages = 60, .max_model_len = 90};
+  std::map<Key, Answer> first;
+  for (int round = 0; round < 3; ++round) {
+    DeviceEngine e(cpu, device, config);
+    for (const GroupRequest& r : all) e.engine->submit(r);
+    for (const SampledSequence& s : e.engine->run()) {
+      const auto [place, added] = first.try_emplace({s.group, s.sample}, answer_of(s));
+      if (!added) expect_same(answer_of(s), place->second, fmt::format("round {}, group {}", round, s.group));
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Weights change between steps: later tokens carry the new version and its probabilities.
+TEST_P(EngineDevice, NewWeightsInTheMiddle) {
+  Rng rng(test::fresh_seed());
+  TinyModel cpu(device_config(GetParam(), 128, 2), rng.next_u64());
+  DeviceModel device(cpu);
+  DeviceEngine e(cpu, device,
+                 {.max_sequences = 24, .max_batch_tokens = 64, .page_size = 16, .max_model_len = 90});
+  GroupRequest r;
+  r.prompt = {5, 6, 7, 8, 9};
+  r.n = 8;
+  r.max_tokens = 60;
+  for (int i = 0; i < r.n; ++i) r.seeds.push_back(rng.next_u64());
+  e.engine->submit(r);
+  for (int i = 0; i < 20; ++i) ASSERT_TRUE(e.engine->step().empty());
+  cpu.randomise(rng.next_u64());
+  device.take(cpu);
+  e.engine->set_version(1);
+  std::vector<SampledSequence> got = e.engine->run();
+  ASSERT_EQ(got.size(), 8U);
+  double sum = 0;
+  std::int64_t count = 0;
+  for (const SampledSequence& s : got) {
+    const std::vector<float> expected = cpu.trainer_logprobs(r.prompt, s.ids, 1.0F);
+    for (std::size_t i = 0; i < s.ids.size(); ++i) {
+      EXPECT_EQ(s.versions[i], i < 20 ? 0 : 1);
+      if (i < 20) continue;
+      sum += std::abs(static_cast<double>(s.logprobs[i]) - expected[i]);
+      ++count;
+    }
+  }
+  EXPECT_LT(sum / static_cast<double>(count), 0.02);
+}
+
+}  // namespace
+}  // namespace rlcpp::rollout
