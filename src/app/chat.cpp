@@ -10,8 +10,8 @@
 
 #include "app/chat_session.h"
 #include "app/command.h"
-#include "app/rl_sampling.h"
 #include "app/run_config.h"
+#include "app/run_engine.h"
 #include "app/run_model.h"
 #include "base/error.h"
 #include "ops/matmul.h"
@@ -155,16 +155,19 @@ int run_chat(const Invocation& invocation) {
   const std::string own = config.tokenizer.template_text();
   const std::string& chat_template = own.empty() ? tokenizer.chat_template() : own;
 
-  const DeviceChoice device = choose_rollout_device(config.device, "chat");
+  bool absent = false;
+  const DeviceChoice device =
+      invocation.dry_run ? choose_planned_device(config.device, &absent) : choose_device(config.device);
   ThreadPool pool(static_cast<int>(config.threads));
-  const ops::Context ctx = ops::make_context(device.device, pool);
+  const ops::Context ctx =
+      absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
   rollout::EngineConfig engine_config;
   engine_config.max_sequences = 1;
   engine_config.max_batch_tokens = 256;
   engine_config.max_model_len = options.max_model_len;
   MemoryPlan plan;
-  const ModelRegions model_regions = plan_model(ctx, model.config, plan, options.max_model_len);
-  const auto engine_regions = rollout::Engine::plan(ctx, model.config, engine_config, plan);
+  const ModelRegions model_regions = plan_policy(ctx, model.config, plan, options.max_model_len);
+  const auto engine_regions = plan_engine(ctx, model.config, engine_config, plan);
   RunSection run;
   run.memory_limit = config.memory_limit;
   const std::size_t limit = run.memory_limit_bytes(device.device);
@@ -181,10 +184,9 @@ int run_chat(const Invocation& invocation) {
   const ModelMemory memory = make_model(model.config, arena, model_regions);
   fill_weights(model, memory.full(), config.seed, pool);
   model::pack_all(ctx, memory.packed, memory.weights);
-  rollout::Engine engine(ctx, model.config, engine_config, arena, engine_regions, memory.weights,
-                         memory.packed, memory.rope,
-                         [&](std::int32_t id) { return tokenizer.token_bytes(id); });
-  ChatSession session(engine, tokenizer, chat_template, options);
+  const auto engine = make_engine(ctx, model.config, engine_config, arena, engine_regions, memory,
+                                  [&](std::int32_t id) { return tokenizer.token_bytes(id); });
+  ChatSession session(*engine, tokenizer, chat_template, options);
   if (!session.has_template())
     log.warn(tokenizer_dir + " has no chat template: text is continued, not answered");
   converse(session, config, invocation.json, log);

@@ -65,8 +65,9 @@ class OrchestratorRun {
 
   RunModel model_;
   DeviceChoice device_;
+  bool absent_ = false;  // a dry run plans for a GPU that is not here
   std::unique_ptr<ThreadPool> pool_;
-  ops::Context ctx_;
+  ops::Context ctx_, teacher_ctx_;  // each with scratch of its own
   RlText text_;
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
   std::unique_ptr<Teacher> teacher_;  // null: none
@@ -74,7 +75,7 @@ class OrchestratorRun {
   MemoryPlan plan_;
   ModelRegions model_regions_;
   model::WeightRegions spare_regions_;
-  std::shared_ptr<rollout::Engine::Regions> engine_regions_;
+  EngineRegions engine_regions_;
 
   std::unique_ptr<RunDirectory> directory_;  // null in a dry run
   std::unique_ptr<Arena> arena_;
@@ -107,22 +108,28 @@ void OrchestratorRun::prepare() {
   teacher_ = make_teacher(rl_.orchestrator.teacher_model, model_, config_.run.seed);
   text_ = open_rl_text(rl_, model_);
   orchestrator_ = make_orchestrator(rl_, text_, log_);
-  device_ = choose_rollout_device(config_.run.device, "orchestrator");
+  device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
+                                : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  ctx_ = ops::make_context(device_.device, *pool_);
+  const auto context = [&] {
+    return absent_ ? ops::planning_context(device_.device, *pool_)
+                   : ops::make_context(device_.device, *pool_);
+  };
+  ctx_ = context();
+  if (teacher_ != nullptr) teacher_ctx_ = context();
   plan_memory();
 }
 
 void OrchestratorRun::plan_memory() {
   const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
-  model_regions_ = plan_model(ctx_, model_.config, plan_, rl_.max_model_len_of());
-  spare_regions_ = model::plan_weights(model_.config, plan_, MemoryUse::kWeights, "incoming.", DType::kF32);
-  if (teacher_ != nullptr) teacher_->plan(ctx_, rl_.row_tokens(), rl_.max_model_len_of(), plan_);
+  model_regions_ = plan_policy(ctx_, model_.config, plan_, rl_.max_model_len_of());
+  spare_regions_ =
+      model::plan_weights(model_.config, plan_, MemoryUse::kWeights, "incoming.", ctx_.compute_type());
+  if (teacher_ != nullptr) teacher_->plan(teacher_ctx_, rl_.row_tokens(), rl_.max_model_len_of(), plan_);
   const double rollouts = rollout_bytes(rl_.orchestrator);
-  const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
-  engine_config_ = engine_config(rl_, model_.config, plan_.total_bytes(),
-                                 limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
-  engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
+  engine_config_ =
+      engine_config(rl_, ctx_, model_.config, plan_, limit_beside_rollouts(ctx_, limit, rollouts));
+  engine_regions_ = plan_engine(ctx_, model_.config, engine_config_, plan_);
   plan_.require_fits(limit,
                      {fmt::format("--inference.num-pages {}: a smaller cache, fewer completions at once",
                                   engine_config_.num_pages / 2),
@@ -139,8 +146,9 @@ void OrchestratorRun::start_or_resume() {
   arena_ = std::make_unique<Arena>(plan_, device_.device);
   memory_ = make_model(model_.config, *arena_, model_regions_);
   spare_ = model::make_weight_set(model_.config, *arena_, spare_regions_);
-  if (teacher_ != nullptr) teacher_->load(ctx_, *arena_, config_.run.seed);
-  engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
+  if (teacher_ != nullptr) teacher_->load(teacher_ctx_, *arena_, config_.run.seed);
+  engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_,
+                        text_.token_bytes());
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
@@ -223,6 +231,7 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
   policy_ = *found;
   run_ = policy_->run;
   model::pack_all(ctx_, memory_.packed, memory_.weights);
+  ops::synchronize(ctx_);
   client_->set_version(policy_->step);
   load_seconds_ = monotonic_seconds() - packing;
   log_.debug(fmt::format("weights of step {} from {}", policy_->step, policy_->directory));
@@ -388,7 +397,10 @@ OrchestratorOutcome OrchestratorRun::run(const config::Loaded& loaded) {
                        config_.run.memory_limit_bytes(device_.device),
                        "prompts",
                        [&] { return prompt_listing(environments, text_, 3); },
-                       [&] { return prompt_json(environments, text_, 3); }};
+                       [&] { return prompt_json(environments, text_, 3); },
+                       absent_,
+                       {},
+                       std::string(name_of(ctx_.mode))};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
   if (!announce(start, facts, log_)) return {};
   log_.info(fmt::format("every rollout is from one policy, at most {} steps behind the newest",

@@ -1,12 +1,13 @@
 #include "app/rl_memory.h"
 
+#include "app/run_engine.h"
 #include "app/run_model.h"
 #include "app/run_training.h"
 
 namespace rlcpp::app {
 
 void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const model::ModelConfig& model,
-                       const rollout::EngineConfig& engine, const MemoryLimits& limits) {
+                       const rollout::EngineConfig& engine, std::size_t teacher, const MemoryLimits& limits) {
   const RlTrainerSection& trainer = config.trainer;
   AdviceKeys keys;
   keys.model = "--trainer.model.";
@@ -27,10 +28,13 @@ void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const mo
             ctx, shape,
             trainer_options(p.model, p.optim, trainer.scheduler, config.run, config.max_steps, p.seq_len),
             plan);
+        if (teacher > 0) {
+          plan.add(MemoryUse::kWeights, "teacher", DType::kU8, {static_cast<std::int64_t>(teacher)});
+        }
         rollout::EngineConfig changed = engine;
         changed.num_pages = p.num_pages;
         changed.max_batch_tokens = p.max_batch_tokens;
-        rollout::Engine::plan(ctx, shape, changed, plan);
+        plan_engine(ctx, shape, changed, plan);
         return plan;
       });
 }

@@ -8,8 +8,9 @@
 
 namespace rlcpp::app {
 
-// Throws environment_error with changes that fit, as require_memory().
+// Throws environment_error with changes that fit, as require_memory(). `teacher`: bytes of the plan that are
+// the teacher's.
 void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const model::ModelConfig& model,
-                       const rollout::EngineConfig& engine, const MemoryLimits& limits);
+                       const rollout::EngineConfig& engine, std::size_t teacher, const MemoryLimits& limits);
 
 }  // namespace rlcpp::app

@@ -23,6 +23,7 @@
 #include "base/signals.h"
 #include "client/engine_client.h"
 #include "monitor/step_line.h"
+#include "ops/matmul.h"
 #include "orchestrator/orchestrator.h"
 
 namespace rlcpp::app {
@@ -58,8 +59,11 @@ class RlRun {
 
   RunModel model_;
   DeviceChoice device_;
+  bool absent_ = false;  // a dry run plans for a GPU that is not here
   std::unique_ptr<ThreadPool> pool_;
-  ops::Context ctx_;
+  // On a GPU trainer, engine and teacher have streams and scratch of their own, since each has planned for
+  // the sizes of its own calls; they take turns, and whoever is done waits for the device.
+  ops::Context ctx_, engine_ctx_, teacher_ctx_;
   RlText text_;
   std::unique_ptr<orchestrator::Orchestrator> orchestrator_;
   std::unique_ptr<Teacher> teacher_;  // null: none
@@ -68,7 +72,7 @@ class RlRun {
   MemoryPlan plan_;
   ModelRegions model_regions_;
   std::shared_ptr<train::Trainer::Regions> trainer_regions_;
-  std::shared_ptr<rollout::Engine::Regions> engine_regions_;
+  EngineRegions engine_regions_;
 
   std::unique_ptr<RunDirectory> directory_;  // null in a dry run
   std::unique_ptr<Arena> arena_;
@@ -97,9 +101,17 @@ void RlRun::prepare() {
   teacher_ = make_teacher(config_.orchestrator.teacher_model, model_, config_.run.seed);
   text_ = open_rl_text(config_, model_);
   orchestrator_ = make_orchestrator(config_, text_, log_);
-  device_ = choose_rollout_device(config_.run.device, "rl");
+  device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
+                                : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  ctx_ = ops::make_context(device_.device, *pool_);
+  const auto context = [&] {
+    return absent_ ? ops::planning_context(device_.device, *pool_)
+                   : ops::make_context(device_.device, *pool_);
+  };
+  ctx_ = context();
+  engine_ctx_ = context();
+  if (teacher_ != nullptr) teacher_ctx_ = context();
+  if (!absent_) ops::measure_products(ctx_);
   plan_memory();
 }
 
@@ -112,15 +124,17 @@ void RlRun::plan_memory() {
   model_regions_ =
       plan_model(ctx_, model_.config, plan_, config_.max_model_len_of(), trainer.model.optim_cpu_offload);
   trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
-  if (teacher_ != nullptr) teacher_->plan(ctx_, config_.row_tokens(), config_.max_model_len_of(), plan_);
+  const std::size_t without_teacher = plan_.total_bytes();
+  if (teacher_ != nullptr)
+    teacher_->plan(teacher_ctx_, config_.row_tokens(), config_.max_model_len_of(), plan_);
+  const std::size_t teacher = plan_.total_bytes() - without_teacher;
   // The engine's cache leaves room for the rollouts.
   const double rollouts = rollout_bytes(config_.orchestrator);
-  const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
-  engine_config_ = engine_config(config_, model_.config, plan_.total_bytes(),
-                                 limit > kept ? limit - kept : std::min<std::size_t>(limit, 1));
-  engine_regions_ = rollout::Engine::plan(ctx_, model_.config, engine_config_, plan_);
-  require_rl_memory(config_, ctx_, model_.config, engine_config_,
-                    memory_limits(device_.device, false, limit, rollouts));
+  engine_config_ =
+      engine_config(config_, engine_ctx_, model_.config, plan_, limit_beside_rollouts(ctx_, limit, rollouts));
+  engine_regions_ = plan_engine(engine_ctx_, model_.config, engine_config_, plan_);
+  require_rl_memory(config_, ctx_, model_.config, engine_config_, teacher,
+                    memory_limits(device_.device, absent_, limit, rollouts));
   require_host_room(
       fmt::format("the rollouts of a step do not fit the memory: orchestrator.batch_size is {} of at most {} "
                   "tokens",
@@ -147,8 +161,9 @@ void RlRun::start_or_resume() {
   options_.before_update = [this] { checkpoints_->await_read(); };
   trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
                                               memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  if (teacher_ != nullptr) teacher_->load(ctx_, *arena_, config_.run.seed);
-  engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_, text_);
+  if (teacher_ != nullptr) teacher_->load(teacher_ctx_, *arena_, config_.run.seed);
+  engine_ = make_engine(engine_ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_,
+                        text_.token_bytes());
   client_ = std::make_unique<client::EngineClient>(*engine_);
   orchestrator_->attach(*client_);
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
@@ -186,6 +201,10 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
   metrics.set("time/update_weights", 0);  // trainer and engine share them
   metrics.set("time/wait_for_batch", generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
+  const double publish = metrics.get("time/broadcast_weights");
+  metrics.set("time/waiting",
+              std::max(0.0, step.interval_seconds - metrics.get("time/generate_completions") -
+                                metrics.get("time/teacher_logprobs") - step.step_seconds - publish));
   reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(step.step, metrics);
   watch_->step(step.step, metrics);
@@ -205,7 +224,8 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
   line.groups_none = static_cast<double>(batch.summary.solved_none);
   line.generate = generate_seconds / step.interval_seconds;
   line.train = step.step_seconds / step.interval_seconds;
-  line.wait = std::max(0.0, 1.0 - line.generate - line.train);
+  line.publish = publish / step.interval_seconds;
+  line.wait = std::max(0.0, 1.0 - line.generate - line.train - line.publish);
   line.seconds = step.interval_seconds;
   line.eta = max_steps_ < 0 ? "-" : eta_.text(max_steps_ - step.step);
   log_.success(monitor::step_line(line));
@@ -223,9 +243,13 @@ void RlRun::one_step() {
                           "look at rollouts/ and the environment's data");
   }
   if (teacher_ != nullptr) batch.metrics.set("time/teacher_logprobs", teacher_->score(batch.micro_batches));
+  // A forward of the engine that nobody waited for is done before the weights change.
+  ops::synchronize(engine_ctx_);
   const double scored = monotonic_seconds();
   TrainedStep step;
   step.result = trainer_->step(batch.micro_batches);
+  trainer_->synchronize();
+  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
   const double trained = monotonic_seconds();
   const auto mismatch = orchestrator::describe_mismatch(batch, step.result.first_mismatch);
   if (mismatch.has_value() && !step.result.skipped && ctx_.mode == ops::NumericMode::kExact) {
@@ -250,7 +274,7 @@ void RlRun::one_step() {
   metrics.merge(step.result.metrics);
   metrics.set("time/broadcast_weights", broadcast_seconds);
   measure(metrics, step.step == max_steps_);
-  step.peak_memory_bytes = peak_resident_bytes();
+  step.peak_memory_bytes = peak_memory_bytes(device_.device);
   const double end = monotonic_seconds();
   step.interval_seconds = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
@@ -324,10 +348,19 @@ ExitCode RlRun::run(const config::Loaded& loaded) {
                        config_.run.memory_limit_bytes(device_.device),
                        "prompts",
                        [&] { return prompt_listing(environments, text_, 3); },
-                       [&] { return prompt_json(environments, text_, 3); }};
+                       [&] { return prompt_json(environments, text_, 3); },
+                       absent_,
+                       {},
+                       std::string(name_of(ctx_.mode))};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
   if (!announce(start, facts, log_)) return ExitCode::kDone;
   log_.info("training and sampling take turns: every rollout is from the newest policy");
+  if (ctx_.mode == ops::NumericMode::kFast) {
+    log_.info(
+        "numeric mode fast: engine and trainer round apart, mismatch_kl says how far; the bounds of "
+        "trainer.loss "
+        "reject what is too far");
+  }
   start_or_resume();
   begin_ = monotonic_seconds();
   train();

@@ -12,16 +12,8 @@
 
 namespace rlcpp::app {
 
-DeviceChoice choose_rollout_device(const std::string& request, const std::string& command) {
-  if (request == "auto") return {{DeviceKind::kCpu, 0}, command + " runs on the CPU in this version"};
-  DeviceChoice choice = choose_device(request);
-  if (choice.device.kind == DeviceKind::kCpu) return choice;
-  throw bad_input(fmt::format("{} does not run on {} in this version", command, choice.why),
-                  "its rollout engine is exact on the CPU only",
-                  "use --device cpu; sft and trainer run on a GPU");
-}
-
-rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelConfig& m, std::size_t planned,
+rollout::EngineConfig engine_config(const RlConfig& config, const ops::Context& ctx,
+                                    const model::ModelConfig& model, const MemoryPlan& planned,
                                     std::size_t limit) {
   const InferenceSection& section = config.inference;
   rollout::EngineConfig out;
@@ -29,19 +21,15 @@ rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelCo
   out.max_batch_tokens = section.max_batch_tokens;
   out.page_size = section.page_size;
   out.max_model_len = config.max_model_len_of();
-  if (section.num_pages.has_value()) {
-    out.num_pages = *section.num_pages;
-    return out;
-  }
-  const std::int64_t pages_each = (out.max_model_len + out.page_size - 1) / out.page_size;
-  const std::size_t page_bytes =
-      static_cast<std::size_t>(m.num_layers * 2 * m.num_kv_heads * m.head_dim * out.page_size) *
-      sizeof(float);
-  out.num_pages = pages_each * out.max_sequences;
-  if (limit == 0) return out;
-  const std::size_t room = limit > planned ? (limit - planned) / 10 * 9 : 0;
-  out.num_pages = std::clamp(static_cast<std::int64_t>(room / page_bytes), pages_each, out.num_pages);
+  out.num_pages =
+      section.num_pages.has_value() ? *section.num_pages : pages_that_fit(ctx, model, out, planned, limit);
   return out;
+}
+
+std::size_t limit_beside_rollouts(const ops::Context& ctx, std::size_t limit, double rollouts) {
+  if (ctx.on_gpu()) return limit;
+  const auto kept = static_cast<std::size_t>(std::min(rollouts, static_cast<double>(limit)));
+  return limit > kept ? limit - kept : std::min<std::size_t>(limit, 1);
 }
 
 // A token: id, log-probability, version and text as a rollout, four streams as a sample, six in a row, and
@@ -67,15 +55,6 @@ std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& co
   parts.row_tokens = config.row_tokens();
   parts.eval_groups_in_flight = config.inference.max_sequences;
   return std::make_unique<orchestrator::Orchestrator>(config.seeded_orchestrator(), std::move(parts));
-}
-
-std::unique_ptr<rollout::Engine> make_engine(const ops::Context& ctx, const model::ModelConfig& model,
-                                             const rollout::EngineConfig& config, const Arena& arena,
-                                             const std::shared_ptr<rollout::Engine::Regions>& regions,
-                                             const ModelMemory& memory, const RlText& text) {
-  return std::make_unique<rollout::Engine>(
-      ctx, model, config, arena, regions, memory.weights, memory.packed, memory.rope,
-      [tokens = text.tokenizer](std::int32_t id) { return tokens->token_bytes(id); });
 }
 
 orchestrator::ProgressFunction Sampling::progress_line(const std::string& what) {

@@ -11,6 +11,7 @@
 #include "app/rl_config.h"
 #include "app/rl_text.h"
 #include "app/run_directory.h"
+#include "app/run_engine.h"
 #include "app/run_model.h"
 #include "base/log.h"
 #include "model/config.h"
@@ -22,13 +23,12 @@
 
 namespace rlcpp::app {
 
-// The engine's exact sampling runs on the CPU alone as yet: throws bad_input, naming `command`, for others.
-DeviceChoice choose_rollout_device(const std::string& request, const std::string& command);
-
-// Without num_pages the cache takes what it can use, but no more than nine tenths of what `planned` leaves of
-// `limit` (0: unknown).
-rollout::EngineConfig engine_config(const RlConfig& config, const model::ModelConfig& model,
-                                    std::size_t planned, std::size_t limit);
+// Without num_pages the cache takes pages_that_fit().
+rollout::EngineConfig engine_config(const RlConfig& config, const ops::Context& ctx,
+                                    const model::ModelConfig& model, const MemoryPlan& planned,
+                                    std::size_t limit);
+// `limit` without `rollouts` bytes, which take memory of the host beside a plan: nothing of a GPU's.
+std::size_t limit_beside_rollouts(const ops::Context& ctx, std::size_t limit, double rollouts);
 
 // The most that the rollouts of a step take outside the plan, from the engine to the trainer.
 double rollout_bytes(const orchestrator::OrchestratorSection& section);
@@ -36,12 +36,6 @@ double rollout_bytes(const orchestrator::OrchestratorSection& section);
 // The orchestrator of a run; warns of a policy that never ends a turn.
 std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& config, const RlText& text,
                                                               Logger& log);
-
-// The engine on memory that Engine::plan put into the arena, with the policy of `memory`. All outlive it.
-std::unique_ptr<rollout::Engine> make_engine(const ops::Context& ctx, const model::ModelConfig& model,
-                                             const rollout::EngineConfig& config, const Arena& arena,
-                                             const std::shared_ptr<rollout::Engine::Regions>& regions,
-                                             const ModelMemory& memory, const RlText& text);
 
 class Sampling {
  public:

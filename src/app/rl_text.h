@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,6 +21,10 @@ struct RlText {
   std::shared_ptr<const tokenizer::Tokenizer> tokenizer;
   orchestrator::TextCodec codec;       // holds the tokenizer
   std::vector<std::int32_t> stop_ids;  // ends of a turn: the tokenizer's and those of config.json; ascending
+  // For the engine's stop strings; holds the tokenizer.
+  std::function<std::string(std::int32_t)> token_bytes() const {
+    return [tokens = tokenizer](std::int32_t id) { return tokens->token_bytes(id); };
+  }
 };
 
 // Throws bad_input if there is no tokenizer, it does not fit the model, or there is no chat template.

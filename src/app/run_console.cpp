@@ -35,7 +35,8 @@ std::vector<std::string> overrides(const std::function<void(config::Schema&)>& d
 }
 
 void print_banner(const Banner& banner, Logger& log) {
-  log.info(fmt::format("rlcpp {} {} ({})", banner.command, version(), commit_text()));
+  log.info(fmt::format("rlcpp {} {} ({}){}", banner.command, version(), commit_text(),
+                       banner.mode.empty() ? "" : ", numeric mode " + banner.mode));
   log.info("device: " + banner.device);
   if (!banner.ranks.empty()) log.info("ranks: " + banner.ranks);
   log.info("model: " + banner.model);

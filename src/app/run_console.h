@@ -23,6 +23,7 @@ std::vector<std::string> overrides(const std::function<void(config::Schema&)>& d
 
 struct Banner {
   std::string command;     // "sft"
+  std::string mode = {};   // numeric mode; empty: it makes no difference
   std::string device;      // device and why
   std::string ranks = {};  // empty: one
   std::string model;

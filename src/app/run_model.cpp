@@ -98,6 +98,10 @@ std::string device_text(const DeviceChoice& choice, const ops::Context& ctx) {
                      choice.why);
 }
 
+std::string_view name_of(ops::NumericMode mode) {
+  return mode == ops::NumericMode::kExact ? "exact" : "fast";
+}
+
 RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only) {
   RunModel out;
   std::error_code ignored;
@@ -187,6 +191,16 @@ void require_vocabulary(const RunModel& model, std::int64_t tokenizer_size,
       fmt::format("the tokenizer of {} has more tokens than the model", tokenizer_dir),
       fmt::format("{} ids, and the embedding has {} rows", tokenizer_size, model.config.vocab_size),
       "use the tokenizer that belongs to the model, or a config.json with a larger vocab_size");
+}
+
+ModelRegions plan_policy(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
+                         std::int64_t positions) {
+  ModelRegions regions;
+  regions.weights = model::plan_weights(config, plan, MemoryUse::kWeights, "weight.", ctx.compute_type());
+  if (config.adapters.any()) regions.adapters = model::plan_adapters(config, ctx, plan);
+  regions.packed = model::plan_packed(config, ctx, plan);
+  regions.rope = model::plan_rope(config, plan, positions);
+  return regions;
 }
 
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,

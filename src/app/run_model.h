@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "app/run_config.h"
 #include "model/decoder.h"
@@ -44,6 +45,9 @@ struct ModelRegions {
 // Throws bad_input for dropout in the numeric mode exact.
 ModelRegions plan_model(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
                         std::int64_t positions, bool masters_on_host = false);
+// The same for a model that is only read: what the decoder reads, and no masters.
+ModelRegions plan_policy(const ops::Context& ctx, const model::ModelConfig& config, MemoryPlan& plan,
+                         std::int64_t positions);
 
 struct ModelMemory {
   model::WeightSet weights, packed, masters;
@@ -60,6 +64,8 @@ void fill_weights(const RunModel& model, const model::WeightSet& weights, std::i
 
 // "CPU AMD EPYC, 2 threads, avx512 (no GPU: ...)".
 std::string device_text(const DeviceChoice& choice, const ops::Context& ctx);
+// "exact", "fast".
+std::string_view name_of(ops::NumericMode mode);
 
 // "0.6 B parameters", "1.02 M parameters".
 std::string parameters_text(std::int64_t parameters);

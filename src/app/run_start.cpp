@@ -26,6 +26,7 @@ nlohmann::ordered_json dry_run_json(const RunStart& start, const RunFacts& facts
   nlohmann::ordered_json out;
   out["command"] = start.command;
   out["device"] = facts.device;
+  if (!facts.mode.empty()) out["numeric_mode"] = facts.mode;
   if (!facts.ranks.empty()) out["ranks"] = facts.ranks;
   out["model"] = facts.model;
   out["data"] = facts.data;
@@ -68,6 +69,7 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
   if (!start.first) return !dry;
   Banner banner;
   banner.command = start.command;
+  banner.mode = facts.mode;
   banner.device = facts.device;
   banner.ranks = facts.ranks;
   banner.model = facts.model;

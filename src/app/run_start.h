@@ -67,6 +67,7 @@ struct RunFacts {
   std::function<nlohmann::ordered_json()> samples_json;
   bool device_absent = false;  // the plan is for a GPU that is not here
   std::string ranks = {};      // of ranks_text()
+  std::string mode = {};       // numeric mode, where engine and trainer compute the same
 };
 
 // Prints the banner. False in a dry run, whose result is then on stdout: the samples; with --json one object

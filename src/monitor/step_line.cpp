@@ -65,9 +65,12 @@ std::string step_line(const RolloutLine& line) {
                   compact(std::round(line.length)), percent(line.truncated, "{:.0f}", 1));
   const std::string groups = compact(line.groups), all = compact(line.groups_all),
                     none = compact(line.groups_none);
-  const std::string time = fmt::format("gen {}% train {}% wait {}%  {}  eta {}",
-                                       percent(line.generate, "{:.0f}", 1), percent(line.train, "{:.0f}", 1),
-                                       percent(line.wait, "{:.0f}", 1), seconds_of(line.seconds), line.eta);
+  const std::string publish =
+      line.publish >= 0.005 ? fmt::format("pub {}% ", percent(line.publish, "{:.0f}", 1)) : "";
+  const std::string time =
+      fmt::format("gen {}% train {}% {}wait {}%  {}  eta {}", percent(line.generate, "{:.0f}", 1),
+                  percent(line.train, "{:.0f}", 1), publish, percent(line.wait, "{:.0f}", 1),
+                  seconds_of(line.seconds), line.eta);
   std::string text = fmt::format("{}  reward {} ({})  {}  groups {}: {} all, {} none  {}", step, reward,
                                  change, quality, groups, all, none, time);
   // Long runs with many groups: give up words before digits, and the change of the reward last.

@@ -26,6 +26,7 @@ class Pair : public ::testing::Test {
     world_->file("orch.toml", fmt::format(R"(
 max_steps = 5
 threads = 1
+device = "cpu"
 model.name = "{0}/base/weights/step_60"
 max_async_level = 0
 batch_size = 16
@@ -50,6 +51,7 @@ page_size = 4
     world_->file("trainer.toml", fmt::format(R"(
 max_steps = 5
 threads = 1
+device = "cpu"
 max_async_level = 0
 rollout_transport.timeout = 60
 [model]

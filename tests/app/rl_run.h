@@ -44,6 +44,7 @@ class RlWorld : public World {
     file("rl.toml", fmt::format(R"(
 max_steps = 5
 threads = 1
+device = "cpu"
 model.name = "{0}/base/weights/step_60"
 [orchestrator]
 batch_size = 16

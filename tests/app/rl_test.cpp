@@ -17,8 +17,8 @@ TEST_F(Rl, ARunLeavesItsRecords) {
   ASSERT_EQ(o.code, 0) << o.err;
   expect_has(o.out, {"RL finished", "steps", "reward", "validation reward", "entropy", "mismatch KL",
                      "0 at most", "next:", "--ckpt.resume-step -1 --max-steps 10"});
-  expect_has(o.err,
-             {"step 1/5  reward ", "kl 0 ", "ent ", "trunc ", "step 5/5  validation reward", "saved step 5"});
+  expect_has(o.err, {"numeric mode exact", "step 1/5  reward ", "kl 0 ", "ent ", "trunc ",
+                     "step 5/5  validation reward", "saved step 5"});
   for (const char* name :
        {"configs/resolved.toml", "logs/rl.log", "curves.svg", "checkpoints/latest",
         "checkpoints/step_2/manifest.json", "checkpoints/step_5/trainer/state.json",
@@ -66,6 +66,7 @@ TEST_F(Rl, ARunLeavesItsRecords) {
                             "time/wait_for_batch",
                             "time/load_data",
                             "time/broadcast_weights",
+                            "time/waiting",
                             "generation_ms/mean",
                             "scoring_ms/mean",
                             "num_turns/mean",
@@ -75,6 +76,16 @@ TEST_F(Rl, ARunLeavesItsRecords) {
       EXPECT_TRUE(lines[i].contains(key) && lines[i][key].is_number()) << key << " of " << lines[i];
     }
     EXPECT_GT(lines[i]["optim/grad_norm"].get<double>(), 0);
+    // The split of a step is all of it.
+    double split = 0;
+    for (const char* part :
+         {"time/generate_completions", "time/forward_backward", "time/broadcast_weights", "time/waiting"}) {
+      EXPECT_GE(lines[i][part].get<double>(), 0) << part;
+      split += lines[i][part].get<double>();
+    }
+    EXPECT_NEAR(split, lines[i]["time/step"].get<double>(), 1e-6);
+    EXPECT_GT(lines[i]["time/generate_completions"].get<double>(), 0);
+    EXPECT_GT(lines[i]["time/forward_backward"].get<double>(), 0);
   }
 }
 

@@ -160,6 +160,12 @@ TEST(StepLine, RolloutsShowRewardAndWhereTimeGoes) {
             "step  12/200  reward 0.412 (+0.013)  kl 2e-08  ent  0.83  len 311  trunc 2%  groups 32: 3 all, "
             "5 none  "
             "gen 61% train 34% wait 5%  2.1 s  eta 6:35");
+  // Publication has a column where it takes time.
+  RolloutLine published = line;
+  published.publish = 0.004;
+  EXPECT_EQ(step_line(published), step_line(line));
+  published.publish = 0.02;
+  EXPECT_NE(step_line(published).find("train 34% pub 2% wait 5%  2.1 s"), std::string::npos);
   RolloutLine exact = line;
   exact.mismatch_kl = 0;
   EXPECT_NE(step_line(exact).find("kl 0  "), std::string::npos);
@@ -196,7 +202,8 @@ TEST(StepLine, StaysUnder160ColumnsWithTheLogsPrefix) {
                             .groups_none = 512,
                             .generate = 0.61,
                             .train = 0.34,
-                            .wait = 0.05,
+                            .publish = 0.01,
+                            .wait = 0.04,
                             .seconds = 1234,
                             .eta = "23:59:59"};
   EXPECT_LT(prefix.size() + step_line(rollout).size(), 160U) << step_line(rollout);
