@@ -15,6 +15,7 @@ std::vector<Command> all_commands() {
       logprobs_command(),
       bench_command(),
       bench_kernels_command(),
+      bench_rollout_command(),
       bench_checkpoint_command(),
       report_command(),
       curves_command(),
