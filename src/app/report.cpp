@@ -16,6 +16,7 @@
 #include "bench/history.h"
 #include "bench/page.h"
 #include "bench/page_check.h"
+#include "bench/rollout_page.h"
 #include "bench/runner.h"
 #include "tensor/device.h"
 
@@ -31,6 +32,7 @@ struct ReportConfig {
   std::string history = "benchmarks/history.jsonl";
   std::string figures = "benchmarks/figures.toml";
   ScalingInput scaling;
+  std::string rollouts = "benchmarks/rollouts";
   std::string out;
   bool check = false;
   bool partial = false;
@@ -48,6 +50,10 @@ struct ReportConfig {
         "figures", figures,
         "File that lists figures of the results in other documents, which `check` compares; empty: none.");
     scaling.describe(s);
+    s.field(
+        "rollouts", rollouts,
+        "Directory of results of rlcpp bench rollout and of its peers (*.json) for the section Rollouts; it "
+        "may be absent.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check,
             "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
@@ -142,6 +148,12 @@ struct Paths {
   }
 };
 
+// Scaling, then rollouts.
+std::string sections_of(const ReportConfig& config, const ScalingReport& scaling, const Paths& paths) {
+  const std::string first = scaling.lines.empty() ? "" : scaling.section(paths.scaling_from_page);
+  return first + bench::render_rollouts(bench::read_rollouts(config.rollouts));
+}
+
 // What stands in page, history and documents against what the results say.
 std::vector<std::string> wrong_figures(const ReportConfig& config, const std::vector<bench::Result>& results,
                                        const bench::Baselines& baselines,
@@ -157,7 +169,7 @@ std::vector<std::string> wrong_figures(const ReportConfig& config, const std::ve
   };
   const ScalingReport scaling = report_scaling(config.scaling, results);
   add(bench::page_differences(paths.page, durable::read_file(paths.page), results, baselines, peers,
-                              paths.plot_from_page, scaling.section(paths.scaling_from_page)));
+                              paths.plot_from_page, sections_of(config, scaling, paths)));
   if (!scaling.lines.empty() && (!std::filesystem::exists(paths.scaling) ||
                                  durable::read_file(paths.scaling) != bench::scaling_svg(scaling.lines)))
     wrong.push_back(paths.scaling + " is not the plot of these results; rlcpp report writes it");
@@ -212,10 +224,8 @@ int run_report(const Invocation& invocation) {
   facts.machine = machine_line();
   facts.history = paths.plot_from_page;
   const ScalingReport scaling = report_scaling(config.scaling, results);
-  if (!scaling.lines.empty()) {
-    durable::write_file(files, paths.scaling, bench::scaling_svg(scaling.lines));
-    facts.scaling = scaling.section(paths.scaling_from_page);
-  }
+  if (!scaling.lines.empty()) durable::write_file(files, paths.scaling, bench::scaling_svg(scaling.lines));
+  facts.sections = sections_of(config, scaling, paths);
   // Beside the baselines that are there from now on, which the next --check reads.
   const bench::Baselines now =
       config.update_baselines ? bench::Baselines(results_of(config.baselines, "baselines")) : baselines;

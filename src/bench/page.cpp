@@ -99,7 +99,7 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
   std::map<std::string, std::vector<const Result*>> models;
   std::vector<const Result*> failed;
   for (const Result& r : results) {
-    if (r.config.success && !r.config.scaling.empty()) continue;  // facts.scaling has them
+    if (r.config.success && !r.config.scaling.empty()) continue;  // facts.sections has them
     if (r.config.success) {
       models[r.config.model_name].push_back(&r);
     } else {
@@ -127,7 +127,7 @@ std::string render_page(const std::vector<Result>& results, const Baselines& bas
     page += details_of(rows);
     page += render_peers(rows, peers);
   }
-  page += facts.scaling;
+  page += facts.sections;
   if (!facts.history.empty())
     page += fmt::format("\n## History\n\n![Throughput of each row over time]({})\n", facts.history);
   if (!failed.empty()) {

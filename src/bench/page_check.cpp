@@ -60,13 +60,13 @@ std::string difference(const std::string& page, const std::string& right) {
 std::vector<std::string> page_differences(const std::string& name, const std::string& page,
                                           const std::vector<Result>& results, const Baselines& baselines,
                                           const std::vector<Peer>& peers, const std::string& history,
-                                          const std::string& scaling) {
+                                          const std::string& sections) {
   PageFacts facts;
   facts.updated = between(page, "**Last Updated:** ", "  \n");
   facts.commit = between(page, "**Commit:** ", "  \n");
   facts.machine = between(page, "**Machine:** ", "\n");
   facts.history = history;
-  facts.scaling = scaling;
+  facts.sections = sections;
   Thresholds thresholds;
   thresholds.regression = percent(between(page, "a regression of more than ", " %"), thresholds.regression);
   thresholds.shown = percent(between(page, "differences are shown from ", " %"), thresholds.shown);

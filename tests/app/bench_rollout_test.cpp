@@ -108,5 +108,34 @@ TEST_F(BenchRollout, RefusesWhatItCannotDo) {
   }
 }
 
+// A result file is what the page's section is made of, and the check knows the section.
+TEST_F(BenchRollout, ThePageHasTheSection) {
+  world_->file("rollouts/notes.txt", "");
+  ASSERT_EQ(world_->run(rollout({"--load", "groups", "--output-json", *world_ / "rollouts/tiny.json"})).code,
+            0);
+  world_->file(
+      "results/benchmark-one.json",
+      R"({"config": {"type": "sft", "num_gpus": 1, "model_name": "Qwen/Qwen3-0.6B", "lora_rank": null,
+      "seq_len": 8192, "ac": "None", "attention": "rlcpp", "micro_batches": 2,
+      "device_name": "NVIDIA H100 80GB HBM3", "commit_sha": "abcdef12", "timestamp": "2026-11-26T00:00:00Z",
+      "success": true, "error_reason": null, "time_taken": 4},
+      "metrics": {"mfu": {"mean": 47}, "throughput": {"mean": 73100}, "step_time": {"mean": 0.224},
+      "peak_memory": {"gib": 21, "pct": 27}}})");
+  world_->file("baselines/none.txt", "");
+  const auto report = [&](const std::string& rollouts, const std::string& more = "--no-check") {
+    return world_->run({"report", "--results", *world_ / "results", "--baselines", *world_ / "baselines",
+                        "--peers", "", "--history", *world_ / "history.jsonl", "--scaling-matrix",
+                        *world_ / "absent.toml", "--figures", "", "--rollouts", rollouts, more});
+  };
+  const ProcessOutcome o = report(*world_ / "rollouts");
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_has(slurp(*world_ / "results/BENCHMARKS.md"),
+             {"## Rollouts", "| groups, shared prompts | rlcpp | exact, f32 | 16 |"});
+  EXPECT_EQ(report(*world_ / "rollouts", "--check").code, 0) << report(*world_ / "rollouts", "--check").out;
+  EXPECT_EQ(report(*world_ / "absent", "--check").code, 1);
+  world_->file("rollouts/bad.json", "{}");
+  EXPECT_EQ(report(*world_ / "rollouts").code, 2);
+}
+
 }  // namespace
 }  // namespace rlcpp::test
