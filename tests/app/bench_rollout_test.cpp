@@ -137,5 +137,71 @@ TEST_F(BenchRollout, ThePageHasTheSection) {
   EXPECT_EQ(report(*world_ / "rollouts").code, 2);
 }
 
+// Steps of `rlcpp rl` without text: the split is all of a step, and engine and trainer agree to the bit.
+TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
+  const std::vector<std::string> command = {"bench",
+                                            "rl",
+                                            "--model.name",
+                                            *world_ / "model",
+                                            "--device",
+                                            "cpu",
+                                            "--threads",
+                                            "2",
+                                            "--groups",
+                                            "3",
+                                            "--completions",
+                                            "4",
+                                            "--prompt-tokens",
+                                            "9",
+                                            "--output-tokens",
+                                            "7",
+                                            "--model.seq-len",
+                                            "40",
+                                            "--steps",
+                                            "3",
+                                            "--max-batch-tokens",
+                                            "32"};
+  const auto with = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> words = command;
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  };
+  for (const std::vector<std::string>& more :
+       {std::vector<std::string>{}, {"--model.lora.rank", "4"}, {"--num-pages", "8", "--page-size", "4"}}) {
+    const ProcessOutcome o = world_->run(with(joined({"--json"}, more)));
+    ASSERT_EQ(o.code, 0) << o.err;
+    const Json result = Json::parse(o.out);
+    EXPECT_EQ(result["kind"], "rl_steps");
+    ASSERT_EQ(result["steps"].size(), 3U);
+    for (const Json& step : result["steps"]) {
+      double parts = 0;
+      for (const char* part : {"rollouts", "training", "publication", "waiting"}) {
+        EXPECT_GE(step[part].get<double>(), 0) << part;
+        parts += step[part].get<double>();
+      }
+      EXPECT_GT(step["rollouts"].get<double>(), 0);
+      EXPECT_GT(step["training"].get<double>(), 0);
+      EXPECT_NEAR(parts, step["step"].get<double>(), 1e-9);
+    }
+    for (const Json& kl : result["mismatch_kl"]) EXPECT_EQ(kl.get<double>(), 0);
+    EXPECT_NEAR(
+        result["training_tokens_per_second"].get<double>() * result["split"]["training"].get<double>(),
+        12 * 16, 1e-6);
+  }
+  const ProcessOutcome o = world_->run(command);
+  ASSERT_EQ(o.code, 0) << o.err;
+  expect_has(o.out,
+             {"rollouts", "training", "publication", "waiting", "12 rollouts of 9 + 7 tokens", "mode exact"});
+  const ProcessOutcome narrow = world_->run(with({"--output-tokens", "100"}));
+  EXPECT_EQ(narrow.code, 2);
+  expect_has(narrow.err, {"does not fit a row", "model.seq_len"});
+  // A plan for a GPU that need not be here.
+  const ProcessOutcome dry =
+      world_->run({"bench", "rl", "--model.name", "Qwen/Qwen3-0.6B", "--device", "cuda", "--memory-limit",
+                   "70GiB", "--model.seq-len", "8192", "--dry-run"});
+  ASSERT_EQ(dry.code, 0) << dry.err;
+  expect_has(dry.out, {"kv cache", "optimizer"});
+}
+
 }  // namespace
 }  // namespace rlcpp::test
