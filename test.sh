@@ -44,7 +44,7 @@ fi
 targets=(all)
 if [ "$gpu" = yes ]; then # the rooms whose code meets a GPU; the others are the same on every machine
   export RLCPP_TEST_GPU=1
-  targets=(test_tensor test_ops test_dist test_model test_train)
+  targets=(test_tensor test_ops test_dist test_model test_train test_rollout)
 fi
 if [ -n "$prebuilt" ]; then
   folder=$(cd "$prebuilt" 2>/dev/null && pwd) || {

@@ -25,7 +25,7 @@ if [ -z "$out" ]; then
   exit 2
 fi
 
-tests=(test_tensor test_ops test_dist test_model test_train)
+tests=(test_tensor test_ops test_dist test_model test_train test_rollout)
 if [ "$build" = yes ]; then tools/build.sh "$preset" rlcpp bench_collectives "${tests[@]}"; fi
 mkdir -p "$out"
 files=("build/$preset/bin/rlcpp" "build/$preset/bin/bench_collectives")

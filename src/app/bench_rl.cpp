@@ -36,7 +36,7 @@ using Json = nlohmann::ordered_json;
 struct BenchRlConfig {
   ModelSection model;
   train::OptimConfig optim;
-  std::string device = "auto";
+  std::string device = "auto", numeric_mode = "auto";
   std::int64_t groups = 16, completions = 16, prompt_tokens = 512, output_tokens = 512;
   std::int64_t steps = 3, warm_up = 1, threads = 0, max_sequences = 256, page_size = 16;
   std::optional<std::int64_t> max_batch_tokens, num_pages;
@@ -54,6 +54,7 @@ struct BenchRlConfig {
     s.field("steps", steps, "Steps that count; medians are reported.").at_least(1).at_most(1000);
     s.field("warm_up", warm_up, "Steps before them.").at_least(0).at_most(1000);
     s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
+    s.field("numeric_mode", numeric_mode, "As numeric_mode of a run.").one_of({"auto", "exact", "fast"});
     s.field("memory_limit", memory_limit, "As memory_limit of a run.");
     s.field("threads", threads, "CPU threads; 0: one a core.").at_least(0).at_most(1024);
     s.field("max_sequences", max_sequences, "Completions computed at once.").at_least(1);
@@ -130,7 +131,7 @@ bool RlBench::prepare(bool dry) {
   device_ = dry ? choose_planned_device(config_.device, &absent) : choose_device(config_.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
   const auto context = [&] {
-    return absent ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
+    return run_context(device_.device, *pool_, config_.numeric_mode, absent, model_.config.qkv());
   };
   ctx_ = context();
   engine_ctx_ = context();

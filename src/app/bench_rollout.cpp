@@ -36,6 +36,7 @@ void BenchRolloutConfig::describe(config::Schema& s) {
       .at_most(1);
   s.field("sequences", sequences, "Only the first sequences of a load, but of decode; 0: all.").at_least(0);
   s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
+  s.field("numeric_mode", numeric_mode, "As numeric_mode of a run.").one_of({"auto", "exact", "fast"});
   s.field("memory_limit", memory_limit, "As memory_limit of a run.");
   s.field("threads", threads, "CPU threads; 0: one a core.").at_least(0).at_most(1024);
   s.field("max_sequences", max_sequences, "Sequences computed at once.").at_least(1);
@@ -114,7 +115,7 @@ bool RolloutBench::prepare(bool dry) {
   bool absent = false;
   device_ = dry ? choose_planned_device(config_.device, &absent) : choose_device(config_.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
-  ctx_ = absent ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
+  ctx_ = run_context(device_.device, *pool_, config_.numeric_mode, absent, model_.config.qkv());
 
   RunSection run;
   run.device = config_.device;

@@ -13,7 +13,7 @@ namespace rlcpp::app {
 
 struct BenchRolloutConfig {
   ModelSection model;
-  std::string load = "all", device = "auto";
+  std::string load = "all", device = "auto", numeric_mode = "auto";
   double scale = 1;
   std::int64_t max_sequences = 256, page_size = 16, repeats = 1, threads = 0, sequences = 0;
   std::optional<std::int64_t> max_batch_tokens, num_pages, warm_up;

@@ -112,8 +112,7 @@ void OrchestratorRun::prepare() {
                                 : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   const auto context = [&] {
-    return absent_ ? ops::planning_context(device_.device, *pool_)
-                   : ops::make_context(device_.device, *pool_);
+    return run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
   };
   ctx_ = context();
   if (teacher_ != nullptr) teacher_ctx_ = context();

@@ -105,8 +105,7 @@ void RlRun::prepare() {
                                 : choose_device(config_.run.device);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   const auto context = [&] {
-    return absent_ ? ops::planning_context(device_.device, *pool_)
-                   : ops::make_context(device_.device, *pool_);
+    return run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
   };
   ctx_ = context();
   engine_ctx_ = context();

@@ -45,7 +45,8 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .micro_batches = config.data.fake->batch_size,
                                   .ac = ac_text(config.model),
                                   .publication = config.bench->publish_dir.has_value() ? "files" : "",
-                                  .memory_limit = config.run.memory_limit.value_or("")});
+                                  .memory_limit = config.run.memory_limit.value_or(""),
+                                  .numeric_mode = config.run.numeric_mode});
   const TrainerOutcome outcome = run_trainer(config, loaded, invocation, record.hooks());
   if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);

@@ -69,7 +69,7 @@ TrainerOutcome train(TrainerConfig& config, const config::Loaded& loaded, const 
   device.device = ranks.device_of(0);
   ThreadPool pool(static_cast<int>(config.run.threads));
   const ops::Context ctx =
-      absent ? ops::planning_context(device.device, pool) : ops::make_context(device.device, pool);
+      run_context(device.device, pool, config.run.numeric_mode, absent, model.config.qkv());
   if (!absent) ops::measure_products(ctx);
   warn_of_idle(config.dist, ranks, model.config.adapters.any(), config.data.fake->batch_size, log);
 

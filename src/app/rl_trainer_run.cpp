@@ -93,7 +93,7 @@ void TrainerRun::prepare() {
   model_ = resolve_model(config_.model, config_.run.seed, /*shapes_only=*/false);
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  ctx_ = absent_ ? ops::planning_context(device_.device, *pool_) : ops::make_context(device_.device, *pool_);
+  ctx_ = run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
   if (!absent_) ops::measure_products(ctx_);
   warn_of_idle(config_.dist, ranks_, model_.config.adapters.any(), /*micro_batches=*/0, log_);
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "app/run_model.h"
 #include "app/version.h"
 #include "base/durable.h"
 #include "base/readable.h"
@@ -65,7 +66,9 @@ void BenchRun::start(const TrainingFacts& run) {
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;
-  facts.config.numeric_mode = device.kind == DeviceKind::kCpu ? "exact" : "fast";
+  const bool asked = identity_.numeric_mode == "exact" || identity_.numeric_mode == "fast";
+  facts.config.numeric_mode =
+      asked ? identity_.numeric_mode : std::string(name_of(ops::default_mode(device)));
   facts.config.publication = identity_.publication;
   facts.config.memory_limit = identity_.memory_limit;
   facts.config.micro_batches = identity_.micro_batches / run.ranks;

@@ -26,6 +26,7 @@ struct BenchIdentity {
   std::string ac;                  // of ac_text()
   std::string publication;         // RunConfig::publication
   std::string memory_limit;        // empty: none
+  std::string numeric_mode;        // exact or fast; auto or empty: the device's own
 };
 
 // The reference's MFU of a device, 0 to 1; NaN where the device's peak is not known beforehand (a CPU).

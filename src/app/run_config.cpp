@@ -235,6 +235,11 @@ void RunSection::describe(config::Schema& s, const char* seed_key) {
   s.field("clean", clean,
           "Remove what an earlier run left in output_dir; without it a used directory is refused.");
   s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
+  s.field("numeric_mode", numeric_mode,
+          "exact: a token's log-probability has the same bits in engine and trainer, whatever it is computed "
+          "with; fast: the "
+          "fastest kernels, the same bits in every run. auto: exact on the CPU, fast on a GPU.")
+      .one_of({"auto", "exact", "fast"});
   s.field(
       "memory_limit", memory_limit,
       "Plan for a device with so much memory, e.g. 44GiB, and refuse to start if that does not fit; None: "

@@ -99,6 +99,7 @@ struct RunSection {
   std::string output_dir = "outputs";
   bool clean = false;
   std::string device = "auto";
+  std::string numeric_mode = "auto";
   std::optional<std::string> memory_limit;  // "44GiB"
   std::int64_t threads = 0;
   std::int64_t seed = 0;

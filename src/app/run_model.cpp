@@ -14,6 +14,7 @@
 #include "hub/safetensors_index.h"
 #include "model/adapter_files.h"
 #include "model/checkpoint.h"
+#include "ops/attention.h"
 
 namespace rlcpp::app {
 namespace {
@@ -96,6 +97,28 @@ std::string device_text(const DeviceChoice& choice, const ops::Context& ctx) {
     return fmt::format("cuda:{} ({})", choice.device.index, choice.why);
   return fmt::format("CPU {}, {} threads, {} ({})", cpu_name(), ctx.pool->size(), ops::instruction_set(),
                      choice.why);
+}
+
+ops::Context run_context(Device device, ThreadPool& pool, const std::string& numeric_mode, bool absent,
+                         const ops::QkvShape& shape) {
+  ops::NumericMode mode = ops::default_mode(device);
+  if (numeric_mode != "auto") {
+    mode = numeric_mode == "exact" ? ops::NumericMode::kExact : ops::NumericMode::kFast;
+  }
+  if (mode == ops::NumericMode::kFast && device.kind == DeviceKind::kCpu) {
+    throw bad_input("numeric_mode is fast", "the CPU computes in mode exact alone",
+                    "leave numeric_mode at auto, or use --device cuda");
+  }
+  if (absent) return ops::planning_context(device, pool, mode);
+  ops::Context ctx = ops::make_context(device, pool, mode);
+  if (mode == ops::NumericMode::kExact && !ops::exact_attention(ctx, shape)) {
+    throw bad_input(
+        fmt::format("numeric_mode exact does not run on this GPU with {} heads of {}, {} of them for keys",
+                    shape.num_heads, shape.head_dim, shape.num_kv_heads),
+        "it needs a Hopper GPU, heads of 64 or 128, and at most 16 query heads a key head",
+        "use numeric_mode fast, or --device cpu");
+  }
+  return ctx;
 }
 
 std::string_view name_of(ops::NumericMode mode) {

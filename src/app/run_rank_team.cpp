@@ -165,7 +165,7 @@ void RankTeam::build(int local, const Parts& parts, const model::WeightSet* whol
     // As many threads as the first rank has: beside a GPU they have little to do.
     const int threads = ranks_.front()->ctx.pool->size();
     rank.pool = std::make_unique<ThreadPool>(threads);
-    rank.ctx = ops::make_context(setup_.device_of(local), *rank.pool);
+    rank.ctx = ops::make_context(setup_.device_of(local), *rank.pool, ranks_.front()->ctx.mode);
     peak_memory_bytes(rank.ctx.device);  // the first call notes what is taken before the plan
     ops::measure_products(rank.ctx);
   }

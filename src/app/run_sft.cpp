@@ -104,10 +104,8 @@ void SftRun::prepare() {
   require_trainable_positions(model_, config_.data.seq_len, "data.seq_len");
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
-  if (absent_) {
-    ctx_ = ops::planning_context(device_.device, *pool_);
-  } else {
-    ctx_ = ops::make_context(device_.device, *pool_);
+  ctx_ = run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
+  if (!absent_) {
     ops::measure_products(ctx_);
     mfu_of_rate_ = reference_mfu(model_.config, device_.device, config_.data.seq_len, 1) / ranks_.count();
   }

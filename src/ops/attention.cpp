@@ -170,6 +170,10 @@ void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, c
   cpu::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
 }
 
+bool exact_attention(const Context& ctx, const QkvShape& shape) {
+  return !ctx.on_gpu() || takes_paged_work(ctx, shape, kPagedBlock);
+}
+
 bool takes_paged_work(const Context& ctx, const QkvShape& shape, std::int64_t page_size) {
   return ctx.on_gpu() && cuda::takes_paged_work(shape, page_size);
 }

@@ -27,6 +27,10 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
                         const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale);
 
+// True if attention of this shape has one order of sums in the packed and the paged form (mode exact): on the
+// CPU always, on a GPU where takes_paged_work() for pages of 16 tokens.
+bool exact_attention(const Context& ctx, const QkvShape& shape);
+
 // Which kernels of a GPU compute the two above. fastest is what runs use: cuDNN forward, and backward our
 // kernels for Hopper, else cuDNN, else our portable ones. The others are for tests and benchmarks that
 // compare: library leaves out the kernels for Hopper, portable uses ours alone. A backward must see the

@@ -1,20 +1,32 @@
 #include "ops/context.h"
 
+#include "base/error.h"
 #include "ops/cpu/kernels.h"
 #include "ops/cuda/runtime.h"
 
 namespace rlcpp::ops {
 
-Context make_context(Device device, ThreadPool& pool) {
-  Context ctx = planning_context(device, pool);
-  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device);
+NumericMode default_mode(Device device) {
+  return device.kind == DeviceKind::kCuda ? NumericMode::kFast : NumericMode::kExact;
+}
+
+Context make_context(Device device, ThreadPool& pool, NumericMode mode) {
+  Context ctx = planning_context(device, pool, mode);
+  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device, mode);
   return ctx;
+}
+Context make_context(Device device, ThreadPool& pool) {
+  return make_context(device, pool, default_mode(device));
 }
 
 Context planning_context(Device device, ThreadPool& pool) {
+  return planning_context(device, pool, default_mode(device));
+}
+Context planning_context(Device device, ThreadPool& pool, NumericMode mode) {
   Context ctx;
   ctx.device = device;
-  ctx.mode = ctx.on_gpu() ? NumericMode::kFast : NumericMode::kExact;
+  ctx.mode = mode;
+  RLCPP_CHECK(ctx.on_gpu() || mode == NumericMode::kExact);
   ctx.pool = &pool;
   ctx.kernels = &cpu::best_kernels();
   return ctx;

@@ -21,7 +21,7 @@ struct CallLog;
 
 // docs/numerics.md. exact: every forward sum has one fixed order that does not depend on batch, packing,
 // chunking, padding or threads, and the same code serves trainer and engine. fast: deterministic from run to
-// run, no more. The CPU knows only exact; CUDA only fast as yet.
+// run, no more. The CPU knows only exact; a GPU runs fast unless it is asked for exact.
 enum class NumericMode : std::uint8_t { kExact, kFast };
 
 struct Context {
@@ -38,11 +38,17 @@ struct Context {
   DType compute_type() const { return on_gpu() ? DType::kBF16 : DType::kF32; }
 };
 
+// The mode of a device that is asked for none.
+NumericMode default_mode(Device device);
+
 // The pool outlives the context. Throws environment_error if the device is a GPU and this build has no CUDA.
+// `mode` is exact on the CPU; exact on a GPU needs exact_attention() (ops/attention.h).
+Context make_context(Device device, ThreadPool& pool, NumericMode mode);
 Context make_context(Device device, ThreadPool& pool);
 
 // A context to plan with, for a GPU that need not be here: no operation runs in it. What only the GPU's
 // libraries know is estimated (ops/workspace.h).
+Context planning_context(Device device, ThreadPool& pool, NumericMode mode);
 Context planning_context(Device device, ThreadPool& pool);
 
 // The stream of the context's operations, a cudaStream_t; null on the CPU. For what orders itself against

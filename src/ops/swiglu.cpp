@@ -59,7 +59,10 @@ void linear_swiglu_forward(const Context& ctx, const Tensor& y, const Tensor& ga
                   linear_swiglu_forward(c, t[0], t[1], keep, t[2], t[3], t[4], t[5], t[6], t[7]);
                 }};
   });
-  if (ctx.on_gpu() && bias.empty() && cuda::linear_swiglu_forward(ctx, y, gate_up, keep, x, w, h, b)) return;
+  // The engine, whose batches are small, computes the two apart, and exact wants the trainer to do as it
+  // does.
+  const bool together = ctx.on_gpu() && bias.empty() && ctx.mode == NumericMode::kFast;
+  if (together && cuda::linear_swiglu_forward(ctx, y, gate_up, keep, x, w, h, b)) return;
   if (b.empty()) {
     linear_forward(ctx, gate_up, x, w, packed, bias);
   } else {

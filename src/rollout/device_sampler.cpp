@@ -15,14 +15,22 @@ DeviceSamplerRegions plan_device_sampler(const ops::Context& ctx, const model::M
   regions.hidden = plan.add(MemoryUse::kWorkspace, "engine.sampled_hidden", ctx.compute_type(),
                             {max_rows, model.hidden_size});
   regions.logits = plan.add(MemoryUse::kLogits, "engine.logits", DType::kF32, {max_rows, model.vocab_size});
+  if (ctx.mode == ops::NumericMode::kExact) {
+    constexpr std::int64_t kHeadRows = 128;
+    regions.head_logits = plan.add(MemoryUse::kLogits, "engine.head_logits", DType::kF32,
+                                   {std::min(max_rows, kHeadRows), model.vocab_size});
+  }
   return regions;
 }
 
 DeviceSampler::DeviceSampler(const Arena& arena, const DeviceSamplerRegions& regions)
-    : hidden_(arena[regions.hidden]), logits_(arena[regions.logits]) {}
+    : hidden_(arena[regions.hidden]), logits_(arena[regions.logits]) {
+  if (regions.head_logits.index >= 0) head_logits_ = arena[regions.head_logits];
+}
 
-void DeviceSampler::fill(const Draw& draw, float& temperature, float& uniform) {
+void DeviceSampler::fill(const Draw& draw, float& temperature, float& divisor, float& uniform) {
   temperature = draws_on_device(draw) ? std::max(draw.request->sampling.temperature, 0.0F) : 1.0F;
+  divisor = temperature > 0 ? temperature : 1.0F;
   uniform = ops::draw_uniform(draw.seed, draw.index);
 }
 
@@ -35,6 +43,15 @@ void DeviceSampler::queue(const ops::Context& ctx, const Tensor& hidden, const T
   ops::embedding_forward(ctx, sampled, hidden, step.device_sample_rows);  // a table lookup, of hidden states
   ops::head_logits(ctx, logits, sampled, head, packed, Tensor());
   ops::sample_rows(ctx, ids, logprobs, logits, step.device_temperatures, step.device_uniforms);
+  if (head_logits_.empty()) return;
+  ops::HeadInputs in;
+  in.hidden = sampled;
+  in.w = head;
+  in.packed = packed;
+  in.targets = ids;
+  in.temperatures = step.device_divisors;
+  in.logits = head_logits_;
+  ops::head_logprobs(ctx, logprobs, Tensor(), in);
 }
 
 void DeviceSampler::take(std::span<const Draw> draws, std::span<const std::int32_t> ids,

@@ -13,6 +13,7 @@ namespace rlcpp::rollout {
 
 struct DeviceSamplerRegions {
   RegionId hidden, logits;
+  RegionId head_logits;  // in mode exact: of ops::head_logprobs
 };
 DeviceSamplerRegions plan_device_sampler(const ops::Context& ctx, const model::ModelConfig& model,
                                          std::int64_t max_rows, MemoryPlan& plan);
@@ -21,8 +22,8 @@ class DeviceSampler {
  public:
   DeviceSampler(const Arena& arena, const DeviceSamplerRegions& regions);
 
-  // What a draw is on the device: its temperature and its number.
-  static void fill(const Draw& draw, float& temperature, float& uniform);
+  // What a draw is on the device: its temperature (0: greedy), what its logits are divided by, its number.
+  static void fill(const Draw& draw, float& temperature, float& divisor, float& uniform);
   // Queues the draws of `rows` rows of hidden [T, H], into ids and logprobs [rows]. Can be captured into a
   // graph.
   void queue(const ops::Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& packed,
@@ -34,6 +35,7 @@ class DeviceSampler {
  private:
   Tensor hidden_;           // [R, H] of the compute type
   Tensor logits_;           // [R, V] f32
+  Tensor head_logits_;      // empty in mode fast
   std::vector<float> row_;  // of logits, on the host
 };
 

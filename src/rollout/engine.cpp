@@ -232,11 +232,11 @@ void Engine::State::fill(const StepPlan& plan, StepViews& step) {
 void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   for (std::size_t i = 0; i < draws.size(); ++i) {
     step.sample_rows[i] = draws[i].row;
-    DeviceSampler::fill(draws[i], step.temperatures[i], step.uniforms[i]);
+    DeviceSampler::fill(draws[i], step.temperatures[i], step.divisors[i], step.uniforms[i]);
   }
   for (std::size_t i = draws.size(); i < step.sample_rows.size(); ++i) {
     step.sample_rows[i] = 0;
-    step.temperatures[i] = 1.0F;
+    step.temperatures[i] = step.divisors[i] = 1.0F;
     step.uniforms[i] = 0.0F;
   }
   for (std::size_t i = 0; i < plan.copies.size(); ++i) {
@@ -297,7 +297,7 @@ void Engine::State::run_on_cpu(const StepPlan& plan) {
 
 // Every sequence computes one token and draws the next from it.
 bool Engine::State::fits_graph(const StepPlan& plan) const {
-  if (!buffers.uses_work() || plan.samples.size() != plan.chunks.size()) return false;
+  if (plan.samples.size() != plan.chunks.size()) return false;
   for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
     if (plan.chunks[i].count != 1 || plan.samples[i].row != plan.chunks[i].row) return false;
   }

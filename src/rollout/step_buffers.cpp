@@ -24,7 +24,7 @@ std::int64_t table_width_of(const SchedulerConfig& config) {
 // Offsets in words.
 struct StepBuffers::Layout {
   std::int64_t ids = 0, positions = 0, slots = 0, sequence_of = 0, sample_rows = 0, temperatures = 0,
-               uniforms = 0, tables = 0, counts = 0, copies = 0, prefill = 0, decode = 0;
+               divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0, prefill = 0, decode = 0;
   ops::PagedCounts most;
   std::int64_t words = 0;
 
@@ -39,6 +39,7 @@ struct StepBuffers::Layout {
     take(sequence_of, size.tokens);
     take(sample_rows, size.samples);
     take(temperatures, size.samples);
+    take(divisors, size.samples);
     take(uniforms, size.samples);
     take(tables, size.sequences * table_width);
     take(counts, 2);
@@ -129,6 +130,7 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.sequence_of = ints(at.sequence_of, size.tokens);
   v.sample_rows = ints(at.sample_rows, size.samples);
   v.temperatures = floats(at.temperatures, size.samples);
+  v.divisors = floats(at.divisors, size.samples);
   v.uniforms = floats(at.uniforms, size.samples);
   v.block_tables = ints(at.tables, size.sequences * table_width_);
   v.copies = ints(at.copies, 2 * size.sequences);
@@ -139,6 +141,7 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.batch.block_tables = device(at.tables, DType::kI32, {size.sequences, table_width_});
   v.device_sample_rows = device(at.sample_rows, DType::kI32, {size.samples});
   v.device_temperatures = device(at.temperatures, DType::kF32, {size.samples});
+  v.device_divisors = device(at.divisors, DType::kF32, {size.samples});
   v.device_uniforms = device(at.uniforms, DType::kF32, {size.samples});
   v.device_copies = device(at.copies, DType::kI32, {size.sequences, 2});
   if (!uses_work_) return v;

@@ -30,14 +30,14 @@ struct StepSize {
 struct StepViews {
   std::span<std::int32_t> ids, positions, slots, sequence_of;  // [tokens]
   std::span<std::int32_t> sample_rows;                         // [samples]
-  std::span<float> temperatures, uniforms;                     // [samples]
+  std::span<float> temperatures, divisors, uniforms;           // [samples]
   std::span<std::int32_t> block_tables;                        // [sequences, table_width]
   std::span<std::int32_t> copies;                              // [sequences, 2]: pages, from and to
   std::span<std::int32_t> counts;  // of paged work; empty: none is used, as the next two
   std::span<ops::PrefillEntry> prefill;
   std::span<ops::DecodeEntry> decode;  // the last of the piece, so that only what is used is copied
   model::PagedBatch batch;
-  Tensor device_sample_rows, device_temperatures, device_uniforms, device_copies;
+  Tensor device_sample_rows, device_temperatures, device_divisors, device_uniforms, device_copies;
 };
 
 class StepBuffers {

@@ -6,7 +6,9 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
+#include <random>
 
+#include "ops/head.h"
 #include "ops/workspace.h"
 #include "rollout/tiny_model.h"
 #include "tensor/copy.h"
@@ -36,20 +38,38 @@ model::ModelConfig device_config(TinyKind kind, std::int64_t head_dim, std::int6
 
 // A model's weights rounded to bf16, on the GPU and, as f32, in the CPU's model.
 struct DeviceModel {
-  explicit DeviceModel(TinyModel& cpu) : pool(1), ctx(ops::make_context({DeviceKind::kCuda, 0}, pool)) {
+  explicit DeviceModel(TinyModel& cpu, ops::NumericMode mode = ops::NumericMode::kFast)
+      : pool(1), ctx(ops::make_context({DeviceKind::kCuda, 0}, pool, mode)) {
     MemoryPlan plan;
     const auto regions = model::plan_weights(cpu.config, plan, MemoryUse::kWeights, "weights", DType::kBF16);
     const auto rope_regions = model::plan_rope(cpu.config, plan, 96);
     ops::WorkspaceNeeds needs;
-    needs.tokens = 256;
-    needs.documents = 64;
+    needs.tokens = kRow;
+    needs.documents = kRow;
     needs.hidden_size = cpu.config.hidden_size;
     needs.vocab_size = cpu.config.vocab_size;
     needs.shape = cpu.config.qkv();
     const RegionId scratch = plan.add(MemoryUse::kWorkspace, "scratch", DType::kU8,
                                       {static_cast<std::int64_t>(ops::workspace_bytes(ctx, needs))});
+    const auto activation_regions =
+        model::Activations::plan(cpu.config, plan, kRow, model::Recompute::kNone, DType::kBF16);
+    const auto add = [&](DType dtype, std::initializer_list<std::int64_t> shape) {
+      return plan.add(MemoryUse::kWorkspace, "test", dtype, shape);
+    };
+    const RegionId of_ids = add(DType::kI32, {kRow}), of_positions = add(DType::kI32, {kRow});
+    const RegionId of_boundaries = add(DType::kI32, {kRow}), of_targets = add(DType::kI32, {kRow});
+    const RegionId of_temperatures = add(DType::kF32, {kRow}), of_logprobs = add(DType::kF32, {kRow});
+    const RegionId of_logits = add(DType::kF32, {64, cpu.config.vocab_size});
     arena = std::make_unique<Arena>(std::move(plan), ctx.device);
     arena->poison_all();
+    activations = std::make_unique<model::Activations>(ctx, cpu.config, *arena, activation_regions);
+    ids = (*arena)[of_ids];
+    positions = (*arena)[of_positions];
+    boundaries = (*arena)[of_boundaries];
+    targets = (*arena)[of_targets];
+    temperatures = (*arena)[of_temperatures];
+    logprobs = (*arena)[of_logprobs];
+    logits = (*arena)[of_logits];
     ops::use_workspace(ctx, (*arena)[scratch]);
     weights = model::make_weight_set(cpu.config, *arena, regions);
     rope = model::make_rope(cpu.config, *arena, rope_regions);
@@ -64,11 +84,56 @@ struct DeviceModel {
     model::pack_all(cpu.ctx, cpu.packed, cpu.weights);
   }
 
+  // The trainer's log-probabilities of all outputs, in one packed row of prompts and outputs.
+  std::vector<std::vector<float>> trainer_logprobs(const model::ModelConfig& config,
+                                                   const std::vector<const GroupRequest*>& asked,
+                                                   const std::vector<const SampledSequence*>& got) const {
+    std::vector<std::int32_t> text, places, cu = {0}, wanted;
+    std::vector<float> divisors;
+    std::int64_t longest = 0;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      std::vector<std::int32_t> document = asked[i]->prompt;
+      document.insert(document.end(), got[i]->ids.begin(), got[i]->ids.end());
+      for (std::size_t t = 0; t < document.size(); ++t) {
+        places.push_back(static_cast<std::int32_t>(t));
+        const bool output = t + 1 >= asked[i]->prompt.size() && t + 1 < document.size();
+        wanted.push_back(output ? document[t + 1] : -1);
+        divisors.push_back(asked[i]->sampling.temperature);
+      }
+      text.insert(text.end(), document.begin(), document.end());
+      cu.push_back(static_cast<std::int32_t>(text.size()));
+      longest = std::max(longest, static_cast<std::int64_t>(document.size()));
+    }
+    const auto m = static_cast<std::int64_t>(text.size());
+    const auto d = static_cast<std::int64_t>(cu.size());
+    RLCPP_CHECK(m <= kRow && d <= kRow);
+    copy(ids.rows(0, m), host_view(std::span(text), DType::kI32));
+    copy(positions.rows(0, m), host_view(std::span(places), DType::kI32));
+    copy(boundaries.rows(0, d), host_view(std::span(cu), DType::kI32));
+    copy(targets.rows(0, m), host_view(std::span(wanted), DType::kI32));
+    copy(temperatures.rows(0, m), host_view(std::span(divisors), DType::kF32));
+    const Tensor hidden = model::forward(
+        ctx, config, weights, packed, rope,
+        {ids.rows(0, m), positions.rows(0, m), {boundaries.rows(0, d), longest}}, *activations);
+    ops::head_logprobs(ctx, logprobs.rows(0, m), Tensor(),
+                       {hidden, weights.head, Tensor(), targets.rows(0, m), temperatures.rows(0, m), logits});
+    const std::vector<float> all = to_floats(logprobs.rows(0, m));
+    std::vector<std::vector<float>> out;
+    for (std::size_t i = 0; i < got.size(); ++i) {
+      const auto first = all.begin() + cu[i] + static_cast<std::ptrdiff_t>(asked[i]->prompt.size()) - 1;
+      out.emplace_back(first, first + static_cast<std::ptrdiff_t>(got[i]->ids.size()));
+    }
+    return out;
+  }
+
+  static constexpr std::int64_t kRow = 4096;  // tokens
   ThreadPool pool;
   ops::Context ctx;
   std::unique_ptr<Arena> arena;
+  std::unique_ptr<model::Activations> activations;
   model::WeightSet weights, packed;
   model::RopeTables rope;
+  Tensor ids, positions, boundaries, targets, temperatures, logprobs, logits;
 };
 
 struct DeviceEngine {
@@ -132,11 +197,12 @@ class EngineDevice : public ::testing::TestWithParam<TinyKind> {
   }
 };
 
+std::string kind_name(const ::testing::TestParamInfo<TinyKind>& kind) {
+  const char* const names[] = {"Qwen3", "Qwen2", "Llama"};
+  return names[static_cast<std::size_t>(kind.param)];
+}
 INSTANTIATE_TEST_SUITE_P(, EngineDevice,
-                         ::testing::Values(TinyKind::kQwen3, TinyKind::kQwen2, TinyKind::kLlama),
-                         [](const auto& info) {
-                           return std::array{"Qwen3", "Qwen2", "Llama"}[static_cast<std::size_t>(info.param)];
-                         });
+                         ::testing::Values(TinyKind::kQwen3, TinyKind::kQwen2, TinyKind::kLlama), kind_name);
 
 TEST_P(EngineDevice, SamplesWhatTheTrainerComputes) {
   Rng rng(test::fresh_seed());
@@ -167,6 +233,61 @@ TEST_P(EngineDevice, SamplesWhatTheTrainerComputes) {
       for (const GroupRequest& r : all) e.engine->submit(r);
       expect_probable(cpu, all, e.engine->run(), where);
       if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Mode exact: every bit of the trainer's, whatever the batch, the chunks, prefix hits, preemption and packing
+// are.
+TEST_P(EngineDevice, ExactIsTheTrainerBitForBit) {
+  Rng rng(test::fresh_seed());
+  for (const std::int64_t head_dim : {64, 128}) {
+    TinyModel cpu(device_config(GetParam(), head_dim, 2), rng.next_u64());
+    DeviceModel device(cpu, ops::NumericMode::kExact);
+    if (!ops::exact_attention(device.ctx, cpu.config.qkv())) GTEST_SKIP() << "no kernels for mode exact";
+    std::vector<GroupRequest> all;
+    for (int i = 0; i < 24; ++i) {
+      GroupRequest r = random_request(cpu.config, 90, i, rng);
+      r.stop_strings.clear();
+      r.min_tokens = 0;
+      r.sampling = {.temperature = r.sampling.temperature > 0 ? r.sampling.temperature : 1.0F};
+      r.max_tokens = static_cast<std::int32_t>(1 + rng.below(60));
+      all.push_back(std::move(r));
+    }
+    const std::vector<EngineConfig> conditions = {
+        {.max_sequences = 64, .max_batch_tokens = 256, .page_size = 16, .max_model_len = 90},
+        {.max_sequences = 1, .max_batch_tokens = 256, .page_size = 16, .max_model_len = 90},
+        {.max_sequences = 16, .max_batch_tokens = 7, .page_size = 32, .max_model_len = 90},
+        {.max_sequences = 32, .max_batch_tokens = 64, .page_size = 16, .num_pages = 20, .max_model_len = 90}};
+    std::map<Key, Answer> first;
+    for (std::size_t c = 0; c < conditions.size(); ++c) {
+      const std::string where = fmt::format("condition {}, heads of {}, seed {}", c, head_dim, rng.seed());
+      DeviceEngine e(cpu, device, conditions[c]);
+      for (const GroupRequest& r : all) e.engine->submit(r);
+      std::vector<SampledSequence> got = e.engine->run();
+      std::ranges::shuffle(got, std::mt19937_64(rng.next_u64()));
+      for (std::size_t begin = 0; begin < got.size();) {
+        // Rows of as many documents as fit.
+        std::vector<const GroupRequest*> asked;
+        std::vector<const SampledSequence*> row;
+        std::size_t tokens = 0, end = begin;
+        for (; end < got.size(); ++end) {
+          const GroupRequest& r = all[static_cast<std::size_t>(got[end].group)];
+          tokens += r.prompt.size() + got[end].ids.size();
+          if (tokens > 1500) break;
+          asked.push_back(&r);
+          row.push_back(&got[end]);
+        }
+        const auto expected = device.trainer_logprobs(cpu.config, asked, row);
+        for (std::size_t i = 0; i < row.size(); ++i) {
+          expect_same({row[i]->ids, row[i]->logprobs, row[i]->finish},
+                      {row[i]->ids, expected[i], row[i]->finish}, where + ", against the trainer");
+          const auto [place, added] = first.try_emplace({row[i]->group, row[i]->sample}, answer_of(*row[i]));
+          if (!added) expect_same(answer_of(*row[i]), place->second, where + ", against condition 0");
+          if (HasFatalFailure()) return;
+        }
+        begin = end;
+      }
     }
   }
 }

@@ -1,6 +1,7 @@
 #include "ops/cuda/attention.h"
 
 #include "ops/cuda/attention_cuda.h"
+#include "ops/cuda/attention_exact.h"
 #include "ops/cuda/attention_hopper.h"
 #include "ops/cuda/attention_simple.h"
 #include "ops/cuda/launch.cuh"
@@ -46,6 +47,11 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
                        const Documents& documents, const QkvShape& shape, float scale) {
   const AttentionCall call = attention_call(qkv, documents, shape, scale);
   if (call.rows == 0) return;
+  if (ctx.mode == NumericMode::kExact) {
+    const SimpleAttention exact = simple_call(out, lse, qkv, documents, call);
+    RLCPP_CHECK(exact_attention_takes(exact));
+    return exact_attention_forward(stream_of(ctx), exact);
+  }
   const AttentionPlans::Choice choice = ctx.cuda->attention().forward(call);
   if (choice.graph == nullptr) {
     simple_attention_forward(stream_of(ctx), simple_call(out, lse, qkv, documents, call));
@@ -83,7 +89,8 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
   if (call.rows == 0) return;
   AttentionPlans& plans = ctx.cuda->attention();
   // How the forward left its statistics: cuDNN's over documents of one length are head by head.
-  const AttentionPlans::Choice forward = plans.forward(call);
+  const bool exact = ctx.mode == NumericMode::kExact;
+  const AttentionPlans::Choice forward = exact ? AttentionPlans::Choice{} : plans.forward(call);
   const bool by_head = forward.graph != nullptr && !forward.shape.ragged;
   SimpleAttention simple = simple_call(out, lse, qkv, documents, call);
   simple.dout = address<const bf16>(dout);

@@ -18,6 +18,7 @@ namespace {
 // How many of the heuristic's proposals are measured. They come best first by its own estimate.
 constexpr std::size_t kMostPlans = 4096;
 constexpr int kProposals = 16;               // asked of the heuristic, and measured when tuning
+constexpr int kExactProposals = 400;         // of which the first kProposals that are exact are measured
 constexpr std::int32_t kHopperKernels = 66;  // cuBLASLt's id of its wgmma kernels
 
 // The largest power of two up to 16 that divides the address and the distance between rows.
@@ -36,6 +37,11 @@ cudaDataType library_type(DType type) {
 }
 
 }  // namespace
+
+// y = x w^T: gradients need not be the same whatever the batch is.
+static bool is_forward(const ProductKey& key) {
+  return !key.transpose_a && key.transpose_b;
+}
 
 std::string ProductKey::text() const {
   return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}{}", transpose_a ? 'T' : 'N',
@@ -185,6 +191,14 @@ void ProductPlans::set_bias(const Plan& plan, const void* bias) const {
             "cublasLtMatmulDescSetAttribute");
 }
 
+bool ProductPlans::has_one_order(const cublasLtMatmulAlgo_t& algorithm) const {
+  std::int32_t id = -1;
+  std::size_t written = 0;
+  lt_.check(lt_.algorithm_get(&algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written),
+            "cublasLtMatmulAlgoConfigGetAttribute");
+  return id == kHopperKernels;
+}
+
 // The heuristic's proposals that we may use, in its order, at least one.
 std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key, const Plan& plan) const {
   const LtPreference preference = make_preference(lt_);
@@ -201,11 +215,13 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_out);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_out);
 
-  std::vector<cublasLtMatmulHeuristicResult_t> results(kProposals);
+  const bool exact = exact_ && is_forward(key);
+  const int wanted = exact ? kExactProposals : kProposals;
+  std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(wanted));
   int found = 0;
   const cublasStatus_t status =
       lt_.heuristic(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
-                    plan.out.get(), preference.get(), kProposals, results.data(), &found);
+                    plan.out.get(), preference.get(), wanted, results.data(), &found);
   std::vector<cublasLtMatmulAlgo_t> usable;
   if (status == CUBLAS_STATUS_SUCCESS) {
     for (const auto& result : std::span(results).first(static_cast<std::size_t>(found))) {
@@ -217,14 +233,14 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   // The kernels of this id add over k in one order whatever their tile (docs/performance.md); others, above
   // all those for a single row, may round parts of a sum to bf16. Where there are such kernels, no others are
   // used, so tuning changes no bit.
-  const auto others = std::ranges::stable_partition(usable, [&](const cublasLtMatmulAlgo_t& algorithm) {
-    std::int32_t id = -1;
-    std::size_t written = 0;
-    lt_.check(lt_.algorithm_get(&algorithm, CUBLASLT_ALGO_CONFIG_ID, &id, sizeof id, &written),
-              "cublasLtMatmulAlgoConfigGetAttribute");
-    return id == kHopperKernels;
-  });
-  if (others.begin() != usable.begin()) usable.erase(others.begin(), others.end());
+  const auto others = std::ranges::stable_partition(
+      usable, [&](const cublasLtMatmulAlgo_t& algorithm) { return has_one_order(algorithm); });
+  if (others.begin() != usable.begin() || exact) usable.erase(others.begin(), others.end());
+  if (usable.size() > kProposals) usable.resize(kProposals);
+  if (exact && usable.empty()) {
+    throw runtime_failure("cuBLASLt has no algorithm with one order of sums for the product " + key.text(),
+                          "mode exact uses its wgmma kernels alone", "use numeric_mode fast");
+  }
   if (!usable.empty()) return usable;
   throw runtime_failure(
       "cuBLASLt has no algorithm for the product " + key.text(),
@@ -243,6 +259,7 @@ bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
   const cublasStatus_t status =
       lt_.check_algorithm(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
                           plan.out.get(), &algorithm, &result);
+  if (exact_ && is_forward(key) && !has_one_order(algorithm)) return false;
   if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_of(key.batch)) {
     warnings_.push_back(fmt::format("{}: the algorithm of product {} is ignored: {} does not take it", file_,
                                     entry->first, library_version()));

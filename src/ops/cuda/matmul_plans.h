@@ -87,6 +87,9 @@ class ProductPlans {
   // inside a capture (there the plan stays the first proposal). Ranks and runs that must agree in bits: tune
   // first, then start them with tuning off.
   void set_tuning(bool on) { tuning_ = on; }
+  // Only algorithms that add over k in one order whatever the other rows (mode exact). Before the first
+  // product.
+  void set_exact(bool on) { exact_ = on; }
 
   // Reads the algorithms' file of this GPU in `directory`, and writes there when tuning; empty: neither.
   // Plans made so far are forgotten, so call it before the first product.
@@ -109,6 +112,7 @@ class ProductPlans {
   Plan& plan_of(const ProductKey& key);
   Plan describe(const ProductKey& key) const;
   std::vector<cublasLtMatmulAlgo_t> proposals(const ProductKey& key, const Plan& plan) const;
+  bool has_one_order(const cublasLtMatmulAlgo_t& algorithm) const;
   bool take_measured(const ProductKey& key, Plan& plan);
   void tune(const ProductKey& key, Plan& plan, const ProductCall& call);
   void keep(const ProductKey& key, Plan& plan);
@@ -123,7 +127,7 @@ class ProductPlans {
   std::string file_;
   AlgorithmTable measured_;
   std::map<ProductKey, Plan> plans_;
-  bool tuning_ = false;
+  bool tuning_ = false, exact_ = false;
   std::vector<std::string> warnings_;
 };
 

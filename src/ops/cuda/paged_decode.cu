@@ -171,14 +171,8 @@ __device__ void decode_body(const PagedArgs& args, const PagedWorkArgs& work) {
       const std::int64_t row = entry[4 + r / args.group];
       const int head = r % args.group;
       if (args.positions[row] < kPagedChunk) {
-        const float factor = __fdividef(1.0F, sums.total[half]);
-        bf16* const to =
-            args.out + row * args.out_width + (kv_head * args.group + head) * kDim + lane % 4 * 2;
-#pragma unroll
-        for (int i = 0; i < kDim / 8; ++i) {
-          *reinterpret_cast<std::uint32_t*>(to + 8 * i) = pack_bf16(
-              __fmul_rn(sums.out[i][2 * half], factor), __fmul_rn(sums.out[i][2 * half + 1], factor));
-        }
+        bf16* const to = args.out + row * args.out_width + (kv_head * args.group + head) * kDim;
+        store_row<kDim>(to + lane % 4 * 2, sums, half);
         continue;
       }
       float* const to = partial_of<kDim>(args, work, args.sequence_of[row], kv_head, chunk);

@@ -87,40 +87,16 @@ __device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
 
   RowSums<kDim> sums, all;
   sums.clear();
-  bool merged = false;
   RingOf<kStages> ring;
   for (int tile = 0; tile < tiles; ++tile) {
     const int begin = tile * kTileKeys;
+    // A warp that has no use for the tile waits too: its arrival below must not count for an earlier one.
+    barrier_wait(&memory.full[ring.stage], ring.phase);
     if (begin <= last_last) {
-      barrier_wait(&memory.full[ring.stage], ring.phase);
-      const int blocks = min(kTileBlocks, (keys - begin + kPagedBlock - 1) / kPagedBlock);
-      const bool whole = begin + kTileKeys - 1 <= first_last;  // every row sees every key
-      const std::uint32_t k = shared_address(memory.k[ring.stage]);
-      const std::uint32_t v = shared_address(memory.v[ring.stage]);
-      float scores[2 * kTileBlocks][4];
-#pragma unroll
-      for (int b = 0; b < kTileBlocks; ++b) {
-        float two[2][4];
-        if (b < blocks) block_scores<kDim>(two, q, k + static_cast<std::uint32_t>(b * kBytes));
-#pragma unroll
-        for (int i = 0; i < 2; ++i) {
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const int key = begin + b * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
-            scores[2 * b + i][j] = whole || key <= last_key[j / 2] ? two[i][j] : masked_score();
-          }
-        }
-      }
-      weigh<kDim>(sums, scores, work.scale_log2);
-#pragma unroll
-      for (int b = 0; b < kTileBlocks; ++b) {
-        if (b < blocks) {
-          std::uint32_t weights[4];
-          weights_of(weights, scores, b);
-          add_values<kDim>(sums, weights, v + static_cast<std::uint32_t>(b * kBytes),
-                           keys - begin - b * kPagedBlock);
-        }
-      }
+      const int last[2] = {last_key[0] - begin, last_key[1] - begin};
+      attend_tile<kDim>(sums, q, shared_address(memory.k[ring.stage]), shared_address(memory.v[ring.stage]),
+                        min(keys - begin, kTileKeys), begin + kTileKeys - 1 <= first_last, last,
+                        work.scale_log2);
     }
     __syncwarp();
     if (lane == 0) barrier_arrive(&memory.empty[ring.stage]);
@@ -131,35 +107,13 @@ __device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
     ring.next();
 
     if (tile % kChunkTiles != kChunkTiles - 1 && tile + 1 < tiles) continue;
-    sums.finish();
-    if (!merged) {
-      all = sums;
-      merged = true;
-    } else {
-#pragma unroll
-      for (int r = 0; r < 2; ++r) {
-        const MergeFactors factors(all.most[r], sums.most[r], work.scale_log2);
-        all.most[r] = factors.most;
-        all.total[r] = factors(all.total[r], sums.total[r]);
-#pragma unroll
-        for (int i = 0; i < kDim / 8; ++i) {
-          all.out[i][2 * r] = factors(all.out[i][2 * r], sums.out[i][2 * r]);
-          all.out[i][2 * r + 1] = factors(all.out[i][2 * r + 1], sums.out[i][2 * r + 1]);
-        }
-      }
-    }
+    merge_chunk<kDim>(all, sums, tile < kChunkTiles, work.scale_log2);
     sums.clear();
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     if (last_key[half] < 0) continue;
-    const float factor = __fdividef(1.0F, all.total[half]);
-    bf16* const to = args.out + to_row[half] + lane % 4 * 2;
-#pragma unroll
-    for (int i = 0; i < kDim / 8; ++i) {
-      *reinterpret_cast<std::uint32_t*>(to + 8 * i) =
-          pack_bf16(__fmul_rn(all.out[i][2 * half], factor), __fmul_rn(all.out[i][2 * half + 1], factor));
-    }
+    store_row<kDim>(args.out + to_row[half] + lane % 4 * 2, all, half);
   }
 }
 

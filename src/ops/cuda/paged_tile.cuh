@@ -179,6 +179,69 @@ __device__ inline void weights_of(std::uint32_t (&words)[4], const float (&score
   words[3] = pack_bf16(scores[2 * block + 1][2], scores[2 * block + 1][3]);
 }
 
+// One tile of keys, `keys` of which are there, in `blocks` blocks at k and v in shared memory. Row r of the
+// lane sees keys up to last_key[r], counted from the tile's first; `whole`: every row sees every key.
+template <int kDim>
+__device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q, std::uint32_t k, std::uint32_t v,
+                            int keys, bool whole, const int (&last_key)[2], float scale_log2) {
+  constexpr std::uint32_t kBytes = kPagedBlock * kDim * sizeof(bf16);
+  const int lane = static_cast<int>(threadIdx.x) % kWarp;
+  float scores[2 * kTileBlocks][4];
+#pragma unroll
+  for (int b = 0; b < kTileBlocks; ++b) {
+    float two[2][4];
+    if (b * kPagedBlock < keys) block_scores<kDim>(two, q, k + b * kBytes);
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+#pragma unroll
+      for (int j = 0; j < 4; ++j) {
+        const int key = b * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
+        scores[2 * b + i][j] = whole || key <= last_key[j / 2] ? two[i][j] : masked_score();
+      }
+    }
+  }
+  weigh<kDim>(sums, scores, scale_log2);
+#pragma unroll
+  for (int b = 0; b < kTileBlocks; ++b) {
+    if (b * kPagedBlock >= keys) break;
+    std::uint32_t weights[4];
+    weights_of(weights, scores, b);
+    add_values<kDim>(sums, weights, v + b * kBytes, keys - b * kPagedBlock);
+  }
+}
+
+// Takes the finished sums of the next chunk.
+template <int kDim>
+__device__ void merge_chunk(RowSums<kDim>& all, RowSums<kDim>& chunk, bool first, float scale_log2) {
+  chunk.finish();
+  if (first) {
+    all = chunk;
+    return;
+  }
+#pragma unroll
+  for (int r = 0; r < 2; ++r) {
+    const MergeFactors factors(all.most[r], chunk.most[r], scale_log2);
+    all.most[r] = factors.most;
+    all.total[r] = factors(all.total[r], chunk.total[r]);
+#pragma unroll
+    for (int i = 0; i < kDim / 8; ++i) {
+      all.out[i][2 * r] = factors(all.out[i][2 * r], chunk.out[i][2 * r]);
+      all.out[i][2 * r + 1] = factors(all.out[i][2 * r + 1], chunk.out[i][2 * r + 1]);
+    }
+  }
+}
+
+// out = the sums of row r of the lane over their total; `to` is the row's memory at dim 2 (lane mod 4).
+template <int kDim>
+__device__ void store_row(bf16* to, const RowSums<kDim>& all, int r) {
+  const float factor = __fdividef(1.0F, all.total[r]);
+#pragma unroll
+  for (int i = 0; i < kDim / 8; ++i) {
+    *reinterpret_cast<std::uint32_t*>(to + 8 * i) =
+        pack_bf16(__fmul_rn(all.out[i][2 * r], factor), __fmul_rn(all.out[i][2 * r + 1], factor));
+  }
+}
+
 #endif
 
 }  // namespace rlcpp::ops::cuda

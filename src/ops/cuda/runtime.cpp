@@ -38,8 +38,10 @@ void* Runtime::scratch(std::size_t bytes, const char* operation) {
                         "a call is larger than the plan was made for", "report this: the plan is wrong");
 }
 
-std::shared_ptr<Runtime> make_runtime(Device device) {
-  return std::make_shared<Runtime>(device);
+std::shared_ptr<Runtime> make_runtime(Device device, NumericMode mode) {
+  auto runtime = std::make_shared<Runtime>(device);
+  runtime->products().set_exact(mode == NumericMode::kExact);
+  return runtime;
 }
 
 void synchronize(Runtime& runtime) {

@@ -11,7 +11,7 @@ namespace rlcpp::ops::cuda {
 class Runtime;
 
 // Throws environment_error if there is no such GPU, or a library it needs cannot be loaded.
-std::shared_ptr<Runtime> make_runtime(Device device);
+std::shared_ptr<Runtime> make_runtime(Device device, NumericMode mode);
 
 void synchronize(Runtime& runtime);
 void* stream_handle(Runtime& runtime);

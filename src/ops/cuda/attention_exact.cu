@@ -1,0 +1,187 @@
+// A block takes up to 64 query rows of one document and kv head, a warp 16 of them. Keys and values come in
+// tiles of 64, two on their way, and are put where a page would have them.
+#include "ops/cuda/attention_exact.h"
+#include "ops/cuda/paged_args.cuh"
+#include "ops/cuda/paged_tile.cuh"
+
+namespace rlcpp::ops::cuda {
+namespace {
+
+constexpr int kExactWarps = kPrefillRows / 16;
+constexpr int kExactThreads = kExactWarps * kWarp;
+constexpr int kExactStages = 2;
+
+struct ExactArgs {
+  const bf16* qkv;
+  bf16* out;
+  float* lse;
+  const std::int32_t* cu_seqlens;
+  std::int64_t width, out_width;
+  int documents, num_heads, num_kv_heads, group, tokens;  // tokens of a block
+  float scale_log2;
+};
+
+#if RLCPP_SM90A
+
+template <int kDim>
+struct ExactMemory {
+  bf16 k[kExactStages][kTileKeys * kDim];
+  bf16 v[kExactStages][kTileKeys * kDim];
+};
+
+// 16 bytes into shared memory, or zeros.
+__device__ inline void copy_vector(std::uint32_t to, const void* from, bool there) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(there ? 16 : 0)
+               : "memory");
+}
+
+// Blocks are numbered so that each document has enough: the first of document d is cu_seqlens[d] / tokens +
+// d. Returns the document of block `block`.
+__device__ inline int document_of(const ExactArgs& args, int block) {
+  int low = 0, high = args.documents - 1;
+  while (low < high) {
+    const int middle = (low + high + 1) / 2;
+    if (args.cu_seqlens[middle] / args.tokens + middle <= block) {
+      low = middle;
+    } else {
+      high = middle - 1;
+    }
+  }
+  return low;
+}
+
+template <int kDim>
+__device__ void exact_body(const ExactArgs& args) {
+  extern __shared__ __align__(1024) unsigned char raw[];
+  auto& memory = *reinterpret_cast<ExactMemory<kDim>*>(raw);
+  const int thread = static_cast<int>(threadIdx.x);
+  const int lane = thread % kWarp, warp = thread / kWarp;
+  // The last blocks have the most keys: they begin first.
+  const int block = static_cast<int>(gridDim.x - 1 - blockIdx.x);
+  const int document = document_of(args, block);
+  const int begin_row = args.cu_seqlens[document], length = args.cu_seqlens[document + 1] - begin_row;
+  const int position = (block - begin_row / args.tokens - document) * args.tokens;
+  if (position >= length) return;
+  const int count = min(args.tokens, length - position);
+  const int keys = position + count;
+  const int tiles = (keys + kTileKeys - 1) / kTileKeys;
+  const int kv_head = static_cast<int>(blockIdx.y);
+
+  const bf16* const k_rows = args.qkv + begin_row * args.width + (args.num_heads + kv_head) * kDim;
+  const bf16* const v_rows = k_rows + args.num_kv_heads * kDim;
+  constexpr int kVectors = kDim / kVector;
+  const auto load = [&](int tile, int stage) {
+    if (tile < tiles) {
+#pragma unroll
+      for (int i = thread; i < kTileKeys * kVectors; i += kExactThreads) {
+        const int key = i / kVectors, vector = i % kVectors;
+        const bool there = tile * kTileKeys + key < keys;
+        const std::int64_t from = there ? (tile * kTileKeys + key) * args.width + vector * kVector : 0;
+        const int to = key * kDim + (vector ^ key % 8) * kVector;
+        copy_vector(shared_address(memory.k[stage] + to), k_rows + from, there);
+        copy_vector(shared_address(memory.v[stage] + to), v_rows + from, there);
+      }
+    }
+    asm volatile("cp.async.commit_group;" ::: "memory");
+  };
+  load(0, 0);
+
+  const int rows_used = count * args.group;
+  QueryRows<kDim> q;
+  int last_key[2];
+  std::int64_t to_row[2], to_lse[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int r = warp * 16 + lane / 4 + 8 * half;
+    const bool used = r < rows_used;
+    const int token = used ? r / args.group : 0;
+    const int head = kv_head * args.group + (used ? r % args.group : 0);
+    const std::int64_t row = begin_row + position + token;
+    last_key[half] = used ? position + token : -1;
+    to_row[half] = row * args.out_width + head * kDim;
+    to_lse[half] = row * args.num_heads + head;
+    const bf16* const from = args.qkv + row * args.width + head * kDim + lane % 4 * 2;
+#pragma unroll
+    for (int s = 0; s < kDim / 16; ++s) {
+      q.word[s][half] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s) : 0U;
+      q.word[s][half + 2] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8) : 0U;
+    }
+  }
+  const int of_warp = min(rows_used - warp * 16, 16);  // rows, or none
+  const int first_last = of_warp > 0 ? position + warp * 16 / args.group : -1;
+  const int last_last = of_warp > 0 ? position + (warp * 16 + of_warp - 1) / args.group : -1;
+
+  RowSums<kDim> sums, all;
+  sums.clear();
+  for (int tile = 0; tile < tiles; ++tile) {
+    const int stage = tile % kExactStages, begin = tile * kTileKeys;
+    load(tile + 1, (tile + 1) % kExactStages);
+    asm volatile("cp.async.wait_group 1;" ::: "memory");
+    __syncthreads();
+    if (begin <= last_last) {
+      const int last[2] = {last_key[0] - begin, last_key[1] - begin};
+      attend_tile<kDim>(sums, q, shared_address(memory.k[stage]), shared_address(memory.v[stage]),
+                        min(keys - begin, kTileKeys), begin + kTileKeys - 1 <= first_last, last,
+                        args.scale_log2);
+    }
+    __syncthreads();  // the stage is read: the next round overwrites it
+    if (tile % kChunkTiles != kChunkTiles - 1 && tile + 1 < tiles) continue;
+    merge_chunk<kDim>(all, sums, tile < kChunkTiles, args.scale_log2);
+    sums.clear();
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    if (last_key[half] < 0) continue;
+    store_row<kDim>(args.out + to_row[half] + lane % 4 * 2, all, half);
+    if (lane % 4 == 0) {
+      constexpr float kLn2 = 0.693147180559945F;
+      args.lse[to_lse[half]] = (all.most[half] * args.scale_log2 + log2f(all.total[half])) * kLn2;
+    }
+  }
+}
+
+#endif
+
+template <int kDim>
+__global__ void __launch_bounds__(kExactThreads, 2) exact_kernel(const __grid_constant__ ExactArgs args) {
+#if RLCPP_SM90A
+  exact_body<kDim>(args);
+#endif
+}
+
+}  // namespace
+
+bool exact_attention_takes(const SimpleAttention& call) {
+  const QkvShape& s = call.shape;
+  return (s.head_dim == 64 || s.head_dim == 128) && s.num_heads / s.num_kv_heads <= DecodeEntry::kMost &&
+         vectorisable(s.head_dim, {call.qkv, call.out}) &&
+         (s.head_dim == 64 ? has_hopper_code(exact_kernel<64>) : has_hopper_code(exact_kernel<128>));
+}
+
+void exact_attention_forward(cudaStream_t stream, const SimpleAttention& call) {
+  ExactArgs args = {};
+  args.qkv = call.qkv;
+  args.out = call.out;
+  args.lse = call.lse;
+  args.cu_seqlens = call.cu_seqlens;
+  args.width = call.shape.width();
+  args.out_width = call.shape.num_heads * call.shape.head_dim;
+  args.documents = static_cast<int>(call.documents);
+  args.num_heads = static_cast<int>(call.shape.num_heads);
+  args.num_kv_heads = static_cast<int>(call.shape.num_kv_heads);
+  args.group = args.num_heads / args.num_kv_heads;
+  args.tokens = kPrefillRows / args.group;
+  args.scale_log2 = call.scale * static_cast<float>(M_LOG2E);
+  const auto kernel = call.shape.head_dim == 64 ? exact_kernel<64> : exact_kernel<128>;
+  const std::size_t bytes =
+      static_cast<std::size_t>(2 * kExactStages * 64 * call.shape.head_dim) * sizeof(bf16);
+  rlcpp::cuda::check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
+      "attention_forward");
+  const dim3 grid(grid_of(call.rows / args.tokens + call.documents),
+                  static_cast<unsigned>(args.num_kv_heads));
+  kernel<<<grid, kExactThreads, bytes, stream>>>(args);
+  check_launch("attention_forward");
+}
+
+}  // namespace rlcpp::ops::cuda
