@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/bench_rollout.h"
 #include "app/command.h"
 #include "app/run_clock.h"
 #include "app/run_engine.h"
@@ -15,7 +16,6 @@
 #include "app/run_start.h"
 #include "app/run_training.h"
 #include "app/version.h"
-#include "base/durable.h"
 #include "base/error.h"
 #include "base/readable.h"
 #include "base/rng.h"
@@ -331,7 +331,7 @@ int run_bench_rl(const Invocation& invocation) {
   RlBench bench(config, log);
   if (!bench.run(invocation.dry_run)) return 0;
   const std::string json = bench.json().dump(1) + "\n";
-  if (config.output_json.has_value()) durable::write_file(durable::system_files(), *config.output_json, json);
+  write_result(config.output_json, json);
   fmt::print("{}", invocation.json ? json : bench.text());
   return 0;
 }

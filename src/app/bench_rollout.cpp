@@ -13,7 +13,6 @@
 #include "app/run_model.h"
 #include "app/run_start.h"
 #include "app/version.h"
-#include "base/durable.h"
 #include "base/error.h"
 #include "base/readable.h"
 #include "base/rng.h"
@@ -262,7 +261,7 @@ int run_bench_rollout(const Invocation& invocation) {
   RolloutBench bench(config, log);
   if (!bench.run(invocation.dry_run)) return 0;
   const std::string json = rollout_json(config, bench.report());
-  if (config.output_json.has_value()) durable::write_file(durable::system_files(), *config.output_json, json);
+  write_result(config.output_json, json);
   fmt::print("{}", invocation.json ? json : rollout_text(bench.report()));
   return 0;
 }

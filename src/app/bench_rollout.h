@@ -64,5 +64,7 @@ struct RolloutReport {
 // What is printed, and what a result file holds.
 std::string rollout_text(const RolloutReport& report);
 std::string rollout_json(const BenchRolloutConfig& config, const RolloutReport& report);
+// Writes it to `path`, if there is one; folders that are missing are made.
+void write_result(const std::optional<std::string>& path, const std::string& json);
 
 }  // namespace rlcpp::app

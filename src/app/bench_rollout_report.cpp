@@ -1,11 +1,13 @@
 // The tables of `rlcpp bench rollout`, for people and for machines.
 #include <algorithm>
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "app/bench_rollout.h"
 #include "app/version.h"
+#include "base/durable.h"
 #include "bench/runner.h"
 #include "monitor/console.h"
 #include "tensor/device.h"
@@ -153,6 +155,13 @@ std::string rollout_json(const BenchRolloutConfig& config, const RolloutReport& 
   }
   if (const double sharing = report.sharing(); sharing > 0) out["shared_over_separate"] = sharing;
   return out.dump(1) + "\n";
+}
+
+void write_result(const std::optional<std::string>& path, const std::string& json) {
+  if (!path.has_value()) return;
+  durable::FileLayer& files = durable::system_files();
+  durable::make_directories(files, std::filesystem::absolute(*path).parent_path().string());
+  durable::write_file(files, *path, json);
 }
 
 }  // namespace rlcpp::app

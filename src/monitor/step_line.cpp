@@ -65,12 +65,13 @@ std::string step_line(const RolloutLine& line) {
                   compact(std::round(line.length)), percent(line.truncated, "{:.0f}", 1));
   const std::string groups = compact(line.groups), all = compact(line.groups_all),
                     none = compact(line.groups_none);
-  const std::string publish =
-      line.publish >= 0.005 ? fmt::format("pub {}% ", percent(line.publish, "{:.0f}", 1)) : "";
-  const std::string time =
-      fmt::format("gen {}% train {}% {}wait {}%  {}  eta {}", percent(line.generate, "{:.0f}", 1),
-                  percent(line.train, "{:.0f}", 1), publish, percent(line.wait, "{:.0f}", 1),
-                  seconds_of(line.seconds), line.eta);
+  const auto times = [&](const std::string& publish, double wait) {
+    return fmt::format("gen {}% train {}% {}wait {}%  {}  eta {}", percent(line.generate, "{:.0f}", 1),
+                       percent(line.train, "{:.0f}", 1), publish, percent(wait, "{:.0f}", 1),
+                       seconds_of(line.seconds), line.eta);
+  };
+  const std::string time = times(
+      line.publish >= 0.005 ? fmt::format("pub {}% ", percent(line.publish, "{:.0f}", 1)) : "", line.wait);
   std::string text = fmt::format("{}  reward {} ({})  {}  groups {}: {} all, {} none  {}", step, reward,
                                  change, quality, groups, all, none, time);
   // Long runs with many groups: give up words before digits, and the change of the reward last.
@@ -81,6 +82,10 @@ std::string step_line(const RolloutLine& line) {
   if (text.size() > kMaxColumns) {
     text =
         fmt::format("{}  reward {}  {}  grp {}: {}/{}  {}", step, reward, quality, groups, all, none, time);
+  }
+  if (text.size() > kMaxColumns) {
+    text = fmt::format("{}  reward {}  {}  grp {}: {}/{}  {}", step, reward, quality, groups, all, none,
+                       times("", line.wait + line.publish));
   }
   return text;
 }

@@ -33,7 +33,8 @@ struct RolloutLine {
   double length = kMissing;                                                 // mean completion tokens
   double truncated = kMissing;                                              // 0 to 1
   double groups = kMissing, groups_all = kMissing, groups_none = kMissing;  // solved by all samples, by none
-  // Shares of the step, 0 to 1. Publication has a column of its own from half a per cent on.
+  // Shares of the step, 0 to 1. Publication has a column of its own from half a per cent on, where there is
+  // room, and counts as waiting where there is none.
   double generate = kMissing, train = kMissing, publish = 0, wait = kMissing;
   double seconds = kMissing;
   std::string eta = "-";

@@ -70,9 +70,21 @@ TEST_F(RlDevice, TrainerAndEngineShareOnePlanForAGpuThatNeedNotBeHere) {
 }
 
 TEST_F(RlDevice, ARefusalListsWaysOut) {
-  for (const double limit : {20.0, 13.0, 9.0})
-    EXPECT_GT(expect_ways_out(*world_, large({}), limit), 0U) << limit;
+  const auto fixed = large({"--inference.num-pages", "1000"});
+  for (const double limit : {13.0, 9.0}) EXPECT_GT(expect_ways_out(*world_, fixed, limit), 0U) << limit;
   EXPECT_GT(expect_ways_out(*world_, large({"--inference.num-pages", "20000"}), 44), 0U);
+  // A cache that is sized by the memory is the smallest one in a refusal, and takes what a change frees.
+  const auto limited = large({"--memory-limit", "9GiB"});
+  const ProcessOutcome o = world_->run(joined(limited, {"--dry-run"}));
+  EXPECT_EQ(o.code, 2) << o.err;
+  const std::vector<Suggestion> found = suggestions(o.err);
+  EXPECT_FALSE(found.empty()) << o.err;
+  for (const Suggestion& suggestion : found) {
+    const auto memory = planned(*world_, joined(limited, suggestion.flags));
+    ASSERT_FALSE(memory.empty()) << suggestion.flags.front();
+    EXPECT_LE(memory.at("planned"), 9 * kGiB);
+    EXPECT_GE(memory.at("planned"), (suggestion.gib - 0.06) * kGiB);
+  }
 }
 
 TEST_F(RlDevice, AdaptersHaveNoOptimizerOfTheBase) {
