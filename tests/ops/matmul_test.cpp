@@ -14,6 +14,7 @@ std::vector<LinearShape> all_shapes(Random& random) {
   list.push_back({256, 384, 1024});
   list.push_back({96, 512, 1536});
   list.push_back({1, 1024, 1024});
+  for (const std::int64_t m : {2, 8, 11, 16}) list.push_back({m, 48 * m, 32 * (m + 5)});  // few rows
   return list;
 }
 

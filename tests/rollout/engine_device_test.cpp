@@ -22,16 +22,17 @@ bool has_gpu() {
 }
 
 // Heads and pages that the kernels for decoding take.
-model::ModelConfig device_config(TinyKind kind, std::int64_t head_dim, std::int64_t layers) {
+model::ModelConfig device_config(TinyKind kind, std::int64_t head_dim, std::int64_t layers,
+                                 std::int64_t vocabulary = 1003) {
   const char* const names[][2] = {
       {"Qwen3ForCausalLM", "qwen3"}, {"Qwen2ForCausalLM", "qwen2"}, {"LlamaForCausalLM", "llama"}};
   const auto [architecture, type] = names[static_cast<int>(kind)];
   std::string text = fmt::format(
-      R"({{"architectures": ["{}"], "model_type": "{}", "vocab_size": 1003, "hidden_size": {},
+      R"({{"architectures": ["{}"], "model_type": "{}", "vocab_size": {}, "hidden_size": {},
       "intermediate_size": 256, "num_hidden_layers": {}, "num_attention_heads": 4, "num_key_value_heads": 2,
       "max_position_embeddings": 96, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu",
       "initializer_range": 0.05, "tie_word_embeddings": true)",
-      architecture, type, 4 * head_dim, layers);
+      architecture, type, vocabulary, 4 * head_dim, layers);
   if (kind == TinyKind::kQwen3) text += fmt::format(R"(, "head_dim": {})", head_dim);
   return model::parse_config(text + "}", "device config");
 }
@@ -42,6 +43,7 @@ struct DeviceModel {
       : pool(1), ctx(ops::make_context({DeviceKind::kCuda, 0}, pool, mode)) {
     MemoryPlan plan;
     const auto regions = model::plan_weights(cpu.config, plan, MemoryUse::kWeights, "weights", DType::kBF16);
+    const auto packed_regions = model::plan_packed(cpu.config, ctx, plan);
     const auto rope_regions = model::plan_rope(cpu.config, plan, 96);
     ops::WorkspaceNeeds needs;
     needs.tokens = kRow;
@@ -72,6 +74,7 @@ struct DeviceModel {
     logits = (*arena)[of_logits];
     ops::use_workspace(ctx, (*arena)[scratch]);
     weights = model::make_weight_set(cpu.config, *arena, regions);
+    packed = model::make_packed_set(cpu.config, *arena, packed_regions);
     rope = model::make_rope(cpu.config, *arena, rope_regions);
     take(cpu);
   }
@@ -242,7 +245,7 @@ TEST_P(EngineDevice, SamplesWhatTheTrainerComputes) {
 TEST_P(EngineDevice, ExactIsTheTrainerBitForBit) {
   Rng rng(test::fresh_seed());
   for (const std::int64_t head_dim : {64, 128}) {
-    TinyModel cpu(device_config(GetParam(), head_dim, 2), rng.next_u64());
+    TinyModel cpu(device_config(GetParam(), head_dim, 2, 1000), rng.next_u64());
     DeviceModel device(cpu, ops::NumericMode::kExact);
     if (!ops::exact_attention(device.ctx, cpu.config.qkv())) GTEST_SKIP() << "no kernels for mode exact";
     std::vector<GroupRequest> all;

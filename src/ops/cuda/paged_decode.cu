@@ -8,11 +8,14 @@
 namespace rlcpp::ops::cuda {
 namespace {
 
-constexpr int kRing = 8;  // blocks
+// Blocks on their way to a warp. Shared memory decides how many warps run at once: with many sequences more
+// warps hide what a unit of work waits for, with few each is as quick as it can be.
+constexpr int kFewBlocks = 4, kManyBlocks = 8;
+constexpr std::int64_t kFewRows = 16;
 
 #if RLCPP_SM90A
 
-template <int kDim>
+template <int kDim, int kRing>
 struct DecodeMemory {
   bf16 k[kRing][kPagedBlock * kDim];
   bf16 v[kRing][kPagedBlock * kDim];
@@ -82,10 +85,10 @@ __device__ void merge_chunks(const PagedArgs& args, const PagedWorkArgs& work, s
   }
 }
 
-template <int kDim>
+template <int kDim, int kRing>
 __device__ void decode_body(const PagedArgs& args, const PagedWorkArgs& work) {
   extern __shared__ __align__(1024) unsigned char raw[];
-  auto& memory = *reinterpret_cast<DecodeMemory<kDim>*>(raw);
+  auto& memory = *reinterpret_cast<DecodeMemory<kDim, kRing>*>(raw);
   const int lane = static_cast<int>(threadIdx.x);
   if (lane == 0) {
     for (auto& barrier : memory.full) barrier_init(&barrier, 1);
@@ -129,21 +132,23 @@ __device__ void decode_body(const PagedArgs& args, const PagedWorkArgs& work) {
     sums.clear();
     for (int begin = 0; begin < blocks; begin += kTileBlocks) {
       float scores[2 * kTileBlocks][4];
+      std::uint32_t places[kTileBlocks] = {};
       RingOf<kRing> place = used;
 #pragma unroll
       for (int b = 0; b < kTileBlocks; ++b) {
-        float two[2][4];
-        if (begin + b < blocks) {
-          barrier_wait(&memory.full[place.stage], place.phase);
-          block_scores<kDim>(two, q, shared_address(memory.k[place.stage]));
-          place.next();
-        }
+        if (begin + b >= blocks) break;
+        barrier_wait(&memory.full[place.stage], place.phase);
+        places[b] = shared_address(memory.k[place.stage]);
+        place.next();
+      }
+      tile_scores<kDim>(scores, q, places, blocks - begin);
+      if ((begin + kTileBlocks) * kPagedBlock > keys) {
 #pragma unroll
-        for (int i = 0; i < 2; ++i) {
+        for (int i = 0; i < 2 * kTileBlocks; ++i) {
 #pragma unroll
           for (int j = 0; j < 4; ++j) {
-            const int key = (begin + b) * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
-            scores[2 * b + i][j] = key < keys ? two[i][j] : masked_score();
+            const int key = begin * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
+            if (key >= keys) scores[i][j] = masked_score();
           }
         }
       }
@@ -208,38 +213,44 @@ __device__ void decode_body(const PagedArgs& args, const PagedWorkArgs& work) {
 
 #endif
 
-template <int kDim>
+template <int kDim, int kRing>
 __global__ void __launch_bounds__(kWarp)
     decode_kernel(const __grid_constant__ PagedArgs args, const __grid_constant__ PagedWorkArgs work) {
 #if RLCPP_SM90A
-  decode_body<kDim>(args, work);
+  decode_body<kDim, kRing>(args, work);
 #endif
 }
 
-constexpr std::size_t decode_bytes(int head_dim) {
-  return static_cast<std::size_t>(2 * kRing * kPagedBlock * head_dim) * sizeof(bf16) +
-         kRing * sizeof(std::uint64_t);
+template <int kDim, int kRing>
+void launch_decode(const Context& ctx, const PagedArgs& args, const PagedWorkArgs& work) {
+  constexpr std::size_t kBytes =
+      static_cast<std::size_t>(2 * kRing * kPagedBlock * kDim) * sizeof(bf16) + kRing * sizeof(std::uint64_t);
+  const auto kernel = decode_kernel<kDim, kRing>;
+  rlcpp::cuda::check(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(kBytes)),
+      "attention_paged");
+  // As many as shared memory lets run at once; a block has a kilobyte of its own.
+  constexpr std::size_t kShared = std::size_t{228} << 10;
+  constexpr auto kEach = static_cast<unsigned>(kShared / (kBytes + 1024));
+  const unsigned blocks = static_cast<unsigned>(ctx.cuda->multiprocessors()) * kEach;
+  kernel<<<blocks, kWarp, kBytes, stream_of(ctx)>>>(args, work);
+  check_launch("attention_paged");
 }
 
 }  // namespace
 
 bool has_paged_kernels(int head_dim) {
-  if (head_dim == 64) return has_hopper_code(decode_kernel<64>);
-  return head_dim == 128 && has_hopper_code(decode_kernel<128>);
+  if (head_dim == 64) return has_hopper_code(decode_kernel<64, kManyBlocks>);
+  return head_dim == 128 && has_hopper_code(decode_kernel<128, kManyBlocks>);
 }
 
 void decode_paged(const Context& ctx, const PagedArgs& args, const PagedWorkArgs& work) {
-  const auto kernel = args.head_dim == 64 ? decode_kernel<64> : decode_kernel<128>;
-  const std::size_t bytes = decode_bytes(args.head_dim);
-  rlcpp::cuda::check(
-      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(bytes)),
-      "attention_paged");
-  // As many as shared memory lets run at once.
-  constexpr std::size_t kShared = std::size_t{227} << 10;
-  const auto each = static_cast<unsigned>(kShared / (bytes + 1024));
-  const unsigned blocks = static_cast<unsigned>(ctx.cuda->multiprocessors()) * each;
-  kernel<<<blocks, kWarp, bytes, stream_of(ctx)>>>(args, work);
-  check_launch("attention_paged");
+  const bool few = args.rows <= kFewRows;
+  if (args.head_dim == 64) {
+    few ? launch_decode<64, kManyBlocks>(ctx, args, work) : launch_decode<64, kFewBlocks>(ctx, args, work);
+  } else {
+    few ? launch_decode<128, kManyBlocks>(ctx, args, work) : launch_decode<128, kFewBlocks>(ctx, args, work);
+  }
 }
 
 }  // namespace rlcpp::ops::cuda

@@ -82,29 +82,38 @@ __device__ inline void load_matrices_transposed(std::uint32_t (&words)[4], std::
 }
 __device__ inline void product_step(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
                                     std::uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
       "{%0, %1, %2, %3};"
       : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
-// Scores of 16 keys: scores[0] of the first eight, scores[1] of the others; a lane has keys 2 (lane mod 4)
-// and the next.
+// Scores of a tile, whose block b begins at keys[b] in shared memory; blocks from `blocks` on are not read
+// and left 0. scores[2 b + h] are of the h-th eight keys of block b, a lane has keys 2 (lane mod 4) and the
+// next. Sums over the head run side by side, because each is a chain of products that wait for one another.
 template <int kDim>
-__device__ void block_scores(float (&scores)[2][4], const QueryRows<kDim>& q, std::uint32_t keys) {
+__device__ void tile_scores(float (&scores)[2 * kTileBlocks][4], const QueryRows<kDim>& q,
+                            const std::uint32_t (&keys)[kTileBlocks], int blocks) {
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
 #pragma unroll
-  for (int half = 0; half < 2; ++half) {
+  for (int i = 0; i < 2 * kTileBlocks; ++i) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) scores[half][i] = 0.0F;
-    const std::uint32_t row = keys + static_cast<std::uint32_t>((half * 8 + lane % 8) * kDim * 2);
+    for (int j = 0; j < 4; ++j) scores[i][j] = 0.0F;
+  }
+  const auto row = static_cast<std::uint32_t>(lane % 8 * kDim * 2);
 #pragma unroll
-    for (int pair = 0; pair < kDim / 32; ++pair) {
-      std::uint32_t words[4];
-      load_matrices(words, row + static_cast<std::uint32_t>(((pair * 4 + lane / 8) ^ (lane % 8)) * 16));
-      product_step(scores[half], q.word[2 * pair], words[0], words[1]);
-      product_step(scores[half], q.word[2 * pair + 1], words[2], words[3]);
+  for (int pair = 0; pair < kDim / 32; ++pair) {
+    const auto vector = static_cast<std::uint32_t>(((pair * 4 + lane / 8) ^ (lane % 8)) * 16);
+#pragma unroll
+    for (int b = 0; b < kTileBlocks; ++b) {
+      if (b >= blocks) break;
+      std::uint32_t first[4], second[4];
+      load_matrices(first, keys[b] + row + vector);
+      load_matrices(second, keys[b] + row + vector + 8 * kDim * 2);
+      product_step(scores[2 * b], q.word[2 * pair], first[0], first[1]);
+      product_step(scores[2 * b + 1], q.word[2 * pair], second[0], second[1]);
+      product_step(scores[2 * b], q.word[2 * pair + 1], first[2], first[3]);
+      product_step(scores[2 * b + 1], q.word[2 * pair + 1], second[2], second[3]);
     }
   }
 }
@@ -187,16 +196,15 @@ __device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q, std::
   constexpr std::uint32_t kBytes = kPagedBlock * kDim * sizeof(bf16);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float scores[2 * kTileBlocks][4];
+  const std::uint32_t places[kTileBlocks] = {k, k + kBytes, k + 2 * kBytes, k + 3 * kBytes};
+  tile_scores<kDim>(scores, q, places, (keys + kPagedBlock - 1) / kPagedBlock);
+  if (!whole) {
 #pragma unroll
-  for (int b = 0; b < kTileBlocks; ++b) {
-    float two[2][4];
-    if (b * kPagedBlock < keys) block_scores<kDim>(two, q, k + b * kBytes);
-#pragma unroll
-    for (int i = 0; i < 2; ++i) {
+    for (int i = 0; i < 2 * kTileBlocks; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
-        const int key = b * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
-        scores[2 * b + i][j] = whole || key <= last_key[j / 2] ? two[i][j] : masked_score();
+        const int key = 8 * i + lane % 4 * 2 + j % 2;
+        if (key > last_key[j / 2]) scores[i][j] = masked_score();
       }
     }
   }
