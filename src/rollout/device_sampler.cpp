@@ -16,9 +16,12 @@ DeviceSamplerRegions plan_device_sampler(const ops::Context& ctx, const model::M
                             {max_rows, model.hidden_size});
   regions.logits = plan.add(MemoryUse::kLogits, "engine.logits", DType::kF32, {max_rows, model.vocab_size});
   if (ctx.mode == ops::NumericMode::kExact) {
-    constexpr std::int64_t kHeadRows = 128;
+    // With room for the sums of a row beside its logits even where the vocabulary is tiny, so that the head
+    // takes the same way as the trainer's.
+    constexpr std::int64_t kHeadRows = 128, kRoom = 1 << 16;
+    const std::int64_t least = (kRoom + 8 * model.hidden_size) / model.vocab_size + 1;
     regions.head_logits = plan.add(MemoryUse::kLogits, "engine.head_logits", DType::kF32,
-                                   {std::min(max_rows, kHeadRows), model.vocab_size});
+                                   {std::max(std::min(max_rows, kHeadRows), least), model.vocab_size});
   }
   return regions;
 }
