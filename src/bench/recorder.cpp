@@ -37,7 +37,10 @@ std::string with_range(const Summary& s, const char* pattern) {
 Recorder::Recorder(RecorderFacts facts) : facts_(std::move(facts)), clocks_(clock_readings()) {}
 
 void Recorder::step(const StepSample& sample) {
-  if (steps_.empty()) first_step_seconds_ = seconds_since_process_start();
+  if (steps_.empty()) {
+    first_step_seconds_ = seconds_since_process_start();
+    first_step_begins_ = first_step_seconds_ - sample.step_seconds;
+  }
   steps_.push_back(sample);
 }
 
@@ -87,6 +90,7 @@ Result Recorder::result() const {
   e.true_mfu = summarise(true_mfu);
   e.planned_memory_gib = static_cast<double>(facts_.planned_bytes) / kGiB;
   e.first_step_seconds = first_step_seconds_;
+  e.first_step_begins = first_step_begins_;
   e.peak_tflops = facts_.peak_flops / 1e12;
   e.peak_source = facts_.peak_source;
   e.versions = facts_.versions;

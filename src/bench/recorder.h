@@ -50,7 +50,7 @@ class Recorder {
  private:
   RecorderFacts facts_;
   std::vector<StepSample> steps_;
-  double first_step_seconds_ = 0;
+  double first_step_seconds_ = 0, first_step_begins_ = 0;
   std::map<std::string, std::string> clocks_;  // before the first step
 };
 

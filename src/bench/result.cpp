@@ -76,6 +76,7 @@ Extension extension_from(const Json& object) {
   e.true_mfu = summary_from(object.value("true_mfu", Json::object()));
   e.planned_memory_gib = object.value("planned_memory_gib", 0.0);
   e.first_step_seconds = object.value("first_step_seconds", 0.0);
+  e.first_step_begins = object.value("first_step_begins", 0.0);
   e.peak_tflops = object.value("peak_tflops", 0.0);
   e.peak_source = object.value("peak_source", "");
   e.step_seconds = object.value("step_seconds", e.step_seconds);
@@ -166,6 +167,7 @@ std::string to_json(const Result& result) {
                       {"true_mfu", to_value(e.true_mfu)},
                       {"planned_memory_gib", e.planned_memory_gib},
                       {"first_step_seconds", e.first_step_seconds},
+                      {"first_step_begins", e.first_step_begins},
                       {"peak_tflops", e.peak_tflops},
                       {"peak_source", e.peak_source},
                       {"step_seconds", e.step_seconds},

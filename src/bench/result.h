@@ -59,6 +59,7 @@ struct Extension {
   Summary true_mfu;  // %, exact causal work with real document lengths
   double planned_memory_gib = 0;
   double first_step_seconds = 0;     // from process start to the end of the first step
+  double first_step_begins = 0;      // from process start to its beginning; 0: not measured
   double peak_tflops = 0;            // of one device, what MFU divides by
   std::string peak_source;           // "datasheet" or "measured FMA rate"
   std::vector<double> step_seconds;  // every timed step

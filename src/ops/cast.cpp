@@ -1,9 +1,11 @@
 #include "ops/cast.h"
 
+#include <cstddef>
 #include <cstring>
 
 #include "ops/calls.h"
 #include "ops/checks.h"
+#include "ops/cpu/parallel.h"
 #include "ops/cuda/cast.h"
 
 namespace rlcpp::ops {
@@ -30,7 +32,12 @@ void zero(const Context& ctx, const Tensor& t) {
                 0,      bytes_of({t}), [](const Context& c, const Call::Operands& all) { zero(c, all[0]); }};
   });
   if (ctx.on_gpu()) return cuda::zero(ctx, t);
-  std::memset(t.raw(), 0, t.bytes());
+  auto* const bytes = static_cast<std::byte*>(t.raw());
+  const auto count = static_cast<std::int64_t>(t.bytes());
+  cpu::parallel_blocks(ctx, count, std::int64_t{1} << 20, static_cast<double>(count) / 16,
+                       [&](std::int64_t begin, std::int64_t n) {
+                         std::memset(bytes + begin, 0, static_cast<std::size_t>(n));
+                       });
 }
 
 }  // namespace rlcpp::ops

@@ -42,6 +42,9 @@ TEST(Recorder, WarmUpIsLeftOut) {
   EXPECT_EQ(r.extension->step_seconds.size(), 2U);
   EXPECT_EQ(r.extension->losses.size(), 3U);
   EXPECT_GT(r.extension->first_step_seconds, 0);
+  EXPECT_DOUBLE_EQ(r.extension->first_step_begins, r.extension->first_step_seconds - 90);
+  EXPECT_DOUBLE_EQ(from_json(to_json(r), "again").extension->first_step_begins,
+                   r.extension->first_step_begins);
   EXPECT_NE(recorder.table().find("Overall"), std::string::npos);
 }
 

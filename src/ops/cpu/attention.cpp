@@ -4,6 +4,7 @@
 #include <array>
 #include <vector>
 
+#include "ops/cpu/attention_work.h"
 #include "ops/cpu/parallel.h"
 #include "ops/cpu/scratch.h"
 
@@ -80,19 +81,6 @@ struct Attention {
   }
 };
 
-double causal_work(std::int64_t length, const QkvShape& shape) {
-  return static_cast<double>(length) * static_cast<double>(length) *
-         static_cast<double>(shape.num_heads * shape.head_dim);
-}
-
-// A list that keeps its memory from call to call.
-template <class T>
-std::vector<T>& reused() {
-  thread_local std::vector<T> list;
-  list.clear();
-  return list;
-}
-
 }  // namespace
 
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
@@ -159,61 +147,6 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
     const std::int64_t head = i % shape.num_kv_heads;
     const std::int64_t first = head * num_tiles + task.tiles;
     attention.run(task.begin, task.count, task.position, head, k_tiles + first, kTile, v_tiles + first, dim);
-  });
-}
-
-void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
-                        const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Tensor& cu_seqlens,
-                        const QkvShape& shape, float scale) {
-  const Kernels& kernels = kernels_of(ctx);
-  const std::int64_t rows = qkv.dim(0);
-  const std::int64_t heads = shape.num_heads;
-  const std::int64_t dim = shape.head_dim;
-  const std::int64_t width = shape.width();
-  const std::int64_t group = heads / shape.num_kv_heads;
-  parallel_blocks(ctx, rows, 64, 2.0 * static_cast<double>(rows * heads * dim),
-                  [&](std::int64_t r, std::int64_t count) {
-                    for (std::int64_t i = r * heads; i < (r + count) * heads; ++i) {
-                      delta.f32()[i] = kernels.dot(dout.f32() + i * dim, out.f32() + i * dim, dim);
-                    }
-                  });
-
-  const std::int64_t documents = cu_seqlens.dim(0) - 1;
-  const std::int32_t* cu = cu_seqlens.i32();
-  std::vector<std::int32_t>& order = reused<std::int32_t>();
-  double work = 0;
-  for (std::int64_t d = 0; d < documents; ++d) {
-    order.push_back(static_cast<std::int32_t>(d));
-    work += 2.5 * causal_work(cu[d + 1] - cu[d], shape);
-  }
-  std::stable_sort(order.begin(), order.end(),
-                   [&](std::int32_t a, std::int32_t b) { return cu[a + 1] - cu[a] > cu[b + 1] - cu[b]; });
-  parallel(ctx, documents * shape.num_kv_heads, work, [&](std::int64_t i) {
-    const std::int64_t document = order[static_cast<std::size_t>(i / shape.num_kv_heads)];
-    const std::int64_t kv_head = i % shape.num_kv_heads;
-    const std::int64_t row = cu[document];
-    const std::int64_t q_offset = row * width + kv_head * group * dim;
-    const std::int64_t k_offset = row * width + (heads + kv_head) * dim;
-    const std::int64_t v_offset = k_offset + shape.num_kv_heads * dim;
-    AttendBackwardArgs args;
-    args.length = cu[document + 1] - row;
-    args.head_dim = dim;
-    args.group = group;
-    args.scale = scale;
-    args.width = width;
-    args.out_width = heads * dim;
-    args.heads = heads;
-    args.q = qkv.f32() + q_offset;
-    args.k = qkv.f32() + k_offset;
-    args.v = qkv.f32() + v_offset;
-    args.dout = dout.f32() + row * heads * dim + kv_head * group * dim;
-    args.lse = lse.f32() + row * heads + kv_head * group;
-    args.delta = delta.f32() + row * heads + kv_head * group;
-    args.dq = dqkv.f32() + q_offset;
-    args.dk = dqkv.f32() + k_offset;
-    args.dv = dqkv.f32() + v_offset;
-    args.scratch = thread_scratch(Scratch::kAttention, attend_backward_scratch(args.length, dim));
-    kernels.attend_backward(args);
   });
 }
 

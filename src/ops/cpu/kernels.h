@@ -95,7 +95,8 @@ inline constexpr std::int64_t attend_scratch(std::int64_t rows, std::int64_t key
   return rows * (2 * kStride + attend_score_stride(keys) + 1 + 64);
 }
 
-// The gradient of one document and one kv head with its group of q heads.
+// The gradient of one document and one kv head with its group of q heads, whole or in parts that give the
+// same bits: every sum has the order of the whole.
 struct AttendBackwardArgs {
   std::int64_t length = 0;  // tokens
   std::int64_t head_dim = 0;
@@ -105,20 +106,21 @@ struct AttendBackwardArgs {
   std::int64_t out_width = 0;  // row stride of out and dout
   std::int64_t heads = 0;      // row stride of lse and delta
   const float* q = nullptr;    // first q head of the group, first row of the document; the others alike
-  const float* k = nullptr;
-  const float* v = nullptr;
+  const float* k_tiles =
+      nullptr;  // tile t of 16 keys: [head_dim][16] at t * 16 * head_dim, zeros beyond the document
+  const float* v_tiles = nullptr;  // the same of v
+  const float* k = nullptr;        // [length][head_dim]
   const float* dout = nullptr;
   const float* lse = nullptr;
   const float* delta = nullptr;
   float* dq = nullptr;
   float* dk = nullptr;
   float* dv = nullptr;
-  float* scratch = nullptr;  // attend_backward_scratch(length, head_dim) floats
+  float* scratch = nullptr;  // attend_backward_scratch(keys, head_dim) floats; keys: length, or 64 for a part
 };
 inline constexpr std::int64_t kBackwardBlock = 64;  // queries and keys of one block of the backward
-inline constexpr std::int64_t attend_backward_scratch(std::int64_t length, std::int64_t head_dim) {
-  const std::int64_t padded = (length + 31) / 32 * 32;
-  return 5 * padded * head_dim + 5 * kBackwardBlock * kStride;
+inline constexpr std::int64_t attend_backward_scratch(std::int64_t keys, std::int64_t head_dim) {
+  return 2 * keys * head_dim + 5 * kBackwardBlock * kStride;
 }
 
 struct AdamWConstants {
@@ -176,6 +178,9 @@ struct Kernels {
   // to = sum a b over n.
   float (*dot)(const float* a, const float* b, std::int64_t n);
   void (*attend_backward)(const AttendBackwardArgs& args);
+  // dk and dv of the block of keys from k0 on; dq of one head's block of queries from q0 on.
+  void (*attend_backward_keys)(const AttendBackwardArgs& args, std::int64_t k0);
+  void (*attend_backward_queries)(const AttendBackwardArgs& args, std::int64_t head, std::int64_t q0);
 
   // Flat parameters (simd/optimizer.inl).
   double (*sum_of_squares)(const float* g, std::int64_t n);

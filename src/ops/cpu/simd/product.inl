@@ -45,10 +45,15 @@ void block(const BlockArgs& args) {
       if constexpr (kVectors == 2) acc[i][1] = load(c + 16);
     }
   } else {
+    // C is written when the chains end; its lines come while they run.
 #pragma GCC unroll 16
     for (int i = 0; i < kRows; ++i) {
+      __builtin_prefetch(args.c + i * args.ldc, 1, 3);
       acc[i][0] = zero();
-      if constexpr (kVectors == 2) acc[i][1] = zero();
+      if constexpr (kVectors == 2) {
+        __builtin_prefetch(args.c + i * args.ldc + 16, 1, 3);
+        acc[i][1] = zero();
+      }
     }
   }
   const float* ahead = args.ahead != nullptr ? args.ahead : b0;
