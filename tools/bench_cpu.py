@@ -96,9 +96,11 @@ def run(command, threads):
 
 def run_rlcpp(o, model, out, rows_at_once):
     file = out / "rlcpp.json"
+    chunk = min(LENGTH * rows_at_once, 1024)  # larger chunks of logits where more rows are there; 32 MiB at most
     _, peak = run([o.rlcpp, "sft", "--bench", "--model.name", model, "--model.debug.random-init", "--data.type", "fake",
                    "--data.seq-len", LENGTH, "--data.batch-size", ROWS, "--data.micro-batch-size", rows_at_once,
-                   "--max-steps", o.steps, "--device", "cpu", "--threads", o.threads, "--bench.output-json", file], o.threads)
+                   "--model.fused-lm-head-token-chunk-size", chunk, "--max-steps", o.steps, "--device", "cpu",
+                   "--threads", o.threads, "--bench.output-json", file], o.threads)
     result = json.loads(file.read_text())
     more = result["rlcpp"]
     return {"tokens_per_second": result["metrics"]["throughput"]["mean"], "peak_bytes": peak,
@@ -117,7 +119,9 @@ def run_peer(o, model, out, rows_at_once, compiled):
 def checkpoint(o, model, out):
     text, _ = run([o.rlcpp, "bench-checkpoint", "--model.name", model, "--device", "cpu", "--directory", out / "checkpoint",
                    "--rounds", max(3, o.repeats), "--threads", o.threads, "--json"], o.threads)
-    return json.loads(text)
+    saved = json.loads(text)
+    del saved["model"]  # a folder that is gone
+    return saved
 
 
 def measure(o):
@@ -139,6 +143,9 @@ def measure(o):
                 runs[name].append(program(model, out))
                 print(f"{turn + 1}/{o.repeats} {name}: {runs[name][-1]['tokens_per_second']:.0f} tokens/s, "
                       f"{runs[name][-1]['peak_bytes'] / 2**30:.2f} GiB", file=sys.stderr, flush=True)
+        first = {run["losses"][0] for name, all_runs in runs.items() if name.startswith("rlcpp") for run in all_runs}
+        if len(first) != 1:
+            raise RuntimeError(f"the first loss of rlcpp depends on how many rows are computed at a time: {sorted(first)}")
         saved = checkpoint(o, model, out)
     names = [line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name")]

@@ -96,6 +96,11 @@ TEST_F(Scripts, WordsThatAreMissingOrTooManyAreNamed) {
            {"tools/nightly.sh", "no-such-matrix.toml"},
            {"tools/install_cuda.sh", "now"},
            {"tools/slurm_one_node.sh", "start"},
+           {"tools/fuzz_all.sh", ""},
+           {"tools/fuzz_all.sh", "soon"},
+           {"tools/fuzz_all.sh", "10 2 3"},
+           {"tools/fuzz_all.sh", "10"},  // beside no fuzzers
+           {"tools/pack_fuzzers.sh", ""},
            {"tools/scaling.sh", "--minutes"},
            {"tools/scaling.sh", "--minutes soon"},
            {"tools/scaling.sh", "--gpus all"},
@@ -104,6 +109,29 @@ TEST_F(Scripts, WordsThatAreMissingOrTooManyAreNamed) {
     EXPECT_EQ(o.code, 2) << script << ": " << o.err;
     EXPECT_TRUE(o.err.starts_with("error: ")) << script << ": " << o.err;
   }
+}
+
+TEST_F(Scripts, BenchCpuNamesWhatItCannotUse) {
+  const Script script = {"tools/bench_cpu.py", "python3 -B"};
+  if (!runs(script)) GTEST_SKIP() << "there is no python3";
+  for (const std::string arguments :
+       {"--rlcpp /nonexistent/rlcpp", "--rlcpp " RLCPP_BINARY " --threads 4097",
+        "--rlcpp " RLCPP_BINARY " --threads 0", "--rlcpp " RLCPP_BINARY " --repeats 0",
+        "--render --json /nonexistent/results.json", "--threads many", "more"}) {
+    const ProcessOutcome o = run(script, arguments);
+    EXPECT_EQ(o.code, 2) << arguments << ": " << o.err;
+    EXPECT_TRUE(o.err.starts_with("error: ")) << arguments << ": " << o.err;
+    EXPECT_EQ(std::count(o.err.begin(), o.err.end(), '\n'), 1) << arguments << ": " << o.err;
+  }
+}
+
+// The page is what the measurements beside it say.
+TEST_F(Scripts, ThePageOfTheCpuIsThatOfItsResults) {
+  const Script script = {"tools/bench_cpu.py", "python3 -B"};
+  if (!runs(script)) GTEST_SKIP() << "there is no python3";
+  const ProcessOutcome o = run(script, "--render --page '" + (dir_ / "page.md") + "'");
+  EXPECT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(slurp(dir_ / "page.md"), slurp(std::string(RLCPP_SOURCE) + "/docs/benchmarks-cpu.md"));
 }
 
 // With an nvidia-smi that lists so many GPUs.
