@@ -21,8 +21,6 @@ class MpiRanks : public testing::Test {
   void SetUp() override {
     if (RLCPP_HAS_MPI == 0) GTEST_SKIP() << "this build found no MPI (mpi.h)";
     if (mpirun().empty()) GTEST_SKIP() << "mpirun is not installed";
-    // On two cores that other tests share, about one of thirty of these runs failed, for a cause not found
-    // yet.
     if (!test::long_tier()) GTEST_SKIP() << "long tier";
   }
   std::unique_ptr<Process> start(int ranks, std::vector<std::string> arguments, const std::string& log) {
