@@ -107,6 +107,7 @@ run_one() { # runs one program; a line when it ends, the failures in full
 }
 export -f run_one
 limit=300
+case "$preset" in asan | tsan) limit=1800 ;; esac # sanitizers make programs five to twenty times slower
 [ "$long" = yes ] && limit=7200
 printf '%s\n' "${programs[@]}" |
   xargs -P "$(nproc)" -I{} bash -c "run_one {} '$logs' '$filter' $limit" | tee "$logs/summary"
