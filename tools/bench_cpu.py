@@ -144,7 +144,7 @@ def measure(o):
                 print(f"{turn + 1}/{o.repeats} {name}: {runs[name][-1]['tokens_per_second']:.0f} tokens/s, "
                       f"{runs[name][-1]['peak_bytes'] / 2**30:.2f} GiB", file=sys.stderr, flush=True)
         first = {run["losses"][0] for name, all_runs in runs.items() if name.startswith("rlcpp") for run in all_runs}
-        if len(first) != 1:
+        if max(first) - min(first) > 1e-12 * max(first):  # a sum in float64, whose order is the chunks'
             raise RuntimeError(f"the first loss of rlcpp depends on how many rows are computed at a time: {sorted(first)}")
         saved = checkpoint(o, model, out)
     names = [line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
@@ -239,8 +239,8 @@ def page(results):
         f"times a plain read ({rates['plain read']:.2f} GB/s).",
         "",
         "Peak memory is the largest resident set of the process. \"Begins\" and \"ends\" count from the start of the process, as the kernel "
-        "does. Rows at a time change memory and speed, not what is computed: rlcpp's losses are the same to the last bit in the first "
-        "step of all its rows.",
+        "does. Rows at a time change memory and speed, not what is computed: the loss of the first step "
+        "differs by less than 1e-12 of itself.",
     ]
     return "\n".join(lines) + "\n"
 

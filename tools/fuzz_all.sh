@@ -21,14 +21,16 @@ if [ ${#words[@]} -gt 2 ] || ! [[ $seconds =~ ^[1-9][0-9]*$ && $jobs =~ ^[1-9][0
 fi
 here=$(cd "$(dirname "$0")" && pwd)
 out=$(realpath -m "${OUT:-fuzz-out}")
-targets=()
-for program in "$here"/fuzz_*; do
-  if [ -x "$program" ] && [[ $program != *.sh ]]; then targets+=("$(basename "${program#*/fuzz_}" | sed 's/^fuzz_//')"); fi
-done
-if [ ${#targets[@]} -eq 0 ]; then
+if [ ! -x "$here/fuzz_any" ]; then
   echo "error: there is no fuzzer in $here (tools/pack_fuzzers.sh packs them)" >&2
   exit 2
 fi
+targets=()
+for folder in "$here"/seeds/*/; do # the program takes its target from its name
+  target=$(basename "$folder")
+  ln -sf fuzz_any "$here/fuzz_$target"
+  targets+=("$target")
+done
 mkdir -p "$out/logs" "$out/findings" "$here/corpus"
 [ -d "$here/lib" ] && export LD_LIBRARY_PATH=$here/lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # AddressSanitizer of clang 14 wants its shadow where kernels of 2024 may put a library by chance.

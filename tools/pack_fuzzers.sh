@@ -24,18 +24,15 @@ rm -rf "$out"
 mkdir -p "$out/corpus" "$out/lib"
 cp -r tests/fuzz/seeds tests/fuzz/dictionaries "$out/"
 cp tools/fuzz_all.sh "$out/"
-for folder in tests/fuzz/seeds/*/; do
-  target=$(basename "$folder")
-  program=build/fuzz/tests/fuzz_$target
-  if [ ! -x "$program" ]; then
-    echo "error: $program is not built" >&2
-    exit 2
-  fi
-  strip -o "$out/fuzz_$target" "$program"
-  if [ -d "build/fuzz/corpus/$target" ]; then cp -r "build/fuzz/corpus/$target" "$out/corpus/"; fi
-done
+program=build/fuzz/tests/fuzz_any # all targets in one
+if [ ! -x "$program" ]; then
+  echo "error: $program is not built" >&2
+  exit 2
+fi
+strip -o "$out/fuzz_any" "$program"
+if [ -d build/fuzz/corpus ]; then cp -r build/fuzz/corpus/. "$out/corpus/"; fi
 # libc and what comes with it belong to the machine; everything else goes along.
-ldd build/fuzz/tests/fuzz_* | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u |
+ldd "$program" | sed -n 's/.* => \(\/[^ ]*\) .*/\1/p' | sort -u |
   { grep -vE '/(libc|libm|libdl|librt|libpthread|libresolv|libstdc\+\+|libgcc_s|ld-linux[^/]*)\.so' || true; } |
   while IFS= read -r library; do cp -L "$library" "$out/lib/"; done
 git rev-parse --short=9 HEAD >"$out/commit"
