@@ -220,7 +220,8 @@ def page(results):
         f"{machine['cpu']}, {results['threads']} threads on as many of {machine['cores']} cores, {results['date']}; rlcpp "
         f"{versions['rlcpp']}" + (f"; PyTorch {versions['torch']}, transformers {versions['transformers']}, fused AdamW, sdpa attention"
                                   if "torch" in versions else "; the peer was not measured") + ".",
-        f"Medians of {results['repeats']} processes each, all programs in turn; {results['steps']} steps.",
+        f"{results['steps']} steps a process; "
+        + (f"medians of {results['repeats']} processes each, all programs in turn." if results["repeats"] > 1 else "one process each."),
         "",
         "| program | tokens/s | lowest to highest | peak memory | first step begins | ends |",
         "|---|---|---|---|---|---|",
