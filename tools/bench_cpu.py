@@ -7,7 +7,8 @@
 
 A Qwen3 of 20 million parameters with random weights, 8 rows of 512 random tokens a step, full fine-tuning with AdamW. Every program
 runs --repeats times, all of them in turn, each in a fresh process on the same cores; medians count. Peak memory is the largest
-resident set that the kernel saw. Then the checkpoint of that model, beside a plain file of the same bytes (rlcpp bench-checkpoint).
+resident set that the kernel saw. Then the checkpoint of that model, beside a plain file of the same bytes (rlcpp bench-checkpoint),
+and 16 rollouts of its engine beside transformers' generate (rlcpp bench rollout, tools/peers/transformers_generate.py).
 Writes --json (benchmarks/cpu/results.json) and --page (docs/benchmarks-cpu.md). --compile measures torch.compile too.
 Needs PyTorch 2.4 and transformers 5, unless --no-peer is given. Leaves with 4 if a figure is below what the project asks for.
 """
@@ -31,11 +32,16 @@ import threading
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PEER = ROOT / "tools/peers/torch_cpu.py"
+GENERATE = ROOT / "tools/peers/transformers_generate.py"
+LOAD = ["--load", "nano", "--scale", 0.25, "--sequences", 16, "--device", "cpu"]
+WEIGHTS = """import sys, torch
+from transformers import AutoConfig, AutoModelForCausalLM
+AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(sys.argv[1]), dtype=torch.float32).save_pretrained(sys.argv[2])"""
 ROWS, LENGTH = 8, 512
 # configs/models/qwen3-20m with two layers more: 20.3 million parameters, 15 % of them the vocabulary's.
 LAYERS = 10
 # What the project asks for.
-SPEED, MEMORY, START = 1.0, 0.6, 0.5
+SPEED, MEMORY, START, ROLLOUTS = 1.0, 0.6, 0.5, 3.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -124,6 +130,26 @@ def checkpoint(o, model, out):
     return saved
 
 
+def rollouts(o, model, out):
+    """Tokens per second of each run, both in turn."""
+    programs = {"rlcpp": [o.rlcpp, "bench", "rollout", "--model.name", model, *LOAD, "--threads", o.threads, "--output-json"]}
+    if not o.no_peer:
+        run([sys.executable, "-c", WEIGHTS, model, out / "weights"], o.threads)
+        programs["transformers"] = [sys.executable, GENERATE, "--model", out / "weights", *LOAD, "--batch", 16, "--dtype", "float32",
+                                    "--threads", o.threads, "--json"]
+    rates = {name: [] for name in programs}
+    for _ in range(o.repeats):
+        for name, command in programs.items():
+            file = out / f"{name}-rollouts.json"
+            file.unlink(missing_ok=True)
+            run([*command, file], o.threads)
+            load = json.loads(file.read_text())["loads"][0]
+            rates[name].append(load["tokens_per_second"])
+            print(f"rollouts, {name}: {rates[name][-1]:.0f} tokens/s", file=sys.stderr, flush=True)
+    return {"sequences": load["sequences"], "prompt_tokens": load["prompt_tokens"], "output_tokens": load["output_tokens"],
+            "tokens_per_second": rates}
+
+
 def measure(o):
     programs = [(f"rlcpp, {n} row{'s' * (n > 1)} at a time", lambda m, t, n=n: run_rlcpp(o, m, t, n)) for n in (1, 2, 4, 8)]
     if not o.no_peer:
@@ -147,6 +173,7 @@ def measure(o):
         if max(first) - min(first) > 1e-12 * max(first):  # a sum in float64, whose order is the chunks'
             raise RuntimeError(f"the first loss of rlcpp depends on how many rows are computed at a time: {sorted(first)}")
         saved = checkpoint(o, model, out)
+        rolled = rollouts(o, model, out)
     names = [line.split(":", 1)[1].strip() for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
              if line.startswith("model name")]
     return {
@@ -155,6 +182,7 @@ def measure(o):
                     "kernel": platform.release(), "load": os.getloadavg()},
         "date": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "threads": o.threads, "repeats": o.repeats, "steps": o.steps, "config": config, "runs": runs, "checkpoint": saved,
+        "rollouts": rolled,
     }
 
 
@@ -196,9 +224,22 @@ def verdicts(results):
                     speed >= SPEED))
         out.append((f"peak memory of the same two", f"at most {MEMORY:.1f} times",
                     f"{memory:.2f} times ({ours[best]['peak_bytes'] / smallest:.2f} of the smallest of theirs)", memory <= MEMORY))
+    rates = {name: statistics.median(each) for name, each in results["rollouts"]["tokens_per_second"].items()}
+    if "transformers" in rates:
+        times = rates["rlcpp"] / rates["transformers"]
+        out.append(("sampled tokens per second of 16 rollouts, against generate of transformers", f"at least {ROLLOUTS:.1f} times",
+                    f"{times:.2f} times", times >= ROLLOUTS))
     begins = max(f["first_step_begins"] for f in ours.values())
     out.append(("the first step begins after the start of the process", f"within {START:.1f} s", f"{begins:.2f} s", begins <= START))
     return out
+
+
+def rollout_lines(rolled):
+    rates = {name: statistics.median(each) for name, each in rolled["tokens_per_second"].items()}
+    text = " and ".join(f"{rate:,.0f} tokens a second by {'the engine of rlcpp' if name == 'rlcpp' else 'generate of transformers'}"
+                        for name, rate in rates.items())
+    return [f"{rolled['sequences']} rollouts of the same model ({rolled['prompt_tokens']:,} prompt tokens, {rolled['output_tokens']:,} "
+            f"sampled ones; the load `nano` of docs/benchmarking.md at a quarter of its lengths): {text}."]
 
 
 def page(results):
@@ -238,6 +279,8 @@ def page(results):
         f"beside training, {rates['written'] / rates['plain']:.2f} times a plain file of the same bytes, written by one thread and synced "
         f"({rates['plain']:.2f} GB/s). It is read and verified at {rates['restored']:.2f} GB/s, {rates['restored'] / rates['plain read']:.2f} "
         f"times a plain read ({rates['plain read']:.2f} GB/s).",
+        "",
+        *rollout_lines(results["rollouts"]),
         "",
         "Peak memory is the largest resident set of the process. \"Begins\" and \"ends\" count from the start of the process, as the kernel "
         "does. Rows at a time change memory and speed, not what is computed: the loss of the first step "
