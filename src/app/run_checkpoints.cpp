@@ -286,6 +286,8 @@ train::Restored Checkpoints::resume(std::int64_t step, const train::TrainerGroup
     log_.warn(fmt::format("set {} later entries aside as before-{}.step_N: this run makes those steps anew",
                           moved, run_.run_id()));
   }
+  // A kill may have come before it was moved, and what it named may just have been set aside.
+  train::write_latest(durable::system_files(), run_.checkpoints(), step);
   return restored;
 }
 

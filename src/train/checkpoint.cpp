@@ -216,10 +216,16 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
   image.before_commit = [](durable::FileLayer&) { failpoint::hit("checkpoint.before_commit"); };
   image.after_commit = [root, step = content.progress.step](durable::FileLayer& files) {
     failpoint::hit("checkpoint.after_commit");
-    // A hint for people and scripts; readers take the highest directory that verifies.
-    durable::write_file(files, root + "/latest", fmt::format("step_{}\n", step));
+    write_latest(files, root, step);
   };
   return image;
+}
+
+void write_latest(durable::FileLayer& files, const std::string& root, std::int64_t step) {
+  const std::string path = root + "/latest", text = fmt::format("step_{}\n", step);
+  std::error_code ignored;
+  if (std::filesystem::is_regular_file(path, ignored) && durable::read_file(path) == text) return;
+  durable::write_file(files, path, text);
 }
 
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,

@@ -80,6 +80,10 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
                                                     const CheckpointContent& content,
                                                     const std::string& run_id);
 
+// <root>/latest names `step`: a hint for people and scripts; readers take the highest directory that
+// verifies. Does nothing if it does so already.
+void write_latest(durable::FileLayer& files, const std::string& root, std::int64_t step);
+
 // Writes that image and returns when it is committed. Throws environment_error if the disk refuses.
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,
                      const TrainerGroup& group, const CheckpointContent& content);
