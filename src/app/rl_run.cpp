@@ -172,7 +172,8 @@ void RlRun::start_or_resume() {
     const auto state = nlohmann::json::parse(restored.extra);
     for (const std::string& note : orchestrator_->restore(state)) log_.warn(note);
   }
-  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0);
+  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0,
+                        max_steps_ < 0 ? -1 : max_steps_ - progress_.step);
   client_->set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
   watch_ = std::make_unique<RunWatch>(config_.watch,

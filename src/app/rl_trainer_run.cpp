@@ -122,7 +122,8 @@ void TrainerRun::start_or_resume() {
     run_ = nlohmann::json::parse(restored.extra).value("run", run_);
   }
   checkpoints_->prepare(team_->group(),
-                        device_.device.kind == DeviceKind::kCpu ? rank_plan_.plan.total_bytes() : 0);
+                        device_.device.kind == DeviceKind::kCpu ? rank_plan_.plan.total_bytes() : 0,
+                        config_.max_steps.has_value() ? *config_.max_steps - progress_.step : -1);
   receiver_ = std::make_unique<transport::FileRolloutReceiver>(
       rollouts_of(config_.rollout_transport, config_.run.output_dir), run_);
   if (ranks_.first()) {

@@ -43,7 +43,9 @@ Checkpoints::Checkpoints(const RunDirectory& run, const std::optional<CkptSectio
       configuration_(std::move(configuration)),
       config_hash_(fmt::format("{:08x}", durable::crc32c(std::as_bytes(std::span(configuration_))))),
       tokenizer_dir_(std::move(tokenizer_dir)),
-      log_(log) {}
+      log_(log) {
+  if (section_.has_value() && section_->on_disk_full == "wait") wait_for_room_.emplace(log_);
+}
 
 bool Checkpoints::due(std::int64_t step) const {
   return section_.has_value() && section_->interval.has_value() && step % *section_->interval == 0;
@@ -95,12 +97,27 @@ std::vector<hub::DirectoryImage> Checkpoints::images_of(const train::TrainerGrou
   return images;
 }
 
-void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_planned) {
+void Checkpoints::require_room(const std::vector<hub::DirectoryImage>& images, std::int64_t steps_left) {
+  if (!processes_.first() || steps_left == 0) return;
+  double bytes = 0;
+  for (const hub::DirectoryImage& image : images) bytes += static_cast<double>(image.tensor_bytes());
+  // The step before is kept until the next is committed.
+  const bool several = section_->interval.has_value() && (steps_left < 0 || steps_left > *section_->interval);
+  require_disk_room(run_.path(), several ? 2 * bytes : bytes,
+                    fmt::format("{} {}", several ? "two checkpoints need" : "a checkpoint needs",
+                                monitor::gib(several ? 2 * bytes : bytes)),
+                    section_->on_disk_full == "wait", log_);
+}
+
+void Checkpoints::prepare(const train::TrainerGroup& group, std::size_t host_planned,
+                          std::int64_t steps_left) {
   processes_ = group.processes;
   if (!section_.has_value()) return;
   train::CheckpointContent nothing;
   nothing.progress.step = -1;  // never the name of a directory
-  const std::size_t all = hub::ImageWriter::ring_for(images_of(group, nothing));
+  const std::vector<hub::DirectoryImage> images = images_of(group, nothing);
+  require_room(images, steps_left);
+  const std::size_t all = hub::ImageWriter::ring_for(images);
   const std::size_t free = host_memory_available_bytes();
   // Processes of one machine share it, and so they may all be here.
   const std::size_t room =

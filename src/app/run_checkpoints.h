@@ -13,6 +13,7 @@
 
 #include "app/run_config.h"
 #include "app/run_directory.h"
+#include "app/run_disk.h"
 #include "base/error.h"
 #include "hub/joint_directories.h"
 #include "train/checkpoint.h"
@@ -34,8 +35,10 @@ class Checkpoints {
   bool due(std::int64_t step) const;  // a multiple of ckpt.interval
 
   // Makes the writer and its host memory, and says how much that is. `host_planned`: host memory that others
-  // have planned but may not have touched yet. Before save(), once.
-  void prepare(const train::TrainerGroup& group, std::size_t host_planned);
+  // have planned but may not have touched yet. `steps_left`: that the run still makes, -1 if nobody knows.
+  // Before save(), once. Throws environment_error if the disk has no room for what must be there at once, two
+  // steps if more than one is saved.
+  void prepare(const train::TrainerGroup& group, std::size_t host_planned, std::int64_t steps_left);
 
   // Begins to write checkpoints/step_N and, if configured, weights/step_N; when they are committed, what
   // keep_last and keep_interval give up is removed. If an earlier step is still being written, waits for that
@@ -92,10 +95,13 @@ class Checkpoints {
   void report(const train::WriteOutcome& outcome);
   void wait();
 
+  void require_room(const std::vector<hub::DirectoryImage>& images, std::int64_t steps_left);
+
   const RunDirectory& run_;
   std::optional<CkptSection> section_;
   std::string configuration_, config_hash_, tokenizer_dir_;
   Logger& log_;
+  std::optional<WaitForRoom> wait_for_room_;
   std::optional<std::int64_t> last_saved_;
   std::string weights_dir_;
   double stall_ = 0, write_ = 0;

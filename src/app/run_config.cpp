@@ -204,6 +204,11 @@ void CkptSection::describe(config::Schema& s) {
       "staging", staging,
       "Host memory that a state is copied to on its way to the disk, e.g. 8GiB; None: all of the state, at "
       "most half of the free memory. With less than the state, the next update waits for the disk.");
+  s.field(
+       "on_disk_full", on_disk_full,
+       "When the disk of output_dir is full: fail, which includes not to start where two checkpoints do not "
+       "fit; or wait, which says so and goes on when there is room.")
+      .one_of({"fail", "wait"});
   s.section("weights", weights,
             "Export weights/step_N in Hugging Face format with each checkpoint; None: do not.");
   for (const char* key : {"skip_progress", "skip_scheduler", "skip_dataloader", "skip_optimizer"}) {

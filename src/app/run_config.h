@@ -79,6 +79,7 @@ struct CkptSection {
   std::optional<std::int64_t> interval, resume_step, keep_last, keep_interval;
   bool background = true;
   std::optional<std::string> staging;  // "8GiB"
+  std::string on_disk_full = "fail";   // fail | wait
   std::optional<WeightsSection> weights = WeightsSection{};
   void describe(config::Schema& s);
 };

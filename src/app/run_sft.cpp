@@ -196,7 +196,8 @@ void SftRun::start_or_resume() {
   }
   if (checkpoints_ != nullptr) {
     const bool host = device_.device.kind == DeviceKind::kCpu;
-    checkpoints_->prepare(team_->group(), host ? rank_plan_.plan.total_bytes() : 0);
+    checkpoints_->prepare(team_->group(), host ? rank_plan_.plan.total_bytes() : 0,
+                          max_steps_ < 0 ? -1 : max_steps_ - progress_.step);
   }
   if (directory_ != nullptr && ranks_.first()) {
     metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kProducer, progress_.step + 1);

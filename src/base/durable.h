@@ -41,6 +41,15 @@ class FileLayer {
 };
 FileLayer& system_files();
 
+// What system_files() does when the disk is full or a quota used up (ENOSPC, EDQUOT) at a call that may be
+// made again: a write goes on behind the bytes that were stored, an open, a rename or a new directory is
+// tried anew. `handler` is told the error; it returns when it is to be tried again, or throws. It is called
+// on the thread that writes, by several at once, and once for each try. Empty, as at the start: the error is
+// thrown. A sync or a close that fails is final in any case. Set while nobody writes.
+void when_full(std::function<void(const Error&)> handler);
+// How often such a call was tried again so far.
+std::uint64_t tries_for_room();
+
 // The environment_error for a refused call: operation ("write", "rename to b"), path, the text of
 // `error_number` and what to do about it. Test layers throw the same.
 Error file_error(std::string_view operation, const std::string& path, int error_number);

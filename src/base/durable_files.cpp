@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
@@ -45,10 +46,33 @@ auto retry_interrupted(Call call) {
   return result;
 }
 
+// Of the process, as the disk is; see when_full().
+struct Patience {
+  std::function<void(const Error&)> handler;
+  std::atomic<std::uint64_t> tries = 0;
+};
+
+Patience& patience() {
+  static Patience instance;
+  return instance;
+}
+
+// Returns if the call is to be made again.
+void refused(std::string_view operation, const std::string& path, int error_number) {
+  Error error = file_error(operation, path, error_number);
+  Patience& p = patience();
+  if (!p.handler || (error_number != ENOSPC && error_number != EDQUOT)) throw error;
+  p.handler(error);
+  ++p.tries;
+}
+
 void write_all(int fd, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t written = retry_interrupted([&] { return ::write(fd, bytes.data(), bytes.size()); });
-    if (written < 0) throw file_error("write", path_of(fd), errno);
+    if (written < 0) {
+      refused("write", path_of(fd), errno);
+      continue;
+    }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
   }
 }
@@ -57,7 +81,10 @@ void write_all_at(int fd, std::uint64_t offset, std::span<const std::byte> bytes
   while (!bytes.empty()) {
     const ssize_t written = retry_interrupted(
         [&] { return ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset)); });
-    if (written < 0) throw file_error("write", path_of(fd), errno);
+    if (written < 0) {
+      refused("write", path_of(fd), errno);
+      continue;
+    }
     bytes = bytes.subspan(static_cast<std::size_t>(written));
     offset += static_cast<std::uint64_t>(written);
   }
@@ -115,7 +142,7 @@ class SystemFiles final : public FileLayer {
   }
   void rename(const std::string& from, const std::string& to) override {
     pass("durable.rename");
-    if (::rename(from.c_str(), to.c_str()) < 0) throw file_error("rename to " + to, from, errno);
+    while (::rename(from.c_str(), to.c_str()) < 0) refused("rename to " + to, from, errno);
   }
   void sync_directory(const std::string& path) override {
     pass("durable.sync_directory");
@@ -130,7 +157,7 @@ class SystemFiles final : public FileLayer {
   }
   void make_directory(const std::string& path) override {
     pass("durable.make_directory");
-    if (::mkdir(path.c_str(), 0777) < 0) throw file_error("create the directory", path, errno);
+    while (::mkdir(path.c_str(), 0777) < 0) refused("create the directory", path, errno);
   }
   void remove(const std::string& path) override {
     pass("durable.remove");
@@ -150,9 +177,11 @@ class SystemFiles final : public FileLayer {
     store(all.size() / 2, all.subspan(all.size() / 2));
   }
   static int open(const std::string& path, int flags, const char* operation) {
-    const int fd = retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); });
-    if (fd < 0) throw file_error(operation, path, errno);
-    return fd;
+    for (;;) {
+      const int fd = retry_interrupted([&] { return ::open(path.c_str(), flags, 0666); });
+      if (fd >= 0) return fd;
+      refused(operation, path, errno);
+    }
   }
 };
 
@@ -246,6 +275,14 @@ std::string random_suffix() {
 FileLayer& system_files() {
   static SystemFiles files;
   return files;
+}
+
+void when_full(std::function<void(const Error&)> handler) {
+  patience().handler = std::move(handler);
+}
+
+std::uint64_t tries_for_room() {
+  return patience().tries;
 }
 
 Error file_error(std::string_view operation, const std::string& path, int error_number) {

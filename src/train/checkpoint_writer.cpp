@@ -65,8 +65,9 @@ struct CheckpointWriter::State {
   }
 
   std::uint64_t moved() const {
+    // Who waits for room on the disk has not come to a stop.
     return progress->read_bytes + progress->written_bytes +
-           static_cast<std::uint64_t>(progress->committed.load());
+           static_cast<std::uint64_t>(progress->committed.load()) + durable::tries_for_room();
   }
 
   // Waits for `flag`. `give_up`: throws at the hard limit; otherwise the watchdog ends the process.
