@@ -262,8 +262,8 @@ void RunSection::describe(config::Schema& s, const char* seed_key) {
       .at_least(1)
       .in("steps");
   s.field("fail", fail,
-          "For tests: fail points to arm, as NAME=ACTION[:WHEN] with kill, error, hang, delay(ms), nan or "
-          "flip; a name that "
+          "For tests: fail points to arm, as NAME=ACTION[:WHEN] with kill, error, hang, delay(ms), nan, "
+          "inf, spike or flip; a name that "
           "does not exist lists those that do.");
 }
 

@@ -54,7 +54,7 @@ Armed parse(const std::string& specification) {
   const std::size_t equals = specification.find('=');
   if (equals == std::string::npos || equals == 0) {
     throw bad_input("fail point \"" + specification + "\" has no action", "",
-                    "use NAME=ACTION[:WHEN] with kill, error, hang, delay(ms), nan or flip");
+                    "use NAME=ACTION[:WHEN] with kill, error, hang, delay(ms), nan, inf, spike or flip");
   }
   Armed armed;
   armed.name = specification.substr(0, equals);
@@ -73,9 +73,9 @@ Armed parse(const std::string& specification) {
         number(std::string_view(action).substr(6, action.size() - 7), specification, "the delay");
     action = "delay";
   } else if (action != "kill" && action != "error" && action != "hang" && action != "nan" &&
-             action != "flip") {
+             action != "inf" && action != "spike" && action != "flip") {
     throw bad_input("fail point \"" + specification + "\": unknown action \"" + action + "\"", "",
-                    "use kill, error, hang, delay(ms), nan or flip");
+                    "use kill, error, hang, delay(ms), nan, inf, spike or flip");
   }
   armed.action = action;
   return armed;
@@ -127,8 +127,9 @@ std::string_view act(std::string_view name) {
   }
   if (action == "hang") hang(generation);
   if (action == "delay") std::this_thread::sleep_for(std::chrono::milliseconds(milliseconds));
-  if (action == "nan") return "nan";
-  if (action == "flip") return "flip";
+  for (const char* theirs : {"nan", "inf", "spike", "flip"}) {
+    if (action == theirs) return theirs;
+  }
   return {};
 }
 

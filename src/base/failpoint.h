@@ -19,9 +19,9 @@ class Registration {
 };
 
 // Arms NAME=ACTION[:WHEN]. Actions: kill (SIGKILL to itself), error (throws Error), hang (until disarmed),
-// delay(ms), nan and flip (the caller asks for them and carries them out). WHEN: the hit after arming on
-// which it acts, from 1; default 1; "*": every hit. Throws bad_input for a wrong form, and for an unknown
-// name with the list of the known ones.
+// delay(ms), nan, inf, spike and flip (the caller asks for them and carries them out). WHEN: the hit after
+// arming on which it acts, from 1; default 1; "*": every hit. Throws bad_input for a wrong form, and for an
+// unknown name with the list of the known ones.
 void arm(const std::string& specification);
 void disarm_all();
 // All registered names, sorted.
@@ -37,7 +37,7 @@ inline bool any_armed() {
 }
 
 // Runs the armed action for `name`. Returns "" or the name of an action the caller must carry out itself
-// ("nan", "flip").
+// ("nan", "inf", "spike", "flip").
 inline std::string_view hit(std::string_view name) {
   return any_armed() ? detail::act(name) : std::string_view();
 }

@@ -33,6 +33,11 @@ void OptimConfig::describe(config::Schema& s) {
   s.field("max_norm", max_norm, "Gradients are scaled down to this global norm; None: no clipping.")
       .above(0)
       .alias("max_grad_norm");
+  s.field(
+       "skip_norm", skip_norm,
+       "A step whose gradient norm, before max_norm, is above this is skipped as one that is not finite is, "
+       "and counts for max_nonfinite_steps; None: none is.")
+      .above(0);
   s.field("betas1", betas1, "Decay of the first moment.").at_least(0).below(1).alias("adam_beta1");
   s.field("betas2", betas2, "Decay of the second moment.").at_least(0).below(1).alias("adam_beta2");
   s.field("eps", eps, "Added to the root of the second moment.")

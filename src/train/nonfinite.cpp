@@ -29,8 +29,8 @@ Error gave_up(std::int64_t steps, std::int64_t last, double loss, double grad_no
   const auto text = [](double value) { return std::isnan(value) ? "nan" : fmt::format("{}", value); };
   return runtime_failure(
       fmt::format(
-          "{} steps in a row had a loss or gradient that is not finite; the weights are those of before",
-          steps),
+          "{} steps in a row had a loss or gradient that is not finite{}; the weights are those of before",
+          steps, std::isfinite(loss) && std::isfinite(grad_norm) ? " or above optim.skip_norm" : ""),
       fmt::format("last: step {}, loss {}, gradient norm {}{}", last, text(loss), text(grad_norm),
                   dump.empty() ? "" : ", batch in " + dump),
       "lower optim.lr or optim.max_norm, look at the dumped batches, or raise max_nonfinite_steps");

@@ -12,7 +12,6 @@
 #include "ops/head.h"
 #include "ops/optimizer.h"
 #include "ops/workspace.h"
-#include "tensor/copy.h"
 #include "train/exchange.h"
 #include "train/muon.h"
 #include "train/nonfinite.h"
@@ -21,12 +20,16 @@
 #include "train/row_buffers.h"
 #include "train/scratch.h"
 #include "train/shards.h"
+#include "train/spoil.h"
 #include "train/state_stream.h"
 #include "train/trained_adapters.h"
 
 namespace rlcpp::train {
 namespace {
-const failpoint::Registration kPoints{"train.gradient"};
+// Each spoils a value (train/spoil.h). train.gradient.parameter is hit for every trained tensor in turn.
+const failpoint::Registration kPoints{"train.hidden",   "train.logprobs",           "train.hidden_gradient",
+                                      "train.gradient", "train.gradient.parameter", "train.loss",
+                                      "train.norm"};
 }  // namespace
 
 struct Trainer::Regions {
@@ -182,11 +185,25 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
 
 Trainer::~Trainer() = default;
 
+namespace {
+
+// What the first trained token of a row has: a number that nothing is made of tests nothing.
+void spoil_trained(const char* point, const Tensor& values, const Row& row) {
+  if (!failpoint::any_armed()) return;
+  const std::string_view action = failpoint::hit(point);
+  const auto& targets = row.host_targets;
+  const auto first = std::ranges::find_if(targets, [](std::int32_t target) { return target >= 0; });
+  if (!action.empty() && first != targets.end()) spoil(action, values.rows(first - targets.begin(), 1));
+}
+
+}  // namespace
+
 // Mean of -log p over the loss tokens of the step: the coefficient of each is -1 / scale, so loss,
 // log-probability and gradient come from one visit of the head. Returns this micro-batch's share of the loss.
 double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
+  spoil_trained("train.hidden", hidden, row);
   const auto coefficients = rows.coefficients(row);
   const auto targets = row.host_targets;
   const float each = static_cast<float>(-1.0 / scale);
@@ -194,6 +211,8 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
   rows.send_coefficients(row);
   ops::head_fused(ctx, row.logprobs, Tensor(), row.dhidden, gradients.head, row.coefficients,
                   head_inputs(row, hidden));
+  spoil_trained("train.logprobs", row.logprobs, row);
+  spoil_trained("train.hidden_gradient", row.dhidden, row);
   rows.fetch(row);
   backward(row);
   // The device has its work for this row; the host adds while it is at it.
@@ -212,6 +231,7 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
 double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
+  spoil_trained("train.hidden", hidden, row);
   ops::HeadInputs inputs = head_inputs(row, hidden);
   inputs.kept = true;
   const bool frozen_head = gradients.head.empty();
@@ -222,6 +242,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   } else {
     ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
   }
+  spoil_trained("train.logprobs", row.logprobs, row);
   rows.fetch(row);
 
   const std::size_t tokens = batch.ids.size();
@@ -249,6 +270,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   } else {
     ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
   }
+  spoil_trained("train.hidden_gradient", row.dhidden, row);
   backward(row);
   return metrics.loss - before;
 }
@@ -368,17 +390,18 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   const RankShare mine = share_of(batches, m.options.sharding);
   result.loss = m.train(mine, scale, loss_metrics);
   m.combine(result.loss, loss_metrics);
-  if (failpoint::hit("train.gradient") == "nan") {
-    const Tensor& first = m.trained_gradients.front();
-    const float nan = std::nanf("");
-    copy(first.view({first.size()}).rows(0, 1), host_view(std::span(&nan, 1), DType::kF32));
-  }
+  result.loss = spoiled(failpoint::hit("train.loss"), result.loss);
+  spoil(failpoint::hit("train.gradient"), m.trained_gradients.front());
+  for (const Tensor& gradient : m.trained_gradients)
+    spoil(failpoint::hit("train.gradient.parameter"), gradient);
 
-  result.grad_norm = m.gradient_norm();
+  result.grad_norm = spoiled(failpoint::hit("train.norm"), m.gradient_norm());
   result.lr = learning_rate(m.options.scheduler, m.options.optim.lr, m.state.step, m.options.max_steps);
   result.max_abs_mismatch = loss_metrics.max_abs_mismatch;
   result.first_mismatch = loss_metrics.first_mismatch;
-  result.skipped = !std::isfinite(result.loss) || !std::isfinite(result.grad_norm);
+  const bool finite = std::isfinite(result.loss) && std::isfinite(result.grad_norm);
+  const std::optional<double>& most = m.options.optim.skip_norm;
+  result.skipped = !finite || (most.has_value() && result.grad_norm > *most);
   std::string dump;
   if (result.skipped) {
     m.state.nonfinite += 1;
@@ -399,7 +422,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   monitor::Metrics& out = result.metrics;
   out.set("loss/mean", result.loss);
   if (!rl) out.set("loss/perplexity", std::exp(result.loss));
-  out.set("loss/nan_count", result.skipped ? 1 : 0);
+  out.set("loss/nan_count", finite ? 0 : 1);
   out.set("optim/lr", result.lr);
   out.set("optim/grad_norm", result.grad_norm);
   out.set("optim/skipped_steps", static_cast<double>(m.state.skipped));

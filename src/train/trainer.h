@@ -29,6 +29,7 @@ struct OptimConfig {
   std::string moments = "float32";  // float32 | bfloat16
   double lr = 1e-6, weight_decay = 0.01;
   std::optional<double> max_norm = 1.0;
+  std::optional<double> skip_norm;
   double betas1 = 0.9, betas2 = 0.999, eps = 1e-8;
   double momentum = 0.9;  // sgd
   double mu = 0.95;       // muon: momentum of matrices; betas and eps are of AdamW for the rest

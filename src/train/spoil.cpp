@@ -1,0 +1,32 @@
+#include "train/spoil.h"
+
+#include <bit>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "tensor/copy.h"
+
+namespace rlcpp::train {
+
+double spoiled(std::string_view action, double value) {
+  if (action == "nan") return std::numeric_limits<double>::quiet_NaN();
+  if (action == "inf") return std::numeric_limits<double>::infinity();
+  if (action == "spike") return 1e4 * value;
+  if (action == "flip") {
+    const auto bits = std::bit_cast<std::uint32_t>(static_cast<float>(value));
+    return static_cast<double>(std::bit_cast<float>(bits ^ 0x40000000U));
+  }
+  return value;
+}
+
+void spoil(std::string_view action, const Tensor& values) {
+  if (action.empty() || values.size() == 0) return;
+  std::vector<float> all = to_floats(values);
+  const std::size_t count = action == "spike" ? all.size() : 1;
+  for (std::size_t i = 0; i < count; ++i)
+    all[i] = static_cast<float>(spoiled(action, static_cast<double>(all[i])));
+  from_floats(values, all);
+}
+
+}  // namespace rlcpp::train
