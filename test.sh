@@ -2,7 +2,7 @@
 # Builds and runs the tests. The last line is "N passed, N failed" (and ", N skipped" if any were).
 #   ./test.sh [--long] [--gpu [--prebuilt DIR]] [--filter PATTERN] [--no-install] [--preset NAME]
 # (none)     the fast tier: at most 15 minutes on 2 cores, the build included
-# --long     also the slow tier; writes its summary to tests/long-summary.txt
+# --long     also the slow tier; writes its summary to tests/long-summary.txt and tests/durability/summary.md
 # --gpu      builds the cuda preset and runs, on the GPU of this machine and on its CPU, the tests of the rooms that
 #            compute; a test fails if no GPU can be used
 # --prebuilt nothing is installed or built: the test programs are those of tools/pack_gpu_tests.sh in DIR
@@ -75,6 +75,9 @@ fi
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 [ "$long" = yes ] && export RLCPP_TEST_LONG=1
+if [ "$long" = yes ] && [ "$filter" = '*' ] && [ "$gpu" = no ]; then
+  export RLCPP_DURABILITY_SUMMARY=$PWD/tests/durability/summary.md
+fi
 programs=()
 for program in "$folder"/test_*; do
   [ "$gpu" = yes ] && [[ " ${targets[*]} " != *" $(basename "$program") "* ]] && continue

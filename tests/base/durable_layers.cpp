@@ -115,6 +115,27 @@ std::size_t for_crash_states(const std::vector<DiskCall>& calls, std::size_t max
   return states;
 }
 
+void for_random_crash_states(const std::vector<DiskCall>& calls, std::size_t states, std::mt19937_64& rng,
+                             const std::function<void(std::size_t, const std::vector<DiskCall>&)>& visit) {
+  for (std::size_t s = 0; s < states; ++s) {
+    const std::size_t count = rng() % (calls.size() + 1);
+    const std::vector<std::size_t> open = unsynced(calls, count);
+    // Few, half or nearly all of them are missing.
+    const std::uint64_t share = 1 + rng() % 8;
+    std::vector<DiskCall> state;
+    for (std::size_t i = 0; i < count; ++i) {
+      const bool is_open = std::binary_search(open.begin(), open.end(), i);
+      const bool write = calls[i].kind == Kind::kWrite;
+      if (is_open && rng() % 9 < share && (!write || rng() % 2 == 0)) continue;
+      state.push_back(calls[i]);
+      // Any length of a write may have reached the disk.
+      if (is_open && write && rng() % 9 < share)
+        state.back().bytes.resize(rng() % (calls[i].bytes.size() + 1));
+    }
+    visit(count, state);
+  }
+}
+
 void make_state(const std::vector<DiskCall>& calls, const std::string& root_then,
                 const std::string& root_now) {
   Disk disk;

@@ -1,6 +1,7 @@
 // File layers for tests: one that makes a call fail, one that records calls so that crashes can be replayed.
 #pragma once
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -8,6 +9,7 @@
 #include <functional>
 #include <map>
 #include <mutex>
+#include <random>
 #include <set>
 #include <string>
 #include <vector>
@@ -138,8 +140,10 @@ class RecordingFiles final : public durable::FileLayer {
   int open_new(const std::string& path) override {
     return opened(durable::system_files().open_new(path), path);
   }
+  // A file that is opened again is the same file: its sync covers what was written before. Another process
+  // that writes to it (open_there) may be on another machine, whose pages only its own sync stores.
   int open_append(const std::string& path) override {
-    return opened(durable::system_files().open_append(path), path);
+    return opened(durable::system_files().open_append(path), path, true);
   }
   int open_there(const std::string& path) override {
     return opened(durable::system_files().open_there(path), path);
@@ -176,10 +180,14 @@ class RecordingFiles final : public durable::FileLayer {
   }
 
  private:
-  int opened(int fd, const std::string& path) {
+  int opened(int fd, const std::string& path, bool again = false) {
     const std::lock_guard hold(lock_);
+    struct stat status {};
+    fstat(fd, &status);
+    const auto known = inodes_.find(status.st_ino);
     paths_[fd] = path;
-    files_[fd] = next_file_++;
+    files_[fd] = again && known != inodes_.end() ? known->second : next_file_++;
+    inodes_[status.st_ino] = files_[fd];
     calls_.push_back({DiskCall::Kind::kCreate, path, {}, files_[fd]});
     return fd;
   }
@@ -196,6 +204,7 @@ class RecordingFiles final : public durable::FileLayer {
   std::vector<DiskCall> calls_;
   std::map<int, std::string> paths_;
   std::map<int, int> files_;
+  std::map<ino_t, int> inodes_;
   int next_file_ = 0;
 };
 
@@ -206,6 +215,12 @@ class RecordingFiles final : public durable::FileLayer {
 // visited.
 std::size_t for_crash_states(
     const std::vector<DiskCall>& calls, std::size_t max_dropped,
+    const std::function<void(std::size_t crash_after, const std::vector<DiskCall>&)>& visit);
+
+// `states` of them, drawn by `rng`: a crash after any call, and for each call not yet durable one of its
+// fates, so that any number may be missing.
+void for_random_crash_states(
+    const std::vector<DiskCall>& calls, std::size_t states, std::mt19937_64& rng,
     const std::function<void(std::size_t crash_after, const std::vector<DiskCall>&)>& visit);
 
 // Makes the state of `calls`, begun in the empty directory `root_then`, in the empty directory `root_now`.
