@@ -222,10 +222,7 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
 }
 
 void write_latest(durable::FileLayer& files, const std::string& root, std::int64_t step) {
-  const std::string path = root + "/latest", text = fmt::format("step_{}\n", step);
-  std::error_code ignored;
-  if (std::filesystem::is_regular_file(path, ignored) && durable::read_file(path) == text) return;
-  durable::write_file(files, path, text);
+  durable::write_file(files, root + "/latest", fmt::format("step_{}\n", step));
 }
 
 void save_checkpoint(durable::FileLayer& files, const std::string& root, const std::string& run_id,

@@ -336,5 +336,30 @@ TEST(CommittedSteps, AreInOrderOfNumberAndTheOthersAreExplained) {
   EXPECT_TRUE(committed_steps(dir / "absent", nullptr).empty());
 }
 
+// /dev/full refuses every write as a full disk does.
+TEST(WhenFull, IsAskedBeforeEachTryAndEndsItByThrowing) {
+  const int fd = system_files().open_there("/dev/full");
+  const std::string text = "text";
+  const auto bytes = std::as_bytes(std::span(text));
+  EXPECT_THROW(system_files().write(fd, bytes), Error);
+  int asked = 0;
+  const std::uint64_t before = tries_for_room();
+  when_full([&](const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("/dev/full"), std::string::npos);
+    EXPECT_EQ(error.code(), ExitCode::kEnvironment);
+    if (++asked == 3) throw error;
+  });
+  EXPECT_THROW(system_files().write(fd, bytes), Error);
+  EXPECT_EQ(asked, 3);
+  EXPECT_EQ(tries_for_room() - before, 2U);
+  // Other refusals are not its business.
+  EXPECT_THROW(system_files().open_there("/nonexistent/file"), Error);
+  EXPECT_EQ(asked, 3);
+  when_full({});
+  EXPECT_THROW(system_files().write(fd, bytes), Error);
+  EXPECT_EQ(asked, 3);
+  system_files().close(fd);
+}
+
 }  // namespace
 }  // namespace rlcpp::durable

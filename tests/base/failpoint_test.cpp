@@ -50,6 +50,12 @@ TEST_F(FailPoint, ActsOnTheHitItWasArmedFor) {
   EXPECT_EQ(failpoint::hit("test.two"), "nan");
   EXPECT_EQ(failpoint::hit("test.two"), "");
   failpoint::disarm_all();
+  for (const char* action : {"inf", "spike"}) {
+    failpoint::disarm_all();
+    failpoint::arm(std::string("test.two=") + action);
+    EXPECT_EQ(failpoint::hit("test.two"), action);
+  }
+  failpoint::disarm_all();
   failpoint::arm("test.two=flip:*");
   for (int i = 0; i < 4; ++i) EXPECT_EQ(failpoint::hit("test.two"), "flip");
 }

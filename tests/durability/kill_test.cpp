@@ -157,9 +157,13 @@ TEST_F(DurabilityPair, KilledAtCallsOfPublicationAndRollouts) {
               if (code == 137 && trains && !has_checkpoint(*world_, out)) {
                 kill(other.pid, SIGKILL);
                 other.wait();
-                const Running both[] = {start(trainer(out, with_more(t_all, {"--clean"}))),
-                                        start(orchestrator(out, with_more(o_all, {"--clean"})))};
-                expect_both(both[0], both[1]);
+                // The trainer first: until it has cleaned, the weights of the killed run are there to be
+                // taken, which would be refused later.
+                const Running next = start(trainer(out, with_more(t_all, {"--clean"})));
+                for (int ms = 0; ms < 20000 && next.errors().find("data: rollouts of") == std::string::npos;
+                     ms += 5)
+                  std::this_thread::sleep_for(std::chrono::milliseconds(5));
+                expect_both(next, start(orchestrator(out, with_more(o_all, {"--clean"}))));
               } else {
                 if (code == 137) {
                   const Words more = {"--ckpt.resume-step", "-1"};
