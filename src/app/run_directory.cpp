@@ -81,13 +81,20 @@ std::string make_run_id() {
 
 // Two processes in one directory would write into each other's files.
 std::shared_ptr<void> lock_directory(const std::string& path) {
-  const int fd = open((path + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  int fd = -1;
+  do {
+    fd = open((path + "/.lock").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0644);
+  } while (fd < 0 && errno == EINTR);
   if (fd < 0) {
     throw environment_error(fmt::format("cannot write in output_dir = \"{}\"", path), std::strerror(errno),
                             "choose another --output-dir, or give yourself the right to write there");
   }
   std::shared_ptr<void> lock(nullptr, [fd](void*) { close(fd); });
-  if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+  int taken = -1;
+  do {
+    taken = flock(fd, LOCK_EX | LOCK_NB);
+  } while (taken != 0 && errno == EINTR);
+  if (taken != 0) {
     throw environment_error(fmt::format("another process works in output_dir = \"{}\"", path), {},
                             "wait for its end, or choose another --output-dir");
   }
