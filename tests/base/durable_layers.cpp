@@ -49,17 +49,15 @@ struct Node {
 struct Disk {
   std::shared_ptr<Node> root = std::make_shared<Node>(Node{true, {}, {}});
   std::string base;
+  std::map<ino_t, std::shared_ptr<Node>> directories;
 
-  // The directory that holds `path` and its last name; no directory if a part is missing.
-  std::pair<std::shared_ptr<Node>, std::string> locate(const std::string& path) const {
-    std::shared_ptr<Node> at = root;
-    const fs::path relative = fs::path(path).lexically_relative(base);
-    for (const fs::path& part : relative.parent_path()) {
-      const auto child = at->children.find(part.string());
-      if (child == at->children.end() || !child->second->directory) return {nullptr, ""};
-      at = child->second;
-    }
-    return {at, relative.filename().string()};
+  // The directory that holds `path`, which is that of the inode, and its last name; no directory if it was
+  // never made.
+  std::pair<std::shared_ptr<Node>, std::string> locate(const std::string& path, ino_t parent) const {
+    const std::string name = fs::path(path).filename();
+    if (directory_of(path) == base) return {root, name};
+    const auto found = directories.find(parent);
+    return {found == directories.end() ? nullptr : found->second, name};
   }
 };
 
@@ -142,7 +140,7 @@ void make_state(const std::vector<DiskCall>& calls, const std::string& root_then
   disk.base = root_then;
   std::map<int, std::shared_ptr<Node>> open;
   for (const DiskCall& call : calls) {
-    const auto [parent, name] = disk.locate(call.path);
+    const auto [parent, name] = disk.locate(call.path, call.parent);
     switch (call.kind) {
       case Kind::kCreate:
         open[call.file] = std::make_shared<Node>();
@@ -163,13 +161,15 @@ void make_state(const std::vector<DiskCall>& calls, const std::string& root_then
         }
         break;
       case Kind::kMakeDirectory:
-        if (parent != nullptr) parent->children.try_emplace(name, std::make_shared<Node>(Node{true, {}, {}}));
+        // Without its name it is still there for those that work in it.
+        disk.directories[call.self] = std::make_shared<Node>(Node{true, {}, {}});
+        if (parent != nullptr) parent->children.try_emplace(name, disk.directories[call.self]);
         break;
       case Kind::kRemove:
         if (parent != nullptr) parent->children.erase(name);
         break;
       case Kind::kRename: {
-        const auto [target, new_name] = disk.locate(call.to);
+        const auto [target, new_name] = disk.locate(call.to, call.to_parent);
         if (parent == nullptr || target == nullptr || !parent->children.contains(name)) break;
         const std::shared_ptr<Node> moved = parent->children[name];
         parent->children.erase(name);

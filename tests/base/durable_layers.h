@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <mutex>
@@ -128,6 +129,9 @@ struct DiskCall {
   int file = -1;                   // of kCreate, kWrite, kSync: which open
   std::vector<std::byte> bytes{};  // of kWrite
   std::int64_t offset = -1;        // of kWrite; -1: at the end
+  // Inodes of the directories that hold `path` and `to`, and of a new directory: a call changes the directory
+  // that it found, whatever that is called after a crash that lost a rename.
+  ino_t parent = 0, to_parent = 0, self = 0;
 };
 
 // Records what reaches the disk. `mutants`: names of calls that are neither recorded nor made ("sync",
@@ -188,7 +192,9 @@ class RecordingFiles final : public durable::FileLayer {
     paths_[fd] = path;
     files_[fd] = again && known != inodes_.end() ? known->second : next_file_++;
     inodes_[status.st_ino] = files_[fd];
-    calls_.push_back({DiskCall::Kind::kCreate, path, {}, files_[fd]});
+    DiskCall call{DiskCall::Kind::kCreate, path, {}, files_[fd]};
+    call.parent = inode_of(parent_of(path));
+    calls_.push_back(std::move(call));
     return fd;
   }
   void record(DiskCall call, int fd = -1) {
@@ -197,7 +203,15 @@ class RecordingFiles final : public durable::FileLayer {
       call.path = paths_[fd];
       call.file = files_[fd];
     }
+    if (fd < 0) call.parent = inode_of(parent_of(call.path));
+    if (!call.to.empty()) call.to_parent = inode_of(parent_of(call.to));
+    if (call.kind == DiskCall::Kind::kMakeDirectory) call.self = inode_of(call.path);
     calls_.push_back(std::move(call));
+  }
+  static std::string parent_of(const std::string& path) { return std::filesystem::path(path).parent_path(); }
+  static ino_t inode_of(const std::string& path) {
+    struct stat status {};
+    return ::stat(path.c_str(), &status) == 0 ? status.st_ino : 0;
   }
   std::mutex lock_;
   std::set<std::string> mutants_;
