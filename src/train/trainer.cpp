@@ -25,12 +25,6 @@
 #include "train/trained_adapters.h"
 
 namespace rlcpp::train {
-namespace {
-// Each spoils a value (train/spoil.h). train.gradient.parameter is hit for every trained tensor in turn.
-const failpoint::Registration kPoints{"train.hidden",   "train.logprobs",           "train.hidden_gradient",
-                                      "train.gradient", "train.gradient.parameter", "train.loss",
-                                      "train.norm"};
-}  // namespace
 
 struct Trainer::Regions {
   model::WeightRegions gradients, first, second;  // of the whole model, or
@@ -185,25 +179,12 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
 
 Trainer::~Trainer() = default;
 
-namespace {
-
-// What the first trained token of a row has: a number that nothing is made of tests nothing.
-void spoil_trained(const char* point, const Tensor& values, const Row& row) {
-  if (!failpoint::any_armed()) return;
-  const std::string_view action = failpoint::hit(point);
-  const auto& targets = row.host_targets;
-  const auto first = std::ranges::find_if(targets, [](std::int32_t target) { return target >= 0; });
-  if (!action.empty() && first != targets.end()) spoil(action, values.rows(first - targets.begin(), 1));
-}
-
-}  // namespace
-
 // Mean of -log p over the loss tokens of the step: the coefficient of each is -1 / scale, so loss,
 // log-probability and gradient come from one visit of the head. Returns this micro-batch's share of the loss.
 double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
-  spoil_trained("train.hidden", hidden, row);
+  spoil_trained("train.hidden", hidden, row.host_targets);
   const auto coefficients = rows.coefficients(row);
   const auto targets = row.host_targets;
   const float each = static_cast<float>(-1.0 / scale);
@@ -211,8 +192,8 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
   rows.send_coefficients(row);
   ops::head_fused(ctx, row.logprobs, Tensor(), row.dhidden, gradients.head, row.coefficients,
                   head_inputs(row, hidden));
-  spoil_trained("train.logprobs", row.logprobs, row);
-  spoil_trained("train.hidden_gradient", row.dhidden, row);
+  spoil_trained("train.logprobs", row.logprobs, row.host_targets);
+  spoil_trained("train.hidden_gradient", row.dhidden, row.host_targets);
   rows.fetch(row);
   backward(row);
   // The device has its work for this row; the host adds while it is at it.
@@ -231,7 +212,7 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
 double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
-  spoil_trained("train.hidden", hidden, row);
+  spoil_trained("train.hidden", hidden, row.host_targets);
   ops::HeadInputs inputs = head_inputs(row, hidden);
   inputs.kept = true;
   const bool frozen_head = gradients.head.empty();
@@ -242,7 +223,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   } else {
     ops::head_logprobs(ctx, row.logprobs, row.entropies, inputs);
   }
-  spoil_trained("train.logprobs", row.logprobs, row);
+  spoil_trained("train.logprobs", row.logprobs, row.host_targets);
   rows.fetch(row);
 
   const std::size_t tokens = batch.ids.size();
@@ -270,7 +251,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   } else {
     ops::head_backward(ctx, row.dhidden, gradients.head, row.coefficients, inputs);
   }
-  spoil_trained("train.hidden_gradient", row.dhidden, row);
+  spoil_trained("train.hidden_gradient", row.dhidden, row.host_targets);
   backward(row);
   return metrics.loss - before;
 }
