@@ -55,7 +55,7 @@ __device__ void exact_body(const ExactArgs& args) {
   extern __shared__ __align__(1024) unsigned char raw[];
   auto& memory = *reinterpret_cast<ExactMemory<kDim>*>(raw);
   const int thread = static_cast<int>(threadIdx.x);
-  const int lane = thread % kWarp, warp = thread / kWarp;
+  const int lane = thread % kWarp;
   // The last blocks have the most keys: they begin first.
   const int block = static_cast<int>(gridDim.x - 1 - blockIdx.x);
   const int document = document_of(args, block);
@@ -86,31 +86,8 @@ __device__ void exact_body(const ExactArgs& args) {
   };
   load(0, 0);
 
-  const int rows_used = count * args.group;
-  QueryRows<kDim> q;
-  int last_key[2];
-  std::int64_t to_row[2], to_lse[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int r = warp * 16 + lane / 4 + 8 * half;
-    const bool used = r < rows_used;
-    const int token = used ? r / args.group : 0;
-    const int head = kv_head * args.group + (used ? r % args.group : 0);
-    const std::int64_t row = begin_row + position + token;
-    last_key[half] = used ? position + token : -1;
-    to_row[half] = row * args.out_width + head * kDim;
-    to_lse[half] = row * args.num_heads + head;
-    const bf16* const from = args.qkv + row * args.width + head * kDim + lane % 4 * 2;
-#pragma unroll
-    for (int s = 0; s < kDim / 16; ++s) {
-      q.word[s][half] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s) : 0U;
-      q.word[s][half + 2] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8) : 0U;
-    }
-  }
-  const int of_warp = min(rows_used - warp * 16, 16);  // rows, or none
-  const int first_last = of_warp > 0 ? position + warp * 16 / args.group : -1;
-  const int last_last = of_warp > 0 ? position + (warp * 16 + of_warp - 1) / args.group : -1;
-
+  const TokenRows<kDim> rows(args.qkv, args.width, args.group, kv_head, begin_row + position, position,
+                             count);
   RowSums<kDim> sums, all;
   sums.clear();
   for (int tile = 0; tile < tiles; ++tile) {
@@ -118,11 +95,8 @@ __device__ void exact_body(const ExactArgs& args) {
     load(tile + 1, (tile + 1) % kExactStages);
     asm volatile("cp.async.wait_group 1;" ::: "memory");
     __syncthreads();
-    if (begin <= last_last) {
-      const int last[2] = {last_key[0] - begin, last_key[1] - begin};
-      attend_tile<kDim>(sums, q, shared_address(memory.k[stage]), shared_address(memory.v[stage]),
-                        min(keys - begin, kTileKeys), begin + kTileKeys - 1 <= first_last, last,
-                        args.scale_log2);
+    if (begin <= rows.last_last) {
+      rows.attend(sums, memory.k[stage], memory.v[stage], begin, keys, args.scale_log2);
     }
     __syncthreads();  // the stage is read: the next round overwrites it
     if (tile % kChunkTiles != kChunkTiles - 1 && tile + 1 < tiles) continue;
@@ -131,11 +105,13 @@ __device__ void exact_body(const ExactArgs& args) {
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (last_key[half] < 0) continue;
-    store_row<kDim>(args.out + to_row[half] + lane % 4 * 2, all, half);
+    if (rows.last_key[half] < 0) continue;
+    const std::int64_t row = rows.row[half];
+    store_row<kDim>(args.out + row * args.out_width + rows.head[half] * kDim + lane % 4 * 2, all, half);
     if (lane % 4 == 0) {
       constexpr float kLn2 = 0.693147180559945F;
-      args.lse[to_lse[half]] = (all.most[half] * args.scale_log2 + log2f(all.total[half])) * kLn2;
+      args.lse[row * args.num_heads + rows.head[half]] =
+          (all.most[half] * args.scale_log2 + log2f(all.total[half])) * kLn2;
     }
   }
 }
@@ -152,10 +128,9 @@ __global__ void __launch_bounds__(kExactThreads, 2) exact_kernel(const __grid_co
 }  // namespace
 
 bool exact_attention_takes(const SimpleAttention& call) {
-  const QkvShape& s = call.shape;
-  return (s.head_dim == 64 || s.head_dim == 128) && s.num_heads / s.num_kv_heads <= DecodeEntry::kMost &&
-         vectorisable(s.head_dim, {call.qkv, call.out}) &&
-         (s.head_dim == 64 ? has_hopper_code(exact_kernel<64>) : has_hopper_code(exact_kernel<128>));
+  return paged_work_fits(call.shape, kPagedBlock) &&
+         has_paged_kernels(static_cast<int>(call.shape.head_dim)) &&
+         vectorisable(call.shape.head_dim, {call.qkv, call.out});
 }
 
 void exact_attention_forward(cudaStream_t stream, const SimpleAttention& call) {

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "ops/cuda/launch.cuh"
+#include "ops/cuda/mma.cuh"
 #include "ops/cuda/reduce.cuh"
 
 namespace rlcpp::ops::cuda {
@@ -25,16 +26,8 @@ struct NarrowArgs {
 };
 
 __device__ inline void narrow_step(float (&d)[4], const uint4& low, const uint4& high, const uint4& b) {
-  const auto product = [&](std::uint32_t a0, std::uint32_t a1, std::uint32_t a2, std::uint32_t a3,
-                           std::uint32_t b0, std::uint32_t b1) {
-    asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-        "{%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-  };
-  product(low.x, high.x, low.y, high.y, b.x, b.y);
-  product(low.z, high.z, low.w, high.w, b.z, b.w);
+  product_step(d, {low.x, high.x, low.y, high.y}, b.x, b.y);
+  product_step(d, {low.z, high.z, low.w, high.w}, b.z, b.w);
 }
 
 // Reads the weight past the caches: nobody reads it again in this call.
@@ -99,9 +92,9 @@ template <class Out>
 void launch(const Context& ctx, const NarrowArgs& args) {
   const int blocks = args.outputs / kOutputs;
   // Warps for about 16 a multiprocessor, but each with work.
-  const int wanted = 16 * ctx.cuda->multiprocessors() / blocks;
+  const int wanted = kMostWarps * ctx.cuda->multiprocessors() / blocks;
   const int rounds = args.depth / kStep;
-  const int warps = std::max(1, std::min({wanted, kMostWarps, rounds / 2, 16}));
+  const int warps = std::max(1, std::min({wanted, kMostWarps, rounds / 2}));
   const auto threads = static_cast<unsigned>(warps * kWarp);
   if (args.rows <= kRows) {
     narrow_kernel<1, Out><<<grid_of(blocks), threads, 0, stream_of(ctx)>>>(args);

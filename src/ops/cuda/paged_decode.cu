@@ -38,16 +38,10 @@ __device__ void load_queries(QueryRows<kDim>& q, const PagedArgs& args, const st
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
     const int r = lane / 4 + 8 * half;
-    const bf16* from = nullptr;
-    if (r < used) {
-      const std::int64_t row = rows[r / args.group];
-      from = args.qkv + row * args.width + (kv_head * args.group + r % args.group) * kDim + lane % 4 * 2;
-    }
-#pragma unroll
-    for (int s = 0; s < kDim / 16; ++s) {
-      q.word[s][half] = from == nullptr ? 0U : *reinterpret_cast<const std::uint32_t*>(from + 16 * s);
-      q.word[s][half + 2] = from == nullptr ? 0U : *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8);
-    }
+    const std::int64_t row = r < used ? rows[r / args.group] : 0;
+    const bf16* const from =
+        args.qkv + row * args.width + (kv_head * args.group + r % args.group) * kDim + lane % 4 * 2;
+    load_query<kDim>(q, half, r < used ? from : nullptr);
   }
 }
 
@@ -131,38 +125,17 @@ __device__ void decode_body(const PagedArgs& args, const PagedWorkArgs& work) {
     RowSums<kDim> sums;
     sums.clear();
     for (int begin = 0; begin < blocks; begin += kTileBlocks) {
-      float scores[2 * kTileBlocks][4];
-      std::uint32_t places[kTileBlocks] = {};
-      RingOf<kRing> place = used;
+      std::uint32_t k[kTileBlocks] = {}, v[kTileBlocks] = {};
 #pragma unroll
       for (int b = 0; b < kTileBlocks; ++b) {
         if (begin + b >= blocks) break;
-        barrier_wait(&memory.full[place.stage], place.phase);
-        places[b] = shared_address(memory.k[place.stage]);
-        place.next();
+        barrier_wait(&memory.full[used.stage], used.phase);
+        k[b] = shared_address(memory.k[used.stage]);
+        v[b] = shared_address(memory.v[used.stage]);
+        used.next();
       }
-      tile_scores<kDim>(scores, q, places, blocks - begin);
-      if ((begin + kTileBlocks) * kPagedBlock > keys) {
-#pragma unroll
-        for (int i = 0; i < 2 * kTileBlocks; ++i) {
-#pragma unroll
-          for (int j = 0; j < 4; ++j) {
-            const int key = begin * kPagedBlock + 8 * i + lane % 4 * 2 + j % 2;
-            if (key >= keys) scores[i][j] = masked_score();
-          }
-        }
-      }
-      weigh<kDim>(sums, scores, work.scale_log2);
-#pragma unroll
-      for (int b = 0; b < kTileBlocks; ++b) {
-        if (begin + b < blocks) {
-          std::uint32_t weights[4];
-          weights_of(weights, scores, b);
-          add_values<kDim>(sums, weights, shared_address(memory.v[used.stage]),
-                           keys - (begin + b) * kPagedBlock);
-          used.next();
-        }
-      }
+      const int left = keys - begin * kPagedBlock, last[2] = {left - 1, left - 1};
+      attend_tile<kDim>(sums, q, k, v, min(left, kTileKeys), left >= kTileKeys, last, work.scale_log2);
       __syncwarp();  // all lanes have read what is overwritten now
       for (int b = 0; b < kTileBlocks && next < blocks; ++b) issue(next++);
     }
@@ -240,8 +213,9 @@ void launch_decode(const Context& ctx, const PagedArgs& args, const PagedWorkArg
 }  // namespace
 
 bool has_paged_kernels(int head_dim) {
-  if (head_dim == 64) return has_hopper_code(decode_kernel<64, kManyBlocks>);
-  return head_dim == 128 && has_hopper_code(decode_kernel<128, kManyBlocks>);
+  static const bool found =
+      has_hopper_code(decode_kernel<64, kManyBlocks>) && has_hopper_code(decode_kernel<128, kManyBlocks>);
+  return found && (head_dim == 64 || head_dim == 128);
 }
 
 void decode_paged(const Context& ctx, const PagedArgs& args, const PagedWorkArgs& work) {

@@ -60,31 +60,7 @@ __device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
     for (int tile = 0; tile < min(tiles, kStages); ++tile) issue(tile, tile);
   }
 
-  // The two rows of the lane: their place in the batch, and the last key that each sees.
-  const int rows_used = count * args.group;
-  QueryRows<kDim> q;
-  int last_key[2];
-  std::int64_t to_row[2];
-#pragma unroll
-  for (int half = 0; half < 2; ++half) {
-    const int r = warp * 16 + lane / 4 + 8 * half;
-    const bool used = r < rows_used;
-    const int token = used ? r / args.group : 0;
-    const std::int64_t row = first_row + token;
-    last_key[half] = used ? position + token : -1;
-    const int column = (kv_head * args.group + (used ? r % args.group : 0)) * kDim;
-    to_row[half] = row * args.out_width + column;
-    const bf16* const from = args.qkv + row * args.width + column + lane % 4 * 2;
-#pragma unroll
-    for (int s = 0; s < kDim / 16; ++s) {
-      q.word[s][half] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s) : 0U;
-      q.word[s][half + 2] = used ? *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8) : 0U;
-    }
-  }
-  const int of_warp = min(count * args.group - warp * 16, 16);  // rows, or none
-  const int first_last = of_warp > 0 ? position + warp * 16 / args.group : -1;
-  const int last_last = of_warp > 0 ? position + (warp * 16 + of_warp - 1) / args.group : -1;
-
+  const TokenRows<kDim> rows(args.qkv, args.width, args.group, kv_head, first_row, position, count);
   RowSums<kDim> sums, all;
   sums.clear();
   RingOf<kStages> ring;
@@ -92,11 +68,8 @@ __device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
     const int begin = tile * kTileKeys;
     // A warp that has no use for the tile waits too: its arrival below must not count for an earlier one.
     barrier_wait(&memory.full[ring.stage], ring.phase);
-    if (begin <= last_last) {
-      const int last[2] = {last_key[0] - begin, last_key[1] - begin};
-      attend_tile<kDim>(sums, q, shared_address(memory.k[ring.stage]), shared_address(memory.v[ring.stage]),
-                        min(keys - begin, kTileKeys), begin + kTileKeys - 1 <= first_last, last,
-                        work.scale_log2);
+    if (begin <= rows.last_last) {
+      rows.attend(sums, memory.k[ring.stage], memory.v[ring.stage], begin, keys, work.scale_log2);
     }
     __syncwarp();
     if (lane == 0) barrier_arrive(&memory.empty[ring.stage]);
@@ -112,8 +85,9 @@ __device__ void prefill_body(const PagedArgs& args, const PagedWorkArgs& work) {
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    if (last_key[half] < 0) continue;
-    store_row<kDim>(args.out + to_row[half] + lane % 4 * 2, all, half);
+    if (rows.last_key[half] < 0) continue;
+    bf16* const to = args.out + rows.row[half] * args.out_width + rows.head[half] * kDim;
+    store_row<kDim>(to + lane % 4 * 2, all, half);
   }
 }
 

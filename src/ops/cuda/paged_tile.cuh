@@ -10,6 +10,7 @@
 #include <cstdint>
 
 #include "ops/cuda/hopper.cuh"
+#include "ops/cuda/mma.cuh"
 #include "ops/cuda/reduce.cuh"
 #include "ops/paged_work.h"
 
@@ -21,9 +22,6 @@ constexpr int kTileKeys = 64;
 constexpr int kTileBlocks = kTileKeys / kPagedBlock;
 constexpr int kChunkTiles = kPagedChunk / kTileKeys;
 constexpr float kLowest = -1e30F;  // below every score; finite, so that differences are no NaN
-__device__ inline float masked_score() {
-  return -__int_as_float(0x7f800000);
-}
 
 // Rows as the first operand of a product: word i of step s holds dims 16 s + 2 (lane mod 4) + 8 (i / 2) and
 // the next, of row lane / 4 + 8 (i mod 2).
@@ -31,6 +29,16 @@ template <int kDim>
 struct QueryRows {
   std::uint32_t word[kDim / 16][4];
 };
+
+// The lane's words of row lane / 4 + 8 `half` from its memory at dim 2 (lane mod 4); zeros if it is null.
+template <int kDim>
+__device__ void load_query(QueryRows<kDim>& q, int half, const bf16* from) {
+#pragma unroll
+  for (int s = 0; s < kDim / 16; ++s) {
+    q.word[s][half] = from == nullptr ? 0U : *reinterpret_cast<const std::uint32_t*>(from + 16 * s);
+    q.word[s][half + 2] = from == nullptr ? 0U : *reinterpret_cast<const std::uint32_t*>(from + 16 * s + 8);
+  }
+}
 
 // Sums over keys of the two rows that a lane has a part of, lane / 4 and lane / 4 + 8: out[i] holds dims 8 i
 // + 2 (lane mod 4) and the next of the first row, then of the second.
@@ -80,14 +88,6 @@ __device__ inline void load_matrices_transposed(std::uint32_t (&words)[4], std::
                : "r"(address)
                : "memory");
 }
-__device__ inline void product_step(float (&d)[4], const std::uint32_t (&a)[4], std::uint32_t b0,
-                                    std::uint32_t b1) {
-  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
-      "{%0, %1, %2, %3};"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
-}
-
 // Scores of a tile, whose block b begins at keys[b] in shared memory; blocks from `blocks` on are not read
 // and left 0. scores[2 b + h] are of the h-th eight keys of block b, a lane has keys 2 (lane mod 4) and the
 // next. Sums over the head run side by side, because each is a chain of products that wait for one another.
@@ -188,23 +188,22 @@ __device__ inline void weights_of(std::uint32_t (&words)[4], const float (&score
   words[3] = pack_bf16(scores[2 * block + 1][2], scores[2 * block + 1][3]);
 }
 
-// One tile of keys, `keys` of which are there, in `blocks` blocks at k and v in shared memory. Row r of the
+// One tile of keys, `keys` of which are there; block b begins at k[b] and v[b] in shared memory. Row r of the
 // lane sees keys up to last_key[r], counted from the tile's first; `whole`: every row sees every key.
 template <int kDim>
-__device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q, std::uint32_t k, std::uint32_t v,
+__device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q,
+                            const std::uint32_t (&k)[kTileBlocks], const std::uint32_t (&v)[kTileBlocks],
                             int keys, bool whole, const int (&last_key)[2], float scale_log2) {
-  constexpr std::uint32_t kBytes = kPagedBlock * kDim * sizeof(bf16);
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   float scores[2 * kTileBlocks][4];
-  const std::uint32_t places[kTileBlocks] = {k, k + kBytes, k + 2 * kBytes, k + 3 * kBytes};
-  tile_scores<kDim>(scores, q, places, (keys + kPagedBlock - 1) / kPagedBlock);
+  tile_scores<kDim>(scores, q, k, (keys + kPagedBlock - 1) / kPagedBlock);
   if (!whole) {
 #pragma unroll
     for (int i = 0; i < 2 * kTileBlocks; ++i) {
 #pragma unroll
       for (int j = 0; j < 4; ++j) {
         const int key = 8 * i + lane % 4 * 2 + j % 2;
-        if (key > last_key[j / 2]) scores[i][j] = masked_score();
+        if (key > last_key[j / 2]) scores[i][j] = -INFINITY;
       }
     }
   }
@@ -214,8 +213,20 @@ __device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q, std::
     if (b * kPagedBlock >= keys) break;
     std::uint32_t weights[4];
     weights_of(weights, scores, b);
-    add_values<kDim>(sums, weights, v + b * kBytes, keys - b * kPagedBlock);
+    add_values<kDim>(sums, weights, v[b], keys - b * kPagedBlock);
   }
+}
+// The same where the tile's blocks lie one behind the other.
+template <int kDim>
+__device__ void attend_tile(RowSums<kDim>& sums, const QueryRows<kDim>& q, const bf16* k, const bf16* v,
+                            int keys, bool whole, const int (&last_key)[2], float scale_log2) {
+  std::uint32_t k_blocks[kTileBlocks], v_blocks[kTileBlocks];
+#pragma unroll
+  for (int b = 0; b < kTileBlocks; ++b) {
+    k_blocks[b] = shared_address(k + b * kPagedBlock * kDim);
+    v_blocks[b] = shared_address(v + b * kPagedBlock * kDim);
+  }
+  attend_tile<kDim>(sums, q, k_blocks, v_blocks, keys, whole, last_key, scale_log2);
 }
 
 // Takes the finished sums of the next chunk.
@@ -249,6 +260,44 @@ __device__ void store_row(bf16* to, const RowSums<kDim>& all, int r) {
         pack_bf16(__fmul_rn(all.out[i][2 * r], factor), __fmul_rn(all.out[i][2 * r + 1], factor));
   }
 }
+
+// The query rows of a block of up to kPrefillRows: `count` neighbouring tokens from position `position` of
+// their document, which is row `row` of the batch, times the query heads of a kv head.
+template <int kDim>
+struct TokenRows {
+  QueryRows<kDim> q;
+  int last_key[2];            // that each row of the lane sees; -1: there is no such row
+  std::int64_t row[2];        // of the batch
+  int head[2];                // query head
+  int first_last, last_last;  // the last keys of the warp's first and last row; -1 without rows
+
+  __device__ TokenRows(const bf16* qkv, std::int64_t width, int group, int kv_head, std::int64_t first_row,
+                       int position, int count) {
+    const int lane = static_cast<int>(threadIdx.x) % kWarp, warp = static_cast<int>(threadIdx.x) / kWarp;
+    const int used = count * group;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int r = warp * 16 + lane / 4 + 8 * half;
+      const int token = r < used ? r / group : 0;
+      row[half] = first_row + token;
+      head[half] = kv_head * group + (r < used ? r % group : 0);
+      last_key[half] = r < used ? position + token : -1;
+      const bf16* const from = qkv + row[half] * width + head[half] * kDim + lane % 4 * 2;
+      load_query<kDim>(q, half, r < used ? from : nullptr);
+    }
+    const int of_warp = min(used - warp * 16, 16);  // rows, or none
+    first_last = of_warp > 0 ? position + warp * 16 / group : -1;
+    last_last = of_warp > 0 ? position + (warp * 16 + of_warp - 1) / group : -1;
+  }
+
+  // The tile from key `begin` on, of a document with `keys` keys for this block.
+  __device__ void attend(RowSums<kDim>& sums, const bf16* k, const bf16* v, int begin, int keys,
+                         float scale_log2) const {
+    const int last[2] = {last_key[0] - begin, last_key[1] - begin};
+    attend_tile<kDim>(sums, q, k, v, min(keys - begin, kTileKeys), begin + kTileKeys - 1 <= first_last, last,
+                      scale_log2);
+  }
+};
 
 #endif
 
