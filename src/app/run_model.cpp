@@ -101,7 +101,7 @@ std::string device_text(const DeviceChoice& choice, const ops::Context& ctx) {
 
 ops::Context run_context(Device device, ThreadPool& pool, const std::string& numeric_mode, bool absent,
                          const ops::QkvShape& shape) {
-  ops::NumericMode mode = ops::default_mode(device);
+  std::optional<ops::NumericMode> mode;
   if (numeric_mode != "auto") {
     mode = numeric_mode == "exact" ? ops::NumericMode::kExact : ops::NumericMode::kFast;
   }
@@ -111,7 +111,7 @@ ops::Context run_context(Device device, ThreadPool& pool, const std::string& num
   }
   if (absent) return ops::planning_context(device, pool, mode);
   ops::Context ctx = ops::make_context(device, pool, mode);
-  if (mode == ops::NumericMode::kExact && !ops::exact_attention(ctx, shape)) {
+  if (ctx.mode == ops::NumericMode::kExact && !ops::exact_attention(ctx, shape)) {
     throw bad_input(
         fmt::format("numeric_mode exact does not run on this GPU with {} heads of {}, {} of them for keys",
                     shape.num_heads, shape.head_dim, shape.num_kv_heads),

@@ -10,23 +10,17 @@ NumericMode default_mode(Device device) {
   return device.kind == DeviceKind::kCuda ? NumericMode::kFast : NumericMode::kExact;
 }
 
-Context make_context(Device device, ThreadPool& pool, NumericMode mode) {
+Context make_context(Device device, ThreadPool& pool, std::optional<NumericMode> mode) {
   Context ctx = planning_context(device, pool, mode);
-  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device, mode);
+  if (ctx.on_gpu()) ctx.cuda = cuda::make_runtime(device, ctx.mode);
   return ctx;
 }
-Context make_context(Device device, ThreadPool& pool) {
-  return make_context(device, pool, default_mode(device));
-}
 
-Context planning_context(Device device, ThreadPool& pool) {
-  return planning_context(device, pool, default_mode(device));
-}
-Context planning_context(Device device, ThreadPool& pool, NumericMode mode) {
+Context planning_context(Device device, ThreadPool& pool, std::optional<NumericMode> mode) {
   Context ctx;
   ctx.device = device;
-  ctx.mode = mode;
-  RLCPP_CHECK(ctx.on_gpu() || mode == NumericMode::kExact);
+  ctx.mode = mode.value_or(default_mode(device));
+  RLCPP_CHECK(ctx.on_gpu() || ctx.mode == NumericMode::kExact);
   ctx.pool = &pool;
   ctx.kernels = &cpu::best_kernels();
   return ctx;

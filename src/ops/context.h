@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/thread_pool.h"
@@ -42,14 +43,13 @@ struct Context {
 NumericMode default_mode(Device device);
 
 // The pool outlives the context. Throws environment_error if the device is a GPU and this build has no CUDA.
-// `mode` is exact on the CPU; exact on a GPU needs exact_attention() (ops/attention.h).
-Context make_context(Device device, ThreadPool& pool, NumericMode mode);
-Context make_context(Device device, ThreadPool& pool);
+// `mode`: none is the device's default_mode(); the CPU's is its only one; exact on a GPU needs
+// exact_attention() (ops/attention.h).
+Context make_context(Device device, ThreadPool& pool, std::optional<NumericMode> mode = {});
 
 // A context to plan with, for a GPU that need not be here: no operation runs in it. What only the GPU's
 // libraries know is estimated (ops/workspace.h).
-Context planning_context(Device device, ThreadPool& pool, NumericMode mode);
-Context planning_context(Device device, ThreadPool& pool);
+Context planning_context(Device device, ThreadPool& pool, std::optional<NumericMode> mode = {});
 
 // The stream of the context's operations, a cudaStream_t; null on the CPU. For what orders itself against
 // them.

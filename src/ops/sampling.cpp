@@ -13,6 +13,12 @@ SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams
   return cpu::sample_row(cpu::best_kernels(), logits, lse, params, seen, uniform);
 }
 
+SampledToken sample_raw_row(std::span<float> logits, const SamplingParams& params,
+                            std::span<const std::int32_t> seen, float uniform) {
+  RLCPP_CHECK(!logits.empty() && uniform >= 0 && uniform < 1);
+  return cpu::sample_raw_row(cpu::best_kernels(), logits, params, seen, uniform);
+}
+
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms) {
   RLCPP_CHECK(logits.rank() == 2 && logits.dim(1) > 0);

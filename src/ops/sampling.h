@@ -39,6 +39,11 @@ struct SampledToken {
 SampledToken sample_row(std::span<float> logits, float lse, const SamplingParams& params,
                         std::span<const std::int32_t> seen, float uniform);
 
+// One raw row of logits [V] f32 of the host, which is overwritten, whatever `params` are. A row that is not
+// finite gets id -1 and its log sum exp.
+SampledToken sample_raw_row(std::span<float> logits, const SamplingParams& params,
+                            std::span<const std::int32_t> seen, float uniform);
+
 // Many rows where they lie: logits [R, V] f32 raw, as head_logits leaves them without temperatures, and only
 // read. ids [R] i32 and logprobs [R] f32 are drawn with temperatures [R] and uniforms [R], both f32, from
 // softmax(logits / temperature); temperature 0: as sample_row() is greedy. A row that is not finite gets id

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 #include <map>
 #include <optional>
 #include <utility>
@@ -222,13 +221,17 @@ void Engine::State::fill(const StepPlan& plan, StepViews& step) {
     std::ranges::copy(sequence.pages,
                       step.block_tables.begin() + static_cast<std::ptrdiff_t>(i * table_width));
   }
+  for (std::size_t i = 0; i < plan.copies.size(); ++i) {
+    step.copies[2 * i] = plan.copies[i].from;
+    step.copies[2 * i + 1] = plan.copies[i].to;
+  }
   for (std::size_t row = static_cast<std::size_t>(plan.tokens); row < step.ids.size(); ++row) {
     step.ids[row] = step.positions[row] = step.sequence_of[row] = 0;
     step.slots[row] = scheduler.config().num_pages * page_size;
   }
 }
 
-// What only a GPU reads: draws, copies of pages, and who is computed together.
+// What only a GPU reads: draws, and who is computed together.
 void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   for (std::size_t i = 0; i < draws.size(); ++i) {
     step.sample_rows[i] = draws[i].row;
@@ -238,10 +241,6 @@ void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
     step.sample_rows[i] = 0;
     step.temperatures[i] = step.divisors[i] = 1.0F;
     step.uniforms[i] = 0.0F;
-  }
-  for (std::size_t i = 0; i < plan.copies.size(); ++i) {
-    step.copies[2 * i] = plan.copies[i].from;
-    step.copies[2 * i + 1] = plan.copies[i].to;
   }
   if (!buffers.uses_work()) return;
   paged.clear();
@@ -267,26 +266,15 @@ void Engine::State::copy_pages(const StepPlan& plan, const StepViews& step) cons
     };
     while (end < all.size() && apart(all[end])) ++end;
     const auto first = static_cast<std::int64_t>(begin), count = static_cast<std::int64_t>(end - begin);
-    for (const ops::KvPages& layer : cache) {
-      if (ctx.on_gpu()) {
-        ops::kv_copy(ctx, layer, step.device_copies.rows(first, count));
-        continue;
-      }
-      for (const Tensor& pages : {layer.k, layer.v}) {
-        for (std::size_t i = begin; i < end; ++i) {
-          const Tensor to = pages.rows(all[i].to, 1);
-          std::memcpy(to.raw(), pages.rows(all[i].from, 1).raw(), to.bytes());
-        }
-      }
-    }
+    for (const ops::KvPages& layer : cache) ops::kv_copy(ctx, layer, step.device_copies.rows(first, count));
     begin = end;
   }
 }
 
 void Engine::State::run_on_cpu(const StepPlan& plan) {
   StepViews step = buffers.views({plan.tokens, static_cast<std::int64_t>(plan.chunks.size()), 0});
-  copy_pages(plan, step);
   fill(plan, step);
+  copy_pages(plan, step);
   const Clock::time_point before_forward = Clock::now();
   const Tensor hidden = model::forward_paged(ctx, model, weights, packed, rope, step.batch, cache, scratch);
   stats.forward_seconds += seconds_since(before_forward);

@@ -65,16 +65,10 @@ bool draws_on_device(const Draw& draw) {
 
 ops::SampledToken draw_on_host(const Draw& draw, std::span<float> logits) {
   if (masks_stops(draw)) forbid_stops(draw, logits.data());
-  const ops::SamplingParams& params = draw.request->sampling;
-  if (params.plain() && params.temperature != 1.0F) {
-    for (float& z : logits) z /= params.temperature;
-  }
-  const float most = *std::ranges::max_element(logits);
-  double total = 0;
-  for (const float z : logits) total += std::exp(static_cast<double>(z - most));
-  const float lse = most + static_cast<float>(std::log(total));
-  if (!std::isfinite(lse)) throw not_finite(draw, lse);
-  return ops::sample_row(logits, lse, params, draw.seen, ops::draw_uniform(draw.seed, draw.index));
+  const ops::SampledToken token = ops::sample_raw_row(logits, draw.request->sampling, draw.seen,
+                                                      ops::draw_uniform(draw.seed, draw.index));
+  if (token.id < 0) throw not_finite(draw, token.logprob);
+  return token;
 }
 
 Error not_finite(const Draw& draw, float lse) {

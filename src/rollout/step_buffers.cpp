@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "ops/graph.h"
 #include "tensor/copy.h"
-#include "tensor/staging.h"
 
 namespace rlcpp::rollout {
 namespace {
@@ -99,10 +98,6 @@ StepBuffers::StepBuffers(const ops::Context& ctx, const model::ModelConfig& mode
   std::int32_t* const after = host_ + aligned(piece_.size());
   host_ids_ = {after, drawn};
   host_logprobs_ = {reinterpret_cast<float*>(after + drawn), drawn};
-}
-
-void StepBuffers::Unpin::operator()(void* memory) const noexcept {
-  cuda::staging::release_pinned(memory);
 }
 
 StepBuffers::Layout StepBuffers::layout(const StepSize& size) const {

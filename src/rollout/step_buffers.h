@@ -12,6 +12,7 @@
 #include "ops/context.h"
 #include "rollout/scheduler.h"
 #include "tensor/arena.h"
+#include "tensor/staging.h"
 
 namespace rlcpp::rollout {
 
@@ -63,9 +64,6 @@ class StepBuffers {
   std::span<const float> fetched_logprobs() const { return host_logprobs_; }
 
  private:
-  struct Unpin {
-    void operator()(void* memory) const noexcept;
-  };
   struct Layout;
   Layout layout(const StepSize& size) const;
 
@@ -75,7 +73,7 @@ class StepBuffers {
   std::int64_t table_width_ = 0;
   bool uses_work_ = false;
   Tensor piece_, partials_, arrivals_, ids_, logprobs_;
-  std::unique_ptr<void, Unpin> pinned_;  // null on the CPU
+  cuda::staging::Pinned pinned_;  // null on the CPU
   std::int32_t* host_ = nullptr;
   std::span<std::int32_t> host_ids_;
   std::span<float> host_logprobs_;

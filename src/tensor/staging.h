@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "tensor/device.h"
@@ -18,6 +19,10 @@ namespace cuda::staging {
 // runtime_failure with the CUDA error.
 void* allocate_pinned(std::size_t bytes, Device device);
 void release_pinned(void* memory) noexcept;
+struct Unpin {
+  void operator()(void* memory) const noexcept { release_pinned(memory); }
+};
+using Pinned = std::unique_ptr<void, Unpin>;  // of allocate_pinned()
 void* make_stream(Device device);
 void release_stream(void* stream) noexcept;
 void copy_on(void* stream, void* to, const void* from, std::size_t bytes);  // begins it

@@ -81,7 +81,7 @@ std::optional<hub::DirectoryImage> checkpoint_image(const std::string& root, con
                                                     const std::string& run_id);
 
 // <root>/latest names `step`: a hint for people and scripts; readers take the highest directory that
-// verifies. Does nothing if it does so already.
+// verifies.
 void write_latest(durable::FileLayer& files, const std::string& root, std::int64_t step);
 
 // Writes that image and returns when it is committed. Throws environment_error if the disk refuses.

@@ -6,7 +6,6 @@
 
 #include "base/error.h"
 #include "tensor/copy.h"
-#include "tensor/staging.h"
 
 namespace rlcpp::train {
 RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, RegionId dhidden) {
@@ -36,10 +35,6 @@ std::span<T> take(std::byte*& at, std::size_t count) {
 }
 
 }  // namespace
-
-void RowBuffers::Unpin::operator()(void* memory) const noexcept {
-  cuda::staging::release_pinned(memory);
-}
 
 RowBuffers::RowBuffers(const ops::Context& ctx, const Arena& arena, const RowRegions& regions,
                        std::int64_t vocab_size)

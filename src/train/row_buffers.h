@@ -11,6 +11,7 @@
 #include "model/decoder.h"
 #include "ops/copy_queue.h"
 #include "tensor/arena.h"
+#include "tensor/staging.h"
 
 namespace rlcpp::train {
 
@@ -63,9 +64,6 @@ class RowBuffers {
     std::span<std::int32_t> ids, positions, cu_seqlens, targets;
     std::span<float> temperatures, coefficients, logprobs, entropies;
   };
-  struct Unpin {
-    void operator()(void* memory) const noexcept;
-  };
   template <class T>
   void send(const Tensor& to, std::span<T> from);
   template <class T>
@@ -73,7 +71,7 @@ class RowBuffers {
   void hold();
 
   Row full_;
-  std::unique_ptr<void, Unpin> pinned_;  // null on the CPU
+  cuda::staging::Pinned pinned_;  // null on the CPU
   Host host_;
   ops::CopyQueue queue_;
   std::int64_t max_tokens_;

@@ -157,6 +157,15 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
   return {chosen, at(chosen) - log_sum};
 }
 
+SampledToken sample_raw_row(const Kernels& kernels, std::span<float> logits, const SamplingParams& params,
+                            std::span<const std::int32_t> seen, float uniform) {
+  const auto n = static_cast<std::int64_t>(logits.size());
+  if (params.plain() && params.temperature != 1.0F) kernels.divide(logits.data(), n, params.temperature);
+  const float lse = kernels.row_statistics(logits.data(), n).lse;
+  if (!std::isfinite(lse)) return {-1, lse};
+  return sample_row(kernels, logits, lse, params, seen, uniform);
+}
+
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms) {
   const Kernels& kernels = kernels_of(ctx);
@@ -166,11 +175,7 @@ void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, 
     std::vector<float> z(row, row + vocabulary);
     SamplingParams params;
     params.temperature = temperatures.f32()[r];
-    const auto n = static_cast<std::int64_t>(vocabulary);
-    if (params.temperature > 0 && params.temperature != 1.0F) kernels.divide(z.data(), n, params.temperature);
-    const float lse = kernels.row_statistics(z.data(), n).lse;
-    SampledToken token = {-1, 0};
-    if (std::isfinite(lse)) token = sample_row(kernels, z, lse, params, {}, uniforms.f32()[r]);
+    const SampledToken token = sample_raw_row(kernels, z, params, {}, uniforms.f32()[r]);
     ids.i32()[r] = token.id;
     logprobs.f32()[r] = token.logprob;
   });

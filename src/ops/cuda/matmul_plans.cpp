@@ -36,12 +36,12 @@ cudaDataType library_type(DType type) {
   return type == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-}  // namespace
-
 // y = x w^T: gradients need not be the same whatever the batch is.
-static bool is_forward(const ProductKey& key) {
+bool is_forward(const ProductKey& key) {
   return !key.transpose_a && key.transpose_b;
 }
+
+}  // namespace
 
 std::string ProductKey::text() const {
   return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}{}", transpose_a ? 'T' : 'N',
