@@ -8,6 +8,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/bench_engine.h"
 #include "app/bench_rollout.h"
 #include "app/command.h"
 #include "app/run_clock.h"
@@ -33,14 +34,12 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct BenchRlConfig {
+struct BenchRlConfig : BenchEngineOptions {
   ModelSection model;
   train::OptimConfig optim;
-  std::string device = "auto", numeric_mode = "auto";
   std::int64_t groups = 16, completions = 16, prompt_tokens = 512, output_tokens = 512;
-  std::int64_t steps = 3, warm_up = 1, threads = 0, max_sequences = 256, page_size = 16;
-  std::optional<std::int64_t> max_batch_tokens, num_pages;
-  std::optional<std::string> memory_limit, output_json;
+  std::int64_t steps = 3, warm_up = 1;
+  std::optional<std::string> output_json;
 
   void describe(config::Schema& s) {
     s.section("model", model, "The model and how the trainer computes it; seq_len: of a packed row.");
@@ -53,17 +52,7 @@ struct BenchRlConfig {
         .in("tokens");
     s.field("steps", steps, "Steps that count; medians are reported.").at_least(1).at_most(1000);
     s.field("warm_up", warm_up, "Steps before them.").at_least(0).at_most(1000);
-    s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
-    s.field("numeric_mode", numeric_mode, "As numeric_mode of a run.").one_of({"auto", "exact", "fast"});
-    s.field("memory_limit", memory_limit, "As memory_limit of a run.");
-    s.field("threads", threads, "CPU threads; 0: one a core.").at_least(0).at_most(1024);
-    s.field("max_sequences", max_sequences, "Completions computed at once.").at_least(1);
-    s.field("max_batch_tokens", max_batch_tokens,
-            "Tokens of one forward of the engine; None: 8192 on a GPU, 2048 on a CPU.")
-        .at_least(1)
-        .in("tokens");
-    s.field("page_size", page_size, "Tokens of a page of the cache.").at_least(1).in("tokens");
-    s.field("num_pages", num_pages, "Pages of the cache; None: as many as are used, or as fit.").at_least(1);
+    describe_engine(s);
     s.field("output_json", output_json, "File for the result.");
   }
   std::int64_t sequences() const { return groups * completions; }
@@ -114,7 +103,7 @@ class RlBench {
 void RlBench::validate() const {
   config_.model.recompute();
   config_.optim.validate();
-  if (config_.memory_limit.has_value()) parse_bytes(*config_.memory_limit, "memory_limit");
+  config_.validate_engine();
   if (config_.output_json.has_value()) require_writable(*config_.output_json, "output_json");
   if (config_.row_tokens() < config_.length()) {
     throw bad_input("a rollout does not fit a row",
@@ -137,30 +126,20 @@ bool RlBench::prepare(bool dry) {
   engine_ctx_ = context();
   if (!absent) ops::measure_products(ctx_);
 
-  RunSection run;
-  run.device = config_.device;
-  run.memory_limit = config_.memory_limit;
-  const std::size_t limit = run.memory_limit_bytes(device_.device);
+  const RunSection run;
+  const std::size_t limit = config_.memory_limit_bytes(device_.device);
   train::TrainerOptions options =
       trainer_options(config_.model, config_.optim, {}, run, std::nullopt, config_.row_tokens());
   MemoryPlan plan;
   const ModelRegions model_regions =
       plan_model(ctx_, model_.config, plan, config_.length(), options.optimizer_on_host);
   const auto trainer_regions = train::Trainer::plan(ctx_, model_.config, options, plan);
-  rollout::EngineConfig engine;
-  engine.max_sequences = config_.max_sequences;
-  engine.max_batch_tokens = config_.max_batch_tokens.value_or(ctx_.on_gpu() ? 8192 : 2048);
-  engine.page_size = config_.page_size;
-  engine.max_model_len = config_.length();
   const std::int64_t each = (config_.length() + config_.page_size - 1) / config_.page_size;
-  engine.num_pages = config_.num_pages.value_or(
-      std::min(each * config_.sequences(), pages_that_fit(engine_ctx_, model_.config, engine, plan, limit)));
+  const rollout::EngineConfig engine =
+      config_.engine(engine_ctx_, model_.config, config_.length(), each * config_.sequences(), plan, limit);
   const auto engine_regions = plan_engine(engine_ctx_, model_.config, engine, plan);
   planned_ = plan.total_bytes();
-  log_.info(fmt::format("device: {}, numeric mode {}", device_text(device_, ctx_), name_of(ctx_.mode)));
-  log_.info("model: " + model_.text);
-  log_.info(fmt::format("memory: {} planned, {} pages of {} tokens",
-                        monitor::gib(static_cast<double>(planned_)), engine.num_pages, engine.page_size));
+  log_bench_engine(log_, device_text(device_, ctx_), ctx_, model_, plan, engine);
   plan.require_fits(limit, {"--num-pages: a smaller cache", "--model.ac.mode full: fewer activations",
                             "--model.seq-len: shorter rows"});
   if (dry) {

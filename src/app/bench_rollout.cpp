@@ -34,17 +34,7 @@ void BenchRolloutConfig::describe(config::Schema& s) {
       .above(0)
       .at_most(1);
   s.field("sequences", sequences, "Only the first sequences of a load, but of decode; 0: all.").at_least(0);
-  s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
-  s.field("numeric_mode", numeric_mode, "As numeric_mode of a run.").one_of({"auto", "exact", "fast"});
-  s.field("memory_limit", memory_limit, "As memory_limit of a run.");
-  s.field("threads", threads, "CPU threads; 0: one a core.").at_least(0).at_most(1024);
-  s.field("max_sequences", max_sequences, "Sequences computed at once.").at_least(1);
-  s.field("max_batch_tokens", max_batch_tokens, "Tokens of one forward; None: 8192 on a GPU, 2048 on a CPU.")
-      .at_least(1)
-      .in("tokens");
-  s.field("page_size", page_size, "Tokens of a page of the cache.").at_least(1).in("tokens");
-  s.field("num_pages", num_pages, "Pages of the cache; None: as many as the loads take, or as fit.")
-      .at_least(1);
+  describe_engine(s);
   s.field("warm_up", warm_up, "Runs of each load before those that count; None: 1 on a GPU, 0 on a CPU.")
       .at_least(0)
       .at_most(100);
@@ -55,7 +45,7 @@ void BenchRolloutConfig::describe(config::Schema& s) {
 }
 
 void BenchRolloutConfig::validate() const {
-  if (memory_limit.has_value()) parse_bytes(*memory_limit, "memory_limit");
+  validate_engine();
   if (output_json.has_value()) require_writable(*output_json, "output_json");
 }
 
@@ -116,20 +106,10 @@ bool RolloutBench::prepare(bool dry) {
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
   ctx_ = run_context(device_.device, *pool_, config_.numeric_mode, absent, model_.config.qkv());
 
-  RunSection run;
-  run.device = config_.device;
-  run.memory_limit = config_.memory_limit;
-  const std::size_t limit = run.memory_limit_bytes(device_.device);
+  const std::size_t limit = config_.memory_limit_bytes(device_.device);
   MemoryPlan plan;
   const ModelRegions model_regions = plan_policy(ctx_, model_.config, plan, longest);
-  rollout::EngineConfig engine;
-  engine.max_sequences = config_.max_sequences;
-  engine.max_batch_tokens = config_.max_batch_tokens.value_or(ctx_.on_gpu() ? 8192 : 2048);
-  engine.page_size = config_.page_size;
-  engine.max_model_len = longest;
-  const std::int64_t least = (longest + config_.page_size - 1) / config_.page_size;
-  engine.num_pages = config_.num_pages.value_or(
-      std::min(std::max(pages, least), pages_that_fit(ctx_, model_.config, engine, plan, limit)));
+  const rollout::EngineConfig engine = config_.engine(ctx_, model_.config, longest, pages, plan, limit);
   const auto engine_regions = plan_engine(ctx_, model_.config, engine, plan);
 
   report_.model = config_.model.name;
@@ -142,11 +122,7 @@ bool RolloutBench::prepare(bool dry) {
   report_.page_size = engine.page_size;
   report_.num_pages = engine.num_pages;
   report_.planned_bytes = plan.total_bytes();
-  log_.info("device: " + report_.device + ", numeric mode " + report_.mode);
-  log_.info("model: " + model_.text);
-  log_.info(fmt::format("memory: {} planned, {} pages of {} tokens",
-                        monitor::gib(static_cast<double>(plan.total_bytes())), engine.num_pages,
-                        engine.page_size));
+  log_bench_engine(log_, report_.device, ctx_, model_, plan, engine);
   plan.require_fits(limit, {"--max-batch-tokens: smaller forwards", "--num-pages: a smaller cache",
                             "--scale: a part of the loads"});
   if (dry) {

@@ -6,18 +6,18 @@
 #include <string>
 #include <vector>
 
-#include "app/run_config.h"
+#include "app/bench_engine.h"
 #include "bench/rollout_roofline.h"
 
 namespace rlcpp::app {
 
-struct BenchRolloutConfig {
+struct BenchRolloutConfig : BenchEngineOptions {
   ModelSection model;
-  std::string load = "all", device = "auto", numeric_mode = "auto";
+  std::string load = "all";
   double scale = 1;
-  std::int64_t max_sequences = 256, page_size = 16, repeats = 1, threads = 0, sequences = 0;
-  std::optional<std::int64_t> max_batch_tokens, num_pages, warm_up;
-  std::optional<std::string> memory_limit, output_json;
+  std::int64_t repeats = 1, sequences = 0;
+  std::optional<std::int64_t> warm_up;
+  std::optional<std::string> output_json;
 
   void describe(config::Schema& s);
   void validate() const;  // throws bad_input

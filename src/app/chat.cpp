@@ -59,7 +59,7 @@ struct ChatConfig {
         .above(0)
         .at_most(100);
     s.field("seed", seed, "Seed of the draws.");
-    s.field("device", device, "Where to run: auto or cpu.");
+    s.field("device", device, "Where to run: auto, cpu, cuda or cuda:N.");
     s.field("threads", threads, "CPU threads; 0: one a core. Answers do not depend on it.")
         .at_least(0)
         .at_most(1024);
