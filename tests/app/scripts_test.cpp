@@ -22,7 +22,8 @@ std::vector<Script> scripts() {
     for (const auto& entry : fs::directory_iterator(fs::path(RLCPP_SOURCE) / folder)) {
       const std::string name = folder + entry.path().filename().string();
       if (entry.path().extension() == ".sh") out.push_back({name, "bash"});
-      if (entry.path().extension() == ".py" && name != "tools/usage.py") out.push_back({name, "python3 -B"});
+      const bool module = name == "tools/usage.py" || name == "tools/peers/options.py";
+      if (entry.path().extension() == ".py" && !module) out.push_back({name, "python3 -B"});
     }
   }
   return out;

@@ -46,14 +46,22 @@ struct Side {
   std::unique_ptr<Channel> channel;
 };
 
+// Both sides, once they have met.
+struct Pair {
+  Pair() {
+    std::thread other([this] { host.meet(); });
+    guest.meet();
+    other.join();
+  }
+  test::TemporaryDirectory folder;
+  Side host{0, folder / "meeting"}, guest{1, folder / "meeting"};
+};
+
 // mpirun counts a run as failed if one of its processes leaves out MPI_Finalize, as after a fault.
 TEST(Channel, AHostThatLeavesAfterTheLastCollectiveHasNotLeftItOut) {
   for (int round = 0; round < 5; ++round) {
-    const test::TemporaryDirectory folder;
-    Side host(0, folder / "meeting"), guest(1, folder / "meeting");
-    std::thread other([&] { host.meet(); });
-    guest.meet();
-    other.join();
+    Pair pair;
+    Side &host = pair.host, &guest = pair.guest;
     for (Side* side : {&host, &guest}) side->enter(1);
     // Rows go to the guest every 100 ms; the last collective is entered, done and left between two of them.
     std::this_thread::sleep_for(milliseconds(110));
@@ -83,11 +91,8 @@ TEST(Channel, AHostThatLeavesAfterTheLastCollectiveHasNotLeftItOut) {
 
 // A rank that does leave one out is found as before.
 TEST(Channel, AHostThatLeavesACollectiveOutIsNamed) {
-  const test::TemporaryDirectory folder;
-  Side host(0, folder / "meeting"), guest(1, folder / "meeting");
-  std::thread other([&] { host.meet(); });
-  guest.meet();
-  other.join();
+  Pair pair;
+  Side &host = pair.host, &guest = pair.guest;
   for (Side* side : {&host, &guest}) side->enter(1);
   guest.enter(2);
   host.leave();

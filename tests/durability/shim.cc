@@ -250,14 +250,7 @@ int open(const char* path, int flags, ...) {
   return open_through(path, flags,
                       [&] { return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, flags, mode)); });
 }
-int open64(const char* path, int flags, ...) {
-  va_list arguments;
-  va_start(arguments, flags);
-  const mode_t mode = (flags & (O_CREAT | O_TMPFILE)) != 0 ? va_arg(arguments, mode_t) : 0;
-  va_end(arguments);
-  return open_through(path, flags,
-                      [&] { return static_cast<int>(syscall(SYS_openat, AT_FDCWD, path, flags, mode)); });
-}
+int open64(const char* path, int flags, ...) __attribute__((alias("open")));
 
 ssize_t write(int fd, const void* bytes, size_t count) {
   return write_through(fd, count, "write", [&](size_t some) { return syscall(SYS_write, fd, bytes, some); });
@@ -266,10 +259,8 @@ ssize_t pwrite(int fd, const void* bytes, size_t count, off_t offset) {
   return write_through(fd, count, "pwrite",
                        [&](size_t some) { return syscall(SYS_pwrite64, fd, bytes, some, offset); });
 }
-ssize_t pwrite64(int fd, const void* bytes, size_t count, off64_t offset) {
-  return write_through(fd, count, "pwrite",
-                       [&](size_t some) { return syscall(SYS_pwrite64, fd, bytes, some, offset); });
-}
+static_assert(sizeof(off_t) == sizeof(off64_t));
+ssize_t pwrite64(int fd, const void* bytes, size_t count, off64_t offset) __attribute__((alias("pwrite")));
 
 ssize_t read(int fd, void* bytes, size_t count) {
   const ssize_t got = syscall(SYS_read, fd, bytes, count);

@@ -7,7 +7,6 @@ random tokens and random weights; tools/bench_cpu.py measures both.
 Every step has real gradients, clipping and an optimizer step. Throughput is the mean over intervals from the end of one step to
 the end of the next, the first two steps left out.
 """
-import argparse
 import json
 import math
 import os
@@ -15,21 +14,13 @@ import pathlib
 import sys
 import time
 
+from options import Parser, check_steps, refusal
+
 WARM_UP = 2  # steps that are not timed
 
 
-def refusal(what):
-    print(f"error: {what} (see --help)", file=sys.stderr)
-    return 2
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        sys.exit(refusal(message))
-
-
 def parse():
-    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--config", type=pathlib.Path, help="directory with a config.json")
     p.add_argument("--threads", type=int, default=os.cpu_count())
     p.add_argument("--seq", type=int, default=512)
@@ -41,10 +32,7 @@ def parse():
     o = p.parse_args()
     if o.config is None or not (o.config / "config.json").is_file():
         p.error("--config must name a directory with a config.json")
-    if o.steps <= WARM_UP:
-        p.error(f"--steps must be above {WARM_UP}: the first {WARM_UP} are warm-up")
-    if o.rows % o.micro_batch:
-        p.error("--rows must be a multiple of --micro-batch")
+    check_steps(p, o, WARM_UP)
     return o
 
 

@@ -11,7 +11,6 @@ describes it. --same-run says that rlcpp's rows are measured alternately with th
 Needs torch 2.10 or newer; an older FSDP2 refuses the f32 adapters beside a bf16 base, and runs them with --master bf16.
 """
 
-import argparse
 import datetime
 import json
 import math
@@ -21,6 +20,8 @@ import statistics
 import sys
 import time
 from dataclasses import dataclass
+
+from options import Parser, check_steps, refusal
 
 
 @dataclass(frozen=True)
@@ -46,18 +47,8 @@ LOSS_CHUNKS = 8  # of a micro-batch's tokens, with --loss chunked
 WARM_UP = 2  # steps that are not timed
 
 
-def refusal(what):
-    print(f"error: {what} (see --help)", file=sys.stderr)
-    return 2
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        sys.exit(refusal(message))
-
-
 def parse():
-    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--model", choices=sorted(SHAPES), default="0.6B")
     p.add_argument("--type", choices=["sft", "rl"], default="sft")
     p.add_argument("--lora", type=int, default=0, help="rank of the adapters of all seven linear layers; 0: full")
@@ -73,10 +64,7 @@ def parse():
     p.add_argument("--same-run", action="store_true", help="measured alternately with rlcpp")
     p.add_argument("--json", type=pathlib.Path, help="the peer file to write")
     o = p.parse_args()
-    if o.steps <= WARM_UP:
-        p.error(f"--steps must be above {WARM_UP}: the first {WARM_UP} are warm-up")
-    if o.rows % o.micro_batch:
-        p.error("--rows must be a multiple of --micro-batch")
+    check_steps(p, o, WARM_UP)
     return o
 
 

@@ -12,7 +12,6 @@ beyond what a sequence was asked for do not count. With groups a prompt is repea
 num_return_sequences does. The JSON has the fields of `rlcpp bench rollout --output-json`. Needs torch and transformers.
 """
 
-import argparse
 import datetime
 import json
 import pathlib
@@ -21,6 +20,8 @@ import random
 import statistics
 import sys
 import time
+
+from options import Parser, refusal
 
 SHAPES = {
     "0.6B": dict(name="Qwen/Qwen3-0.6B", num_hidden_layers=28, hidden_size=1024, num_attention_heads=16,
@@ -34,18 +35,8 @@ VOCABULARY = 151936
 LOADS = ["nano", "groups", "decode", "prefill"]
 
 
-def refusal(what):
-    print(f"error: {what} (see --help)", file=sys.stderr)
-    return 2
-
-
-class Parser(argparse.ArgumentParser):
-    def error(self, message):
-        sys.exit(refusal(message))
-
-
 def parse():
-    p = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p = Parser(__doc__)
     p.add_argument("--model", default="0.6B", help=f"{', '.join(SHAPES)}, or a directory that save_pretrained wrote")
     p.add_argument("--load", choices=LOADS + ["all"], default="nano")
     p.add_argument("--scale", type=float, default=1.0, help="part of each load: of its sequences, and of their lengths")
