@@ -82,8 +82,8 @@ TEST_F(Scaling, ThePageHasTheSection) {
   const auto report = [&](const std::string& matrix, const std::string& more = "--no-check") {
     return world_.run({"report", "--results", world_ / "results", "--baselines", world_ / "baselines",
                        "--peers", world_ / "peers", "--history", world_ / "history.jsonl", "--scaling-matrix",
-                       matrix, "--collectives", RLCPP_SOURCE "/benchmarks/collectives", "--figures", "",
-                       more});
+                       matrix, "--collectives", RLCPP_SOURCE "/benchmarks/collectives", "--rollouts",
+                       world_ / "rollouts", "--figures", "", more});
   };
   const ProcessOutcome o = report(RLCPP_SOURCE "/benchmarks/matrix-scaling.toml");
   ASSERT_EQ(o.code, 0) << o.err;
