@@ -114,19 +114,17 @@ pid_t start_on_small_disk(const World& world, const std::string& copy, std::uint
   // In order: mount and ballast first, then the timer beside the run.
   std::string command = fmt::format(
       "mount -t tmpfs -o size={0} none '{1}' && head -c {2} /dev/zero >'{1}/ballast' || exit 99\n"
-      "(sleep {3}; rm '{1}/ballast') </dev/null >/dev/null 2>&1 &\n"
-      "timer=$!\n",
+      "(sleep {3}; rm '{1}/ballast') </dev/null >/dev/null 2>&1 &\n",
       kBallast + free, mount, kBallast, seconds);
   command += "'" RLCPP_BINARY "'";
   for (const std::string& word : words) command += " '" + word + "'";
-  command += fmt::format(
-      "\ncode=$?\nkill $timer 2>/dev/null\n[ -d '{0}/out' ] && cp -r '{0}/out' '{1}'\nexit $code\n", mount,
-      world / copy);
+  command +=
+      fmt::format("\ncode=$?\n[ -d '{0}/out' ] && cp -r '{0}/out' '{1}'\nexit $code\n", mount, world / copy);
   const pid_t pid = fork();
   if (pid != 0) return pid;
   dup2(open((world / (copy + ".out")).c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644), STDOUT_FILENO);
   dup2(open((world / (copy + ".err")).c_str(), O_CREAT | O_TRUNC | O_WRONLY, 0644), STDERR_FILENO);
-  execlp("unshare", "unshare", "-Urm", "sh", "-c", command.c_str(), nullptr);
+  execlp("unshare", "unshare", "-Urmpf", "--kill-child", "sh", "-c", command.c_str(), nullptr);
   _exit(127);
 }
 
