@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -42,25 +43,39 @@ std::string text_or(const Json& object, const char* key, const std::string& othe
   return found == object.end() || found->is_null() ? otherwise : found->get<std::string>();
 }
 
+// A whole number; a script may have written it as 4.0.
+template <typename T>
+T integer_or(const Json& object, const char* key, T otherwise) {
+  const auto found = object.find(key);
+  if (found == object.end() || found->is_null()) return otherwise;
+  if (!found->is_number_float()) return found->get<T>();
+  const double number = found->get<double>();
+  if (number != std::floor(number) || std::abs(number) > 1e9) {
+    throw bad_input(fmt::format("{} is {}", key, number), "a whole number is wanted here",
+                    "mend or remove the result");
+  }
+  return static_cast<T>(number);
+}
+
 RunConfig config_from(const Json& object) {
   RunConfig c;
   c.model_name = object.value("model_name", c.model_name);
   c.type = object.value("type", c.type);
-  c.num_gpus = object.value("num_gpus", c.num_gpus);
+  c.num_gpus = integer_or(object, "num_gpus", c.num_gpus);
   c.device_name = text_or(object, "device_name", "");
   if (object.contains("lora_rank") && !object["lora_rank"].is_null())
-    c.lora_rank = object["lora_rank"].get<std::int64_t>();
-  c.seq_len = object.value("seq_len", c.seq_len);
+    c.lora_rank = integer_or(object, "lora_rank", std::int64_t{0});
+  c.seq_len = integer_or(object, "seq_len", c.seq_len);
   c.ac = text_or(object, "ac", "None");
   c.attention = text_or(object, "attention", "flash_attention_2");
-  c.cp = object.value("cp", c.cp);
-  c.ep = object.value("ep", c.ep);
+  c.cp = integer_or(object, "cp", c.cp);
+  c.ep = integer_or(object, "ep", c.ep);
   c.numeric_mode = text_or(object, "numeric_mode", "fast");
   c.publication = text_or(object, "publication", "");
   c.memory_limit = text_or(object, "memory_limit", "");
   c.scaling = text_or(object, "scaling", "");
-  c.micro_batches = object.value("micro_batches", c.micro_batches);
-  c.timeout = object.value("timeout", c.timeout);
+  c.micro_batches = integer_or(object, "micro_batches", c.micro_batches);
+  c.timeout = integer_or(object, "timeout", c.timeout);
   c.commit_sha = text_or(object, "commit_sha", "unknown");
   c.timestamp = text_or(object, "timestamp", "");
   c.success = object.value("success", true);
@@ -84,7 +99,7 @@ Extension extension_from(const Json& object) {
   e.grad_norms = object.value("grad_norms", e.grad_norms);
   e.versions = object.value("versions", e.versions);
   e.clocks = object.value("clocks", e.clocks);
-  e.repeats = object.value("repeats", e.repeats);
+  e.repeats = integer_or(object, "repeats", e.repeats);
   e.command = object.value("command", e.command);
   return e;
 }
@@ -127,9 +142,10 @@ std::string RunConfig::file_name() const {
     return out;
   };
   return fmt::format("benchmark-{}-{}-{}{}{}-{}-{}gpu-{}-{}-{}-cp{}-ep{}-{}.json", plain(hardware_text()),
-                     plain(model_name), type, publication.empty() ? "" : "-" + publication,
-                     scaling.empty() ? "" : "-" + scaling, lora_rank ? std::to_string(*lora_rank) : "full",
-                     num_gpus, ac, plain(attention), seq_len, cp, ep, numeric_mode);
+                     plain(model_name), plain(type), publication.empty() ? "" : "-" + plain(publication),
+                     scaling.empty() ? "" : "-" + plain(scaling),
+                     lora_rank ? std::to_string(*lora_rank) : "full", num_gpus, plain(ac), plain(attention),
+                     seq_len, cp, ep, plain(numeric_mode));
 }
 
 std::string to_json(const Result& result) {

@@ -128,7 +128,8 @@ class Assembler {
     for (const Json& entry : entries) {
       if (!entry.is_object() || entry.empty()) continue;
       const Json& key = entry.begin().value();
-      out[key.is_string() ? key.get<std::string>() : key.dump()] =
+      out[key.is_string() ? key.get<std::string>()
+                          : key.dump(-1, ' ', false, Json::error_handler_t::replace)] =
           entry.size() > 1 ? std::next(entry.begin()).value() : Json();
     }
     return out;
