@@ -11,6 +11,16 @@
 #include "tokenizer/chat_template.h"
 
 namespace rlcpp::app {
+namespace {
+
+nlohmann::ordered_json json_of(const std::vector<env::Message>& messages) {
+  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  for (const env::Message& message : messages)
+    list.push_back({{"role", message.role}, {"content", message.content}});
+  return list;
+}
+
+}  // namespace
 
 RlText open_rl_text(const RlConfig& config, const RunModel& model) {
   RlText out;
@@ -28,10 +38,11 @@ RlText open_rl_text(const RlConfig& config, const RunModel& model) {
   const auto chat = std::make_shared<const tokenizer::ChatTemplate>(source);
   const nlohmann::ordered_json variables = data::template_variables(*tokens);
   out.codec.prompt_ids = [tokens, chat, variables](const std::vector<env::Message>& messages) {
-    nlohmann::ordered_json list = nlohmann::ordered_json::array();
-    for (const env::Message& message : messages)
-      list.push_back({{"role", message.role}, {"content", message.content}});
-    return tokens->encode(chat->render(list, /*add_generation_prompt=*/true, variables));
+    return tokens->encode(chat->render(json_of(messages), /*add_generation_prompt=*/true, variables));
+  };
+  out.codec.continuation = [tokens, chat, variables](const std::vector<env::Message>& before,
+                                                     const std::vector<env::Message>& next) {
+    return data::continue_conversation(*tokens, *chat, variables, json_of(before), json_of(next));
   };
   out.codec.completion_text = [tokens](std::span<const std::int32_t> ids) {
     return tokens->decode(ids, /*skip_special=*/true);
@@ -56,7 +67,7 @@ std::vector<PromptSample> first_prompts(const orchestrator::Environments& enviro
       PromptSample sample{environments.name(env), environments.open({env, index}), 0, 0};
       const env::Environment& environment = environments.at(env);
       const env::Task& task = sample.group.task;
-      sample.perfect_reward = environment.score(task, environment.perfect_completion(task)).reward;
+      sample.perfect_reward = environment.score(task, environment.perfect_responses(task)).reward;
       sample.empty_reward = environment.score(task, "").reward;
       out.push_back(std::move(sample));
     }

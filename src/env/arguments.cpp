@@ -75,6 +75,13 @@ std::int64_t Arguments::integer(const std::string& name, std::int64_t otherwise,
   return number;
 }
 
+bool Arguments::flag(const std::string& name, bool otherwise) {
+  const nlohmann::json* value = find(name);
+  if (value == nullptr) return otherwise;
+  if (!value->is_boolean()) throw refusal(name, "it is " + value->dump(), "give true or false");
+  return value->get<bool>();
+}
+
 std::vector<std::string> Arguments::texts(const std::string& name,
                                           const std::vector<std::string>& otherwise) {
   const nlohmann::json* value = find(name);

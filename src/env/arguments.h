@@ -28,6 +28,7 @@ class Arguments {
                                            const std::optional<std::string>& otherwise);
   std::int64_t integer(const std::string& name, std::int64_t otherwise, std::int64_t least,
                        std::int64_t most);
+  bool flag(const std::string& name, bool otherwise);
   std::vector<std::string> texts(const std::string& name, const std::vector<std::string>& otherwise);
   bool has(const std::string& name) const;
 

@@ -92,7 +92,8 @@ class Arithmetic final : public Environment {
     return out;
   }
 
-  Score score(const Task& task, const std::string& completion) const override {
+  Score score(const Task& task, const Responses& responses) const override {
+    const std::string& completion = responses.back();
     const std::int64_t wanted = std::stoll(task.answer);
     const auto boxed = last_boxed(completion);
     const auto found = boxed.has_value() ? boxed : last_integer(completion);
@@ -100,7 +101,7 @@ class Arithmetic final : public Environment {
     return {value, {{"exact_match", value}, {"boxed", boxed.has_value() ? 1.0 : 0.0}}};
   }
 
-  std::string perfect_completion(const Task& task) const override { return "\\boxed{" + task.answer + "}"; }
+  Responses perfect_responses(const Task& task) const override { return {"\\boxed{" + task.answer + "}"}; }
 
  private:
   std::string name_, system_prompt_;

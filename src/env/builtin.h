@@ -12,5 +12,6 @@ namespace rlcpp::env {
 
 std::unique_ptr<Environment> make_reverse_text(const std::string& name, Arguments& arguments);
 std::unique_ptr<Environment> make_arithmetic(const std::string& name, Arguments& arguments);
+std::unique_ptr<Environment> make_alphabet_sort(const std::string& name, Arguments& arguments);
 
 }  // namespace rlcpp::env

@@ -1,5 +1,6 @@
-// An environment gives tasks and scores answers. A third one is one file here, one line in the registry and
-// one test. Text from the policy is hostile: environments parse it, never evaluate it.
+// An environment gives tasks, answers what the policy says, and scores it. Another one is one file here, one
+// line in the registry and one test. Text from the policy is hostile: environments parse it, never evaluate
+// it.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +24,9 @@ struct Task {
   std::string answer;
 };
 
+// What the policy said in a conversation, turn by turn.
+using Responses = std::vector<std::string>;
+
 struct Score {
   double reward = 0;                    // finite
   std::map<std::string, double> parts;  // logged as metrics/<name>
@@ -32,11 +36,24 @@ class Environment {
  public:
   virtual ~Environment() = default;
   virtual const std::string& name() const = 0;
-  virtual std::int64_t size() const = 0;                                           // number of tasks
-  virtual Task task(std::int64_t index) const = 0;                                 // index < size()
-  virtual Score score(const Task& task, const std::string& completion) const = 0;  // bounded in time
-  // A completion of full reward: the sanity check of --dry-run scores it.
-  virtual std::string perfect_completion(const Task& task) const = 0;
+  virtual std::int64_t size() const = 0;                                        // number of tasks
+  virtual Task task(std::int64_t index) const = 0;                              // index < size()
+  virtual Score score(const Task& task, const Responses& responses) const = 0;  // bounded in time
+  Score score(const Task& task, const std::string& only) const { return score(task, Responses{only}); }
+  // Responses of full reward: the sanity check of --dry-run scores them.
+  virtual Responses perfect_responses(const Task& task) const = 0;
+
+  // Environments of several turns. There is no state between two calls: what is said next is a function of
+  // the task and of all responses so far, so a conversation can be played again.
+  virtual std::int64_t max_turns() const { return 1; }  // responses at most
+  // Messages (user or tool) that answer the last of 1 <= responses < max_turns(); none: it is over, and score
+  // gets what there is. A conversation can also end earlier, for want of room: score then gets fewer
+  // responses than the environment asked for.
+  virtual std::vector<Message> reply(const Task& /*task*/, const Responses& /*responses*/) const {
+    return {};
+  }
+  // The roles of all that reply() may give.
+  virtual std::vector<std::string> reply_roles() const { return {}; }
 };
 
 // Where the configuration says what: "id", "args", "args.<name>" -> "configs/a.toml:12" or "command line".

@@ -18,6 +18,7 @@ struct Entry {
 constexpr std::array kBuiltin = {
     Entry{"reverse-text", make_reverse_text},
     Entry{"arithmetic", make_arithmetic},
+    Entry{"alphabet-sort", make_alphabet_sort},
 };
 
 // Errors of the data name the file, not who asked for it.

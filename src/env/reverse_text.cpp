@@ -43,14 +43,15 @@ class ReverseText final : public Environment {
     return out;
   }
 
-  Score score(const Task& task, const std::string& completion) const override {
+  Score score(const Task& task, const Responses& responses) const override {
+    const std::string& completion = responses.back();
     const std::string_view content = tag_content(completion, "reversed_text").value_or(std::string_view{});
     const double value = bounded_ratio(to_code_points(content), to_code_points(task.answer));
     return {value, {{"lcs_reward_func", value}}};
   }
 
-  std::string perfect_completion(const Task& task) const override {
-    return "<reversed_text>" + task.answer + "</reversed_text>";
+  Responses perfect_responses(const Task& task) const override {
+    return {"<reversed_text>" + task.answer + "</reversed_text>"};
   }
 
  private:

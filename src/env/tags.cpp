@@ -18,6 +18,21 @@ std::optional<std::string_view> tag_content(std::string_view text, std::string_v
   return strip(text.substr(content, end - content));
 }
 
+std::vector<std::string_view> tag_contents(std::string_view text, std::string_view tag) {
+  const std::string open = "<" + std::string(tag) + ">";
+  const std::string close = "</" + std::string(tag) + ">";
+  std::vector<std::string_view> out;
+  std::size_t begin = text.find(open);
+  while (begin != std::string_view::npos) {
+    const std::size_t content = begin + open.size();
+    const std::size_t end = text.find(close, content);
+    if (end == std::string_view::npos) break;  // no later one is closed either
+    out.push_back(text.substr(content, end - content));
+    begin = text.find(open, end + close.size());
+  }
+  return out;
+}
+
 std::optional<std::string_view> last_boxed(std::string_view text) {
   constexpr std::string_view kOpen = "\\boxed{";
   const std::size_t begin = text.rfind(kOpen);

@@ -4,6 +4,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rlcpp::env {
 
@@ -11,6 +12,10 @@ namespace rlcpp::env {
 // XMLParser.parse_answer on a chat message: re.search(r"<tag>\s*(.*?)\s*</tag>", text,
 // re.DOTALL).group(1).strip().
 std::optional<std::string_view> tag_content(std::string_view text, std::string_view tag);
+
+// Contents of all <tag>...</tag>, unstripped, one after the other without overlap: Python's
+// re.findall(r"<tag>(.*?)</tag>", text, re.DOTALL).
+std::vector<std::string_view> tag_contents(std::string_view text, std::string_view tag);
 
 // Content of the last \boxed{...} with balanced braces, stripped; nullopt if there is none or it is not
 // closed.

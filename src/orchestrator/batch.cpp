@@ -14,7 +14,7 @@ void set_advantages(std::vector<Group>& groups, const Algorithm& algorithm) {
   std::vector<std::vector<double>> values;
   for (const Group& group : groups) {
     std::vector<Outcome>& own = outcomes.emplace_back();
-    for (const Rollout& rollout : group.rollouts) own.push_back({rollout.reward, rollout.length()});
+    for (const Rollout& rollout : group.rollouts) own.push_back({rollout.reward, rollout.sampled_tokens()});
     values.push_back(algorithm.advantages(own));
     RLCPP_CHECK(values.back().size() == group.rollouts.size());
   }
@@ -41,11 +41,19 @@ data::Sample make_sample(const Group& group, const Rollout& rollout, double temp
   out.temperature = static_cast<float>(temperature);
   out.index = index;
   if (!rollout.error.empty()) return out;
-  for (std::size_t t = 0; t < completion; ++t) {
-    out.mask[prompt + t] = 1;
-    out.inference_logprobs[prompt + t] = rollout.logprobs[t];
-    out.advantages[prompt + t] = static_cast<float>(rollout.advantage);
+  const auto train = [&](std::size_t begin, std::size_t end) {
+    for (std::size_t t = begin; t < std::min(end, completion); ++t) {
+      out.mask[prompt + t] = 1;
+      out.inference_logprobs[prompt + t] = rollout.logprobs[t];
+      out.advantages[prompt + t] = static_cast<float>(rollout.advantage);
+    }
+  };
+  std::size_t begin = 0;
+  for (const Reply& reply : rollout.replies) {
+    train(begin, static_cast<std::size_t>(reply.begin));
+    begin = static_cast<std::size_t>(reply.end);
   }
+  train(begin, completion);
   return out;
 }
 

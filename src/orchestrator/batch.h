@@ -14,8 +14,8 @@ namespace rlcpp::orchestrator {
 // Sets the advantage of every rollout, group by group, then as the algorithm has it for all of the step.
 void set_advantages(std::vector<Group>& groups, const Algorithm& algorithm);
 
-// Prompt (mask 0) and completion (mask 1, with log-probability and advantage) as one document; cut to
-// seq_len. A rollout with an error is masked throughout. `index` becomes the sample's.
+// Prompt (mask 0) and completion (what was sampled of it mask 1, with log-probability and advantage) as one
+// document; cut to seq_len. A rollout with an error is masked throughout. `index` becomes the sample's.
 data::Sample make_sample(const Group& group, const Rollout& rollout, double temperature, std::int64_t seq_len,
                          std::int64_t index);
 

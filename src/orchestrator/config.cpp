@@ -8,7 +8,7 @@
 namespace rlcpp::orchestrator {
 
 void EnvSection::describe(config::Schema& s) {
-  s.field("id", id, "Environment: reverse-text or arithmetic.");
+  s.field("id", id, "Environment: reverse-text, arithmetic or alphabet-sort.");
   s.field("name", name, "Name in metrics and logs; None: the id.");
   s.free_table("args", args,
                "Arguments of the environment, e.g. data, split, holdout, seed (see its documentation).");
@@ -218,11 +218,11 @@ void OrchestratorSection::describe_keys(config::Schema& s) {
           "Groups in flight against groups still needed; more than 1 helps when groups are filtered out.")
       .at_least(1)
       .at_most(1000);
-  s.field("mask_env_responses", mask_env_responses, "Has no effect: environments have one turn.");
+  s.field("mask_env_responses", mask_env_responses,
+          "Has no effect: what an environment says is never part of the policy's loss.");
   s.field("trajectory_strategy", trajectory_strategy, "One training sample a rollout.")
       .one_of({"interleaved"})
-      .no_choice("branching",
-                 "environments have one turn, so that there is nothing to branch: use interleaved");
+      .no_choice("branching", "a rollout is one sequence, however many turns it has: use interleaved");
   s.field("seed", seed, "Seed of everything drawn here.").at_least(0);
   s.section("sampling", sampling, "How rollouts are sampled.");
   s.list("env", env, "Environments to train on.");

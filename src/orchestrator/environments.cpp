@@ -18,6 +18,22 @@ Environments::Environments(const std::vector<EnvSection>& sections, TextCodec co
     if (environments_.back()->size() == 0) {
       throw bad_input(fmt::format("environment '{}' has no task", section.shown()), "", "give it data");
     }
+    if (environments_.back()->max_turns() > 1) require_continuation(*environments_.back());
+  }
+}
+
+// Rather now than in the middle of a run.
+void Environments::require_continuation(const env::Environment& environment) const {
+  std::vector<env::Message> before = environment.task(0).prompt;
+  before.push_back({"assistant", "a response"});
+  for (const std::string& role : environment.reply_roles()) {
+    try {
+      codec_.continuation(before, {{role, "an answer"}});
+    } catch (const Error& e) {
+      throw Error(e.code(),
+                  fmt::format("environment '{}' has several turns: {}", environment.name(), e.what()),
+                  e.because(), e.help());
+    }
   }
 }
 
@@ -44,10 +60,32 @@ std::uint64_t Environments::fingerprint(const Example& example) const {
   return hash;
 }
 
-void Environments::score(const Group& group, Rollout& rollout) const {
-  rollout.text = codec_.completion_text(rollout.ids);
+std::optional<Environments::Answer> Environments::answer(const Group& group, Rollout& rollout) const {
+  const env::Environment& environment = at(group.example.env);
+  if (rollout.turns() >= environment.max_turns()) return std::nullopt;
+  Answer out;
   try {
-    env::Score score = at(group.example.env).score(group.task, rollout.text);
+    out.messages = environment.reply(group.task, rollout.responses);
+    if (out.messages.empty()) return std::nullopt;
+    std::vector<env::Message> before = group.task.prompt;
+    for (std::size_t turn = 0; turn < rollout.responses.size(); ++turn) {
+      before.push_back({"assistant", rollout.responses[turn]});
+      if (turn == rollout.replies.size()) break;
+      const std::vector<env::Message>& said = rollout.replies[turn].messages;
+      before.insert(before.end(), said.begin(), said.end());
+    }
+    out.tokens = codec_.continuation(before, out.messages);
+  } catch (const std::exception&) {
+    rollout.error = "ReplyError";
+    return std::nullopt;
+  }
+  return out;
+}
+
+void Environments::score(const Group& group, Rollout& rollout) const {
+  if (!rollout.error.empty()) return;
+  try {
+    env::Score score = at(group.example.env).score(group.task, rollout.responses);
     if (std::isfinite(score.reward)) {
       rollout.reward = score.reward;
       rollout.parts = std::move(score.parts);

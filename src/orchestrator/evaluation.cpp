@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/rng.h"
 #include "base/wait.h"
+#include "orchestrator/conversations.h"
 #include "orchestrator/metrics.h"
-#include "orchestrator/scheduler.h"
 
 namespace rlcpp::orchestrator {
 namespace {
@@ -37,50 +37,34 @@ EvaluationResult evaluate(client::PolicyClient& client, const Environments& envi
       options.sampling.seed.has_value() ? static_cast<std::uint64_t>(*options.sampling.seed) : options.seed,
       kEvaluationStream);
 
-  client::GroupCollector collector;
+  Conversations conversations(client, environments, {options.seq_len, options.sampling, options.stop_ids});
   std::map<std::int64_t, Group> done;  // by id, so by example
-  std::map<std::int64_t, Group> in_flight;
   std::int64_t next = 0;
   Wait wait(client.name(), fmt::format("{} evaluation groups of '{}'", count, environments.name(env)),
             options.wait.soft, options.wait.hard);
-  while (next < count || !in_flight.empty()) {
-    while (next < count && static_cast<std::int64_t>(in_flight.size()) < options.groups_in_flight) {
+  while (next < count || conversations.groups() > 0) {
+    while (next < count && conversations.groups() < options.groups_in_flight) {
       const std::int64_t index = options.skip_first + next++;
       Group group = environments.open({env, index});
-      const std::int64_t room = options.seq_len - group.prompt_length();
-      if (room < 1) {
+      if (group.prompt_length() >= options.seq_len) {
         result.too_long += 1;
         continue;
       }
       group.id = kFirstGroup + index;
-      rollout::GroupRequest request = options.sampling.request(options.seq_len);
-      request.max_tokens = static_cast<std::int32_t>(std::min<std::int64_t>(request.max_tokens, room));
-      request.id = group.id;
-      request.prompt = group.prompt_ids;
-      request.n = n;
-      request.stop_ids = options.stop_ids;
-      for (std::int32_t sample = 0; sample < n; ++sample)
-        request.seeds.push_back(rollout_seed(seed, index, sample));
-      client.submit(std::move(request));
-      collector.expect(group.id, n);
-      in_flight.emplace(group.id, std::move(group));
+      std::vector<std::uint64_t> seeds;
+      for (std::int32_t sample = 0; sample < n; ++sample) seeds.push_back(rollout_seed(seed, index, sample));
+      conversations.start(std::move(group), std::move(seeds));
     }
-    if (in_flight.empty()) break;
-    client::PolicyClient::Poll poll = client.poll();
-    for (rollout::SampledSequence& sequence : poll.finished) collector.add(std::move(sequence));
-    for (client::FinishedGroup& finished : collector.take_complete()) {
-      Group group = std::move(in_flight.at(finished.id));
-      in_flight.erase(finished.id);
-      for (rollout::SampledSequence& sequence : finished.samples) {
-        group.rollouts.push_back(make_rollout(std::move(sequence), n));
-        environments.score(group, group.rollouts.back());
-      }
+    if (conversations.groups() == 0) break;
+    Conversations::Poll poll = conversations.poll();
+    for (Group& group : poll.finished) {
+      for (Rollout& rollout : group.rollouts) environments.score(group, rollout);
       done.emplace(group.id, std::move(group));
     }
     if (progress) progress(static_cast<std::int64_t>(done.size()) * n, count * n);
     if (poll.progressed) {
       wait.progress();
-    } else if (!in_flight.empty()) {
+    } else if (conversations.groups() > 0) {
       wait.check();
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }

@@ -98,8 +98,8 @@ monitor::Metrics batch_metrics(const std::vector<Group>& groups, const Environme
            [](const Group&, const Rollout& r) { return static_cast<double>(r.length()); });
   by_group(groups, "is_truncated", out,
            [](const Group&, const Rollout& r) { return r.truncated() ? 1.0 : 0.0; });
-  // Every environment asks once and scores the answer.
-  by_group(groups, "num_turns", out, [](const Group&, const Rollout&) { return 1.0; });
+  by_group(groups, "num_turns", out,
+           [](const Group&, const Rollout& r) { return static_cast<double>(r.turns()); });
   by_group(groups, "generation_ms", out, [](const Group&, const Rollout& r) { return r.generation_ms; });
   by_group(groups, "scoring_ms", out, [](const Group&, const Rollout& r) { return r.scoring_ms; });
   out.set("batch/solve_none", share(summary.solved_none, summary.groups));

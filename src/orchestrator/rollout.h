@@ -18,23 +18,39 @@ struct Example {
   bool operator==(const Example&) const = default;
 };
 
+// What the environment said between two responses.
+struct Reply {
+  std::int64_t begin = 0, end = 0;  // its tokens in Rollout::ids, with what the template wrote around it
+  std::vector<env::Message> messages;
+  std::vector<std::int32_t> message;  // one a token: whose content it is; -1: the template's own
+};
+
 struct Rollout {
   std::int64_t id = 0;  // group id * rollouts_per_example + sample: unique in a run
   std::int32_t sample = 0;
-  std::vector<std::int32_t> ids;       // completion, the stop id included
-  std::vector<float> logprobs;         // one a token, as sampled
-  std::vector<std::int64_t> versions;  // of the policy, one a token
-  rollout::FinishReason finish = rollout::FinishReason::kStop;
-  std::string text;  // decoded completion, special tokens left out
+  // Completion: responses, their stop ids included, and between them what the environment said.
+  std::vector<std::int32_t> ids;
+  std::vector<float> logprobs;         // one a token, as sampled; 0 where the environment speaks
+  std::vector<std::int64_t> versions;  // of the policy, one a token; of the response before where it speaks
+  std::vector<Reply> replies;          // one fewer than turns
+  rollout::FinishReason finish = rollout::FinishReason::kStop;  // of the last response
+  bool cut = false;          // a response ended at its limit, or seq_len left no room for another turn
+  env::Responses responses;  // decoded, special tokens left out
   double reward = 0;
   double advantage = 0;
   std::map<std::string, double> parts;
   double generation_ms = 0;  // from the request to its last token, time in the engine's queue included
   double scoring_ms = 0;     // 0: not scored
-  std::string error;         // what went wrong while scoring; such a rollout is not trained
+  std::string error;         // what went wrong in the environment; such a rollout is not trained
 
-  bool truncated() const { return finish == rollout::FinishReason::kLength; }
+  bool truncated() const { return cut || finish == rollout::FinishReason::kLength; }
   std::int64_t length() const { return static_cast<std::int64_t>(ids.size()); }
+  std::int64_t turns() const { return static_cast<std::int64_t>(replies.size()) + 1; }
+  std::int64_t sampled_tokens() const {
+    std::int64_t count = length();
+    for (const Reply& reply : replies) count -= reply.end - reply.begin;
+    return count;
+  }
 };
 
 // All completions of one prompt.

@@ -17,6 +17,21 @@ double shortest(float value) {
   return static_cast<float>(decimal) == value ? decimal : static_cast<double>(value);
 }
 
+nlohmann::ordered_json turns_of(const Rollout& rollout) {
+  auto out = nlohmann::ordered_json::array();
+  std::int64_t begin = 0;
+  for (std::size_t turn = 0; turn < rollout.responses.size(); ++turn) {
+    const bool last = turn == rollout.replies.size();
+    auto reply = nlohmann::ordered_json::array();
+    for (const env::Message& message : last ? std::vector<env::Message>() : rollout.replies[turn].messages)
+      reply.push_back({{"role", message.role}, {"content", message.content}});
+    const std::int64_t end = last ? rollout.length() : rollout.replies[turn].begin;
+    out.push_back({{"response", rollout.responses[turn]}, {"sampled", {begin, end}}, {"reply", reply}});
+    if (!last) begin = rollout.replies[turn].end;
+  }
+  return out;
+}
+
 }  // namespace
 
 std::string escape_controls(const std::string& json_text) {
@@ -62,11 +77,13 @@ std::string rollout_lines(const std::vector<Group>& groups, const Environments& 
           {"parts", rollout.parts},
           {"finish", rollout::name_of(rollout.finish)},
           {"truncated", rollout.truncated()},
+          {"num_turns", rollout.turns()},
           {"prompt_len", group.prompt_length()},
           {"completion_len", rollout.length()},
           {"version", nlohmann::ordered_json::array()},
       };
       if (!rollout.versions.empty()) line["version"] = {rollout.versions.front(), rollout.versions.back()};
+      if (!rollout.replies.empty()) line["turns"] = turns_of(rollout);
       if (!rollout.error.empty()) line["error"] = rollout.error;
       if (options.tokens) {
         line["prompt_ids"] = group.prompt_ids;

@@ -17,11 +17,12 @@ struct RolloutLogOptions {
 };
 
 // Keys: id, step, group, sample, env, example_id, prompt (messages), answer, completion (with its special
-// tokens; the environment scored the text without), reward, advantage, parts, finish, truncated, prompt_len,
-// completion_len, version (of the first and the last token), error (if any); with tokens: prompt_ids,
-// completion_ids, logprobs (the shortest decimals that give back the same float32). Text of the model is
-// hostile: every control character, the C1 range and DEL included, is a JSON escape, and invalid UTF-8 is
-// U+FFFD, so printing a line moves no cursor.
+// tokens; the environment scored the text without), reward, advantage, parts, finish, truncated, num_turns,
+// prompt_len, completion_len, version (of the first and the last token), turns (of several: response, its
+// tokens [begin, end) in completion_ids, and the environment's reply to it as messages), error (if any); with
+// tokens: prompt_ids, completion_ids, logprobs (the shortest decimals that give back the same float32). Text
+// of the model is hostile: every control character, the C1 range and DEL included, is a JSON escape, and
+// invalid UTF-8 is U+FFFD, so printing a line moves no cursor.
 std::string rollout_lines(const std::vector<Group>& groups, const Environments& environments,
                           const RolloutLogOptions& options);
 

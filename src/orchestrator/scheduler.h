@@ -4,7 +4,6 @@
 // every rollout is of one policy.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -13,6 +12,7 @@
 
 #include "client/policy_client.h"
 #include "orchestrator/buffer.h"
+#include "orchestrator/conversations.h"
 #include "orchestrator/environments.h"
 
 namespace rlcpp::orchestrator {
@@ -28,12 +28,6 @@ struct SchedulerOptions {
   std::uint64_t seed = 42;
   client::WaitLimits wait;
 };
-
-// Seed of one completion: a function of these three alone.
-std::uint64_t rollout_seed(std::uint64_t seed, std::int64_t group, std::int32_t sample);
-
-// Fills a rollout from what the client returned.
-Rollout make_rollout(rollout::SampledSequence sequence, std::int64_t rollouts_per_example);
 
 class Scheduler {
  public:
@@ -56,20 +50,14 @@ class Scheduler {
  private:
   void refill(std::int64_t missing_groups, Batch& batch);
   Group next_example(Batch& batch);
-  void finish(client::FinishedGroup finished, Batch& batch);
-  void abort_rest(Batch& batch);
+  void finish(Group group, Batch& batch);
 
   client::PolicyClient& client_;
   const Environments& environments_;
   Buffer& buffer_;
   SchedulerOptions options_;
   std::int64_t next_group_ = 0;
-  struct InFlight {
-    Group group;
-    std::chrono::steady_clock::time_point submitted;
-    std::vector<double> generation_ms;  // by sample, as they finish
-  };
-  std::map<std::int64_t, InFlight> in_flight_;
+  Conversations conversations_;
   struct Scored {
     Example example;
     std::vector<double> rewards;

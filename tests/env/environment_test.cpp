@@ -86,7 +86,7 @@ TEST(ReverseText, Rewards) {
   EXPECT_EQ(reward("dcba"), 0.0);  // no tag: empty content
   EXPECT_EQ(reward("<reversed_text>dcba"), 0.0);
   EXPECT_EQ(reward(""), 0.0);
-  EXPECT_EQ(reward(env->perfect_completion(task)), 1.0);
+  EXPECT_EQ(reward(env->perfect_responses(task).back()), 1.0);
   EXPECT_EQ(env->score(task, "<reversed_text>dcb</reversed_text>").parts.at("lcs_reward_func"), 6.0 / 7.0);
 }
 
@@ -205,7 +205,7 @@ TEST(Arithmetic, AnswersAreRight) {
     const Task task = env->task(i);
     EXPECT_EQ(task.answer, std::to_string(evaluate(task.prompt.back().content)))
         << task.prompt.back().content;
-    EXPECT_EQ(env->score(task, env->perfect_completion(task)).reward, 1.0);
+    EXPECT_EQ(env->score(task, env->perfect_responses(task)).reward, 1.0);
     EXPECT_EQ(env->score(task, "").reward, 0.0);
     texts.insert(task.prompt.back().content);
   }
@@ -254,7 +254,7 @@ TEST(Arithmetic, BadArgumentsAreRefused) {
 }
 
 TEST(Registry, UnknownIdNamesTheKnown) {
-  EXPECT_EQ(environment_ids(), (std::vector<std::string>{"reverse-text", "arithmetic"}));
+  EXPECT_EQ(environment_ids(), (std::vector<std::string>{"reverse-text", "arithmetic", "alphabet-sort"}));
   EXPECT_NE(refusal([] { make_environment("wordle", "", ""); }).find("reverse-text, arithmetic"),
             std::string::npos);
   EXPECT_NE(refusal([] { make_environment("arithmetic", "", "[1]"); }).find("not a table"),

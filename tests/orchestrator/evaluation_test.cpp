@@ -27,7 +27,7 @@ std::string content(const EvaluationResult& result) {
   std::string out;
   for (const Group& group : result.groups) {
     out += fmt::format("{}:", group.example.index);
-    for (const Rollout& rollout : group.rollouts) out += rollout.text + ";";
+    for (const Rollout& rollout : group.rollouts) out += rollout.responses.at(0) + ";";
   }
   return out;
 }

@@ -117,14 +117,14 @@ TEST(RolloutLines, TokensComeBackBitForBitAndAreNeverEmptyText) {
   std::vector<Group> groups = batch();
   Rollout& rollout = groups[0].rollouts[0];
   rollout.ids = {'o', 'k', 0};
-  rollout.text = "ok";
+  rollout.responses = {"ok"};
   rollout.logprobs = {-0.1F, 0.0F, -3.4028235e38F, -1e-45F};
   for (int i = 0; i < 3000; ++i) {
     const auto bits = static_cast<std::uint32_t>(rng.below(0x7F800000U));  // any finite magnitude
     rollout.logprobs.push_back(-std::bit_cast<float>(bits));
   }
   groups[0].rollouts[1].ids = {0, 0};
-  groups[0].rollouts[1].text = "";
+  groups[0].rollouts[1].responses = {""};
   std::istringstream lines(rollout_lines(groups, environments, {1, 1}));  // tokens unless switched off
   std::string first, second;
   std::getline(lines, first);

@@ -47,7 +47,8 @@ std::string content(const Scheduler::Batch& batch) {
   std::string out;
   for (const Group& group : batch.groups) {
     out += fmt::format("{}:{}:", group.id, group.example.index);
-    for (const Rollout& rollout : group.rollouts) out += fmt::format("{}={};", rollout.id, rollout.text);
+    for (const Rollout& rollout : group.rollouts)
+      out += fmt::format("{}={};", rollout.id, rollout.responses.at(0));
   }
   return out;
 }
@@ -68,7 +69,7 @@ TEST(Scheduler, WholeGroupsScoredAndNumbered) {
       EXPECT_EQ(rollout.sample, static_cast<std::int32_t>(i));
       EXPECT_EQ(rollout.id, group.id * 4 + rollout.sample);
       EXPECT_TRUE(ids.insert(rollout.id).second);
-      const bool correct = rollout.text.find("{" + group.task.answer + "}") != std::string::npos;
+      const bool correct = rollout.responses.at(0).find("{" + group.task.answer + "}") != std::string::npos;
       EXPECT_EQ(rollout.reward, correct ? 1.0 : 0.0);
       right += correct ? 1 : 0;
     }
@@ -176,7 +177,7 @@ TEST(Scheduler, SkipVerificationScoresNothing) {
   for (const Group& group : bench.scheduler.collect({}).groups) {
     for (const Rollout& rollout : group.rollouts) {
       EXPECT_EQ(rollout.reward, 0.0);
-      EXPECT_FALSE(rollout.text.empty());
+      EXPECT_FALSE(rollout.responses.at(0).empty());
       EXPECT_TRUE(rollout.parts.empty());
     }
   }

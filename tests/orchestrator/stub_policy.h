@@ -29,6 +29,22 @@ inline TextCodec byte_codec() {
     }
     return ids;
   };
+  // "\0[content][content]": the end of the turn, then each message.
+  codec.continuation = [](const std::vector<env::Message>& /*before*/,
+                          const std::vector<env::Message>& next) {
+    data::Continuation out;
+    const auto add = [&](char c, std::int32_t message) {
+      out.ids.push_back(static_cast<unsigned char>(c));
+      out.message.push_back(message);
+    };
+    add('\0', -1);
+    for (std::size_t m = 0; m < next.size(); ++m) {
+      add('[', -1);
+      for (const char c : next[m].content) add(c, static_cast<std::int32_t>(m));
+      add(']', -1);
+    }
+    return out;
+  };
   codec.completion_text = [](std::span<const std::int32_t> ids) {
     std::string text;
     for (const std::int32_t id : ids) {
