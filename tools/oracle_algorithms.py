@@ -3,6 +3,7 @@
 
     python tools/oracle_algorithms.py losses     >tests/data/train/loss_later.json
     python tools/oracle_algorithms.py advantages >tests/data/orchestrator/advantages.json
+    python tools/oracle_algorithms.py echo       >tests/data/train/loss_echo.json
 
 Written from the formulas of the papers and of prime-rl's documentation (named in the C++ files), apart from the C++
 code: a loss is written as a sum of terms, and its gradient is the complex-step derivative of that sum (imaginary part
@@ -187,6 +188,7 @@ def advantages():
         ls = [np.array([o["length"] for o in g], float) for g in groups]
         out = dict(grpo=[r - r.mean() for r in rs], raw_reward=rs)
         out["length_weighted_mean"] = [r - (np.average(r, weights=l) if l.sum() > 0 else r.mean()) for r, l in zip(rs, ls)]
+        out["echo"] = out["grpo"]
         out["rloo"] = [np.array([r[i] - np.delete(r, i).mean() if len(r) > 1 else 0.0 for i in range(len(r))]) for r in rs]
         out["max_rl"] = [(r - r.mean()) / r.mean() if r.mean() > 0 else 0 * r for r in rs]
         sets = [[(o["agent"], o["episode"]) if o["agent"] == 0 else (o["agent"],) for o in g] for g in groups]
@@ -201,6 +203,46 @@ def advantages():
     return dict(numpy=np.__version__, rows=rows)
 
 
+def echo():
+    """Steps of several documents: the policy's loss over its tokens, and the text's over its own."""
+    steps = []
+    for i in range(30):
+        kind = ["dppo", "ipo", "gspo"][i % 3]
+        c = {**DEFAULTS, "type": kind, **({} if kind == "gspo" else {"kl_tau": 1e-3})}
+        docs = []
+        while len(docs) < 4:
+            doc = document(int(RNG.integers(3, 20)), 0.2, one_advantage=True)
+            if on_border(doc, c):
+                continue
+            free = ~doc["mask"] & (RNG.random(len(doc["mask"])) < 0.6)
+            free[0] = False
+            doc["weights"] = f32(np.where(free, RNG.choice([0.1, 0.5, 1.0], len(free)), 0.0))
+            docs.append(doc)
+        if i % 5 == 0:
+            docs[0]["weights"] = 0 * docs[0]["weights"]
+        policy = float(len(docs) if kind == "gspo" else sum(d["mask"].sum() for d in docs))
+        text = float(sum((d["weights"] > 0).sum() for d in docs))
+
+        def loss_of(doc, x):
+            return LOSSES[kind](c, doc, x)[0] / policy - (doc["weights"] * x).sum() / text
+
+        total, rows = 0.0, []
+        for n, doc in enumerate(docs):
+            x = doc["trainer"].astype(np.complex128)
+            total += loss_of(doc, x).real
+            gradient = []
+            for t in range(len(x)):
+                moved = x.copy()
+                moved[t] += 1j * STEP
+                gradient.append(loss_of(doc, moved).imag / STEP)
+            rows.append(dict(row=n % 2, gradient=gradient,
+                             **{k: [int(b) for b in v] if k == "mask" else v.tolist() for k, v in doc.items()}))
+        nll = -sum((d["trainer"][d["weights"] > 0]).sum() for d in docs)
+        steps.append(dict(type=kind, kl_tau=c["kl_tau"], policy_scale=policy, text_scale=text, loss=float(total), nll=float(nll),
+                          documents=rows))
+    return dict(numpy=np.__version__, steps=steps)
+
+
 def short(o):
     if isinstance(o, dict):
         return {k: short(v) for k, v in o.items()}
@@ -210,5 +252,5 @@ def short(o):
 
 
 if __name__ == "__main__":
-    json.dump(short({"losses": losses, "advantages": advantages}[sys.argv[1]]()), sys.stdout, separators=(",", ":"))
+    json.dump(short({"losses": losses, "advantages": advantages, "echo": echo}[sys.argv[1]]()), sys.stdout, separators=(",", ":"))
     sys.stdout.write("\n")

@@ -32,10 +32,10 @@ std::size_t limit_beside_rollouts(const ops::Context& ctx, std::size_t limit, do
   return limit > kept ? limit - kept : std::min<std::size_t>(limit, 1);
 }
 
-// A token: id, log-probability, version, whose it is and text as a rollout, four streams as a sample, six in
-// a row, and its numbers in the line that is saved.
+// A token: id, log-probability, version, whose it is and text as a rollout, five streams as a sample, seven
+// in a row, and its numbers in the line that is saved.
 double rollout_bytes(const orchestrator::OrchestratorSection& section) {
-  const double token = (4 + 4 + 8 + 4 + 4) + (4 + 1 + 4 + 4) + (5 * 4 + 1) +
+  const double token = (4 + 4 + 8 + 4 + 4) + (4 + 1 + 4 + 4 + 4) + (6 * 4 + 1) +
                        (section.save_rollouts.has_value() && section.save_rollouts->tokens ? 32 : 0);
   const double rollouts = static_cast<double>(section.batch_size) * section.oversampling_factor;
   return rollouts * (static_cast<double>(section.seq_len) * token +

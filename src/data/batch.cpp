@@ -10,6 +10,12 @@ std::int64_t MicroBatch::loss_tokens() const {
   return count;
 }
 
+std::int64_t MicroBatch::ce_tokens() const {
+  std::int64_t count = 0;
+  for (const float weight : ce_weights) count += weight > 0 ? 1 : 0;
+  return count;
+}
+
 void MicroBatch::append(const Sample& sample) {
   const std::size_t length = sample.ids.size();
   RLCPP_CHECK(length > 0 && sample.mask.size() == length && sample.mask[0] == 0);
@@ -18,6 +24,8 @@ void MicroBatch::append(const Sample& sample) {
   RLCPP_CHECK(!has_policy ||
               (sample.advantages.size() == length && sample.inference_logprobs.size() == length));
   RLCPP_CHECK(sample.teacher_logprobs.empty() || sample.teacher_logprobs.size() == length);
+  RLCPP_CHECK(sample.ce_weights.empty() ||
+              (has_policy && sample.ce_weights.size() == length && sample.ce_weights[0] == 0));
   rl = has_policy;
 
   const std::size_t before = ids.size();
@@ -40,6 +48,11 @@ void MicroBatch::append(const Sample& sample) {
                             sample.teacher_logprobs.end());
     teacher_logprobs.resize(ids.size(), 0.0F);
   }
+  if (!ce_weights.empty() || !sample.ce_weights.empty()) {
+    ce_weights.resize(before, 0.0F);
+    ce_weights.insert(ce_weights.end(), sample.ce_weights.begin(), sample.ce_weights.end());
+    ce_weights.resize(ids.size(), 0.0F);
+  }
   if (!temperatures.empty() || sample.temperature != 1.0F) {
     temperatures.resize(before, 1.0F);
     temperatures.resize(ids.size(), sample.temperature);
@@ -54,6 +67,7 @@ void MicroBatch::shrink_to_fit() {
   inference_logprobs.shrink_to_fit();
   advantages.shrink_to_fit();
   teacher_logprobs.shrink_to_fit();
+  ce_weights.shrink_to_fit();
   temperatures.shrink_to_fit();
   sample_index.shrink_to_fit();
 }

@@ -17,6 +17,8 @@ struct Sample {
   std::vector<float> inference_logprobs;
   std::vector<float> advantages;
   std::vector<float> teacher_logprobs;  // empty: none
+  // Empty: none. Above 0, where mask is 0: the token is trained as text, by cross-entropy of this weight.
+  std::vector<float> ce_weights;
   float temperature = 1.0F;
   std::int64_t index = -1;  // where it came from: row of the data set, or rollout id
 };
@@ -31,6 +33,7 @@ struct MicroBatch {
   std::vector<float> inference_logprobs;  // RL: as in Sample; SFT: empty
   std::vector<float> advantages;
   std::vector<float> teacher_logprobs;
+  std::vector<float> ce_weights;
   std::vector<float> temperatures;         // one a token; empty: 1
   std::vector<std::int64_t> sample_index;  // one a document
   bool rl = false;
@@ -40,6 +43,7 @@ struct MicroBatch {
     return cu_seqlens.empty() ? 0 : static_cast<std::int64_t>(cu_seqlens.size()) - 1;
   }
   std::int64_t loss_tokens() const;
+  std::int64_t ce_tokens() const;     // with a weight in ce_weights
   void append(const Sample& sample);  // adds a document at the end
   void shrink_to_fit();               // no document will follow
 };

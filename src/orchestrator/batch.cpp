@@ -25,7 +25,7 @@ void set_advantages(std::vector<Group>& groups, const Algorithm& algorithm) {
 }
 
 data::Sample make_sample(const Group& group, const Rollout& rollout, double temperature, std::int64_t seq_len,
-                         std::int64_t index) {
+                         std::int64_t index, const RoleWeights& roles) {
   const auto limit = static_cast<std::size_t>(seq_len);
   const std::size_t prompt = std::min(group.prompt_ids.size(), limit);
   const std::size_t completion = std::min(rollout.ids.size(), limit - prompt);
@@ -54,6 +54,12 @@ data::Sample make_sample(const Group& group, const Rollout& rollout, double temp
     begin = static_cast<std::size_t>(reply.end);
   }
   train(begin, completion);
+  std::vector<float> weights = reply_weights(rollout, roles);
+  weights.resize(std::min(weights.size(), completion));
+  if (!weights.empty()) {
+    out.ce_weights.assign(prompt, 0.0F);
+    out.ce_weights.insert(out.ce_weights.end(), weights.begin(), weights.end());
+  }
   return out;
 }
 

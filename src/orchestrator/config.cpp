@@ -161,6 +161,25 @@ void BufferSection::describe(config::Schema& s) {
       .unless({R"(["task","prompt"])", R"(["prompt","task"])"});
 }
 
+void EchoRoleSection::describe(config::Schema& s) {
+  s.field("alpha", alpha, "Weight of their tokens' cross-entropy.").above(0);
+}
+
+void EchoRolesSection::describe(config::Schema& s) {
+  s.section("tool", tool, "Answers of tools; None: not trained.");
+  s.section("user", user, "Answers of users; None: not trained.");
+  for (const char* role : {"system", "assistant"})
+    s.refused(role, fmt::format("environments answer as user or tool, never as {}: remove it", role))
+        .unless({"null"});
+}
+
+RoleWeights EchoRolesSection::weights() const {
+  RoleWeights out;
+  if (tool.has_value()) out["tool"] = tool->alpha;
+  if (user.has_value()) out["user"] = user->alpha;
+  return out;
+}
+
 void AdvantageSection::describe(config::Schema& s) {
   std::string doc = "Advantage of a rollout.";
   std::vector<std::string> names;
@@ -171,9 +190,6 @@ void AdvantageSection::describe(config::Schema& s) {
   s.field("type", type, doc)
       .one_of(names)
       .no_choice("default", "the reference's default is called grpo here: set grpo, or leave it out")
-      .no_choice(
-          "echo",
-          "it trains on what an environment says between turns, and environments have one turn: use grpo")
       .no_choice("opd", "on-policy distillation is a loss here: set loss.type (of the trainer) to distill")
       .no_choice("rae", "it is for several agents that play each other, and environments have one: use grpo")
       .no_choice("custom",
@@ -181,6 +197,8 @@ void AdvantageSection::describe(config::Schema& s) {
                  "that exists");
   s.field("length_weighted_mean", length_weighted_mean,
           "Subtract the mean weighted by completion length instead of the plain mean.");
+  s.section("roles", roles, "echo: which messages of environments are trained as text, and how much.");
+  s.refused("filter", "echo trains whole messages: set advantage.roles").unless({"null"});
 }
 
 void TeacherModelSection::describe(config::Schema& s) {

@@ -10,6 +10,7 @@
 #include "base/config/load.h"
 #include "base/config/schema.h"
 #include "env/environment.h"
+#include "orchestrator/algo/echo.h"
 #include "rollout/request.h"
 
 namespace rlcpp::orchestrator {
@@ -75,9 +76,22 @@ struct BufferSection {
   void describe(config::Schema& s);
 };
 
+// How much of what environments say is trained as text, by the role they say it in (algo/echo.h).
+struct EchoRoleSection {
+  double alpha = 0.1;
+  void describe(config::Schema& s);
+};
+
+struct EchoRolesSection {
+  std::optional<EchoRoleSection> user, tool = EchoRoleSection{};
+  void describe(config::Schema& s);
+  RoleWeights weights() const;
+};
+
 struct AdvantageSection {
   std::string type = "grpo";
   bool length_weighted_mean = false;
+  EchoRolesSection roles;
   void describe(config::Schema& s);
   std::string algorithm() const { return length_weighted_mean ? "length_weighted_mean" : type; }
 };

@@ -58,6 +58,26 @@ std::optional<Environments> evaluation_environments_of(const OrchestratorSection
   return Environments({section.eval->env.begin(), section.eval->env.end()}, codec);
 }
 
+// Without a reply of such a role echo would be grpo, and say nothing.
+void require_trained_replies(const Environments& environments, const RoleWeights& roles) {
+  std::string said;
+  for (std::int64_t env = 0; env < environments.count(); ++env) {
+    for (const std::string& role : environments.at(env).reply_roles()) {
+      if (environments.at(env).max_turns() > 1 && roles.contains(role)) return;
+      if (environments.at(env).max_turns() > 1 && said.find(role) == std::string::npos)
+        said += (said.empty() ? "" : ", ") + role;
+    }
+  }
+  std::string wanted;
+  for (const auto& [role, alpha] : roles) wanted += (wanted.empty() ? "" : ", ") + role;
+  throw bad_input(
+      "orchestrator.advantage.type = \"echo\" has nothing to train as text",
+      fmt::format("it trains messages of the roles: {}; the environments answer as: {}",
+                  wanted.empty() ? "none" : wanted, said.empty() ? "none, they have one turn" : said),
+      said.empty() ? "use an environment of several turns, or grpo"
+                   : "set orchestrator.advantage.roles." + said.substr(0, said.find(',')) + ".alpha");
+}
+
 const OrchestratorSection& checked(const OrchestratorSection& section) {
   section.validate();
   return section;
@@ -74,6 +94,9 @@ Orchestrator::Orchestrator(const OrchestratorSection& section, Parts parts)
       algorithm_(algorithm_of(section_)),
       buffer_(section_.buffer, sources(environments_), static_cast<std::uint64_t>(section_.seed)) {
   RLCPP_CHECK(parts_.row_tokens >= section_.seq_len);
+  if (!algorithm_.trains_replies) return;
+  roles_ = section_.advantage->roles.weights();
+  require_trained_replies(environments_, roles_);
 }
 
 void Orchestrator::attach(client::PolicyClient& client) {
@@ -100,7 +123,7 @@ TrainingBatch Orchestrator::next_batch(const ProgressFunction& progress) {
                                        [&](std::int64_t version) { return version == out.version; });
       RLCPP_CHECK(current);
       samples.push_back(make_sample(group, rollout, section_.sampling.temperature, section_.seq_len,
-                                    static_cast<std::int64_t>(samples.size())));
+                                    static_cast<std::int64_t>(samples.size()), roles_));
     }
   }
   out.micro_batches = pack_rows(samples, parts_.row_tokens);

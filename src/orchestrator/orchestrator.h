@@ -100,6 +100,7 @@ class Orchestrator {
   Environments environments_;
   std::optional<Environments> val_, eval_;
   const Algorithm& algorithm_;
+  RoleWeights roles_;  // of what environments say: trained as text
   Buffer buffer_;
   std::unique_ptr<Scheduler> scheduler_;  // from attach() on
   Progress progress_;

@@ -10,15 +10,23 @@ namespace rlcpp::train {
 namespace {
 
 using Values = std::vector<double> LossMetrics::*;
-constexpr std::array<Values, 16> kValues = {
-    &LossMetrics::document_loss,        &LossMetrics::entropy,
-    &LossMetrics::trainer_probs,        &LossMetrics::inference_probs,
-    &LossMetrics::mismatch_kl,          &LossMetrics::masked_mismatch_kl,
-    &LossMetrics::unmasked_mismatch_kl, &LossMetrics::is_masked,
-    &LossMetrics::is_masked_low,        &LossMetrics::is_masked_high,
-    &LossMetrics::sequence_masked_low,  &LossMetrics::sequence_masked_high,
-    &LossMetrics::geo_masked_low,       &LossMetrics::geo_masked_high,
-    &LossMetrics::geo_seq_ratio,        &LossMetrics::teacher_kl};
+constexpr std::array<Values, 17> kValues = {&LossMetrics::document_loss,
+                                            &LossMetrics::entropy,
+                                            &LossMetrics::trainer_probs,
+                                            &LossMetrics::inference_probs,
+                                            &LossMetrics::mismatch_kl,
+                                            &LossMetrics::masked_mismatch_kl,
+                                            &LossMetrics::unmasked_mismatch_kl,
+                                            &LossMetrics::is_masked,
+                                            &LossMetrics::is_masked_low,
+                                            &LossMetrics::is_masked_high,
+                                            &LossMetrics::sequence_masked_low,
+                                            &LossMetrics::sequence_masked_high,
+                                            &LossMetrics::geo_masked_low,
+                                            &LossMetrics::geo_masked_high,
+                                            &LossMetrics::geo_seq_ratio,
+                                            &LossMetrics::teacher_kl,
+                                            &LossMetrics::nll};
 constexpr std::size_t kFirstValues = 512;  // of the first round
 
 // A field more would be lost between ranks without a word.

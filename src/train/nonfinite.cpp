@@ -54,6 +54,7 @@ std::string dump_batch(const std::string& dir, std::int64_t step, double loss, d
       b["advantages"] = numbers(batch.advantages);
     }
     if (!batch.teacher_logprobs.empty()) b["teacher_logprobs"] = numbers(batch.teacher_logprobs);
+    if (!batch.ce_weights.empty()) b["ce_weights"] = numbers(batch.ce_weights);
     if (!batch.temperatures.empty()) b["temperatures"] = numbers(batch.temperatures);
     root["micro_batches"].push_back(std::move(b));
   }
@@ -86,6 +87,7 @@ void add_metrics(const LossMetrics& v, monitor::Metrics& out) {
   out.set_distribution("geo_masked_high", v.geo_masked_high);
   out.set_distribution("geo_seq_ratio", v.geo_seq_ratio);
   out.set_distribution("teacher_kl", v.teacher_kl);
+  out.set_distribution("nll", v.nll);
   out.set("mismatch/max_abs_logprob", v.max_abs_mismatch);
 }
 

@@ -97,6 +97,7 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
   RLCPP_CHECK(tokens > 0 && tokens <= max_tokens_ && documents > 0);
   RLCPP_CHECK(batch.cu_seqlens.front() == 0 && batch.cu_seqlens.back() == tokens);
   RLCPP_CHECK(batch.positions.size() == batch.ids.size() && batch.mask.size() == batch.ids.size());
+  RLCPP_CHECK(batch.ce_weights.empty() || batch.ce_weights.size() == batch.ids.size());
   RLCPP_CHECK(batch.temperatures.empty() || batch.temperatures.size() == batch.ids.size());
   for (const std::int32_t id : batch.ids) {
     if (id < 0 || id >= vocab_size_) {
@@ -133,7 +134,9 @@ Row RowBuffers::load(const data::MicroBatch& batch, Targets which) {
     row.packed.documents.longest =
         std::max(row.packed.documents.longest, static_cast<std::int64_t>(end - begin));
     for (std::size_t t = begin; t + 1 < end; ++t) {
-      if (which == Targets::kAll || batch.mask[t + 1] != 0) targets[t] = batch.ids[t + 1];
+      const bool trained =
+          batch.mask[t + 1] != 0 || (!batch.ce_weights.empty() && batch.ce_weights[t + 1] > 0);
+      if (which == Targets::kAll || trained) targets[t] = batch.ids[t + 1];
       if (!batch.temperatures.empty()) temperatures[t] = batch.temperatures[t + 1];
     }
   }

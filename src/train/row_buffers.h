@@ -23,7 +23,7 @@ struct RowRegions {
 RowRegions plan_rows(MemoryPlan& plan, std::int64_t max_tokens, RegionId dhidden = {});
 
 enum class Targets : std::uint8_t {
-  kTrained,  // only rows whose next token has mask 1: what a loss needs
+  kTrained,  // only rows whose next token has mask 1 or a ce_weight: what a loss needs
   kAll,      // every row that has a next token in its document
 };
 

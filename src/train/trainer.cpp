@@ -18,6 +18,7 @@
 #include "train/optimizer.h"
 #include "train/rank_share.h"
 #include "train/row_buffers.h"
+#include "train/row_loss.h"
 #include "train/scratch.h"
 #include "train/shards.h"
 #include "train/spoil.h"
@@ -76,8 +77,8 @@ struct Trainer::Impl {
                     shards.get());
   }
   double cross_entropy(const data::MicroBatch& batch, double scale);
-  double policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics);
-  double train(const RankShare& share, double scale, LossMetrics& metrics);
+  double policy_gradient(const data::MicroBatch& batch, const Scales& scales, LossMetrics& metrics);
+  double train(const RankShare& share, const Scales& scales, LossMetrics& metrics);
   void combine(double& loss, LossMetrics& metrics);
   double gradient_norm() const;
   void update(double norm, double lr);
@@ -209,7 +210,8 @@ double Trainer::Impl::cross_entropy(const data::MicroBatch& batch, double scale)
 // visited twice; where the memory of the logits has room for all rows, the second visit finds what the first
 // one left. A frozen head is visited once: its dhidden is linear in the coefficient of a row, which scales it
 // afterwards.
-double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scale, LossMetrics& metrics) {
+double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, const Scales& scales,
+                                      LossMetrics& metrics) {
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
   spoil_trained("train.hidden", hidden, row.host_targets);
@@ -231,19 +233,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
   rows_to_tokens(batch, rows.logprobs(row), logprobs);
   rows_to_tokens(batch, rows.entropies(row), entropies);
   const double before = metrics.loss;
-  for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
-    const auto begin = static_cast<std::size_t>(batch.cu_seqlens[d]);
-    const std::size_t count = static_cast<std::size_t>(batch.cu_seqlens[d + 1]) - begin;
-    const auto part = [&](const auto& stream) { return std::span(stream).subspan(begin, count); };
-    DocumentStreams streams;
-    streams.trainer_logprobs = part(logprobs);
-    streams.entropies = part(entropies);
-    streams.inference_logprobs = part(batch.inference_logprobs);
-    streams.advantages = part(batch.advantages);
-    if (!batch.teacher_logprobs.empty()) streams.teacher_logprobs = part(batch.teacher_logprobs);
-    streams.mask = part(batch.mask);
-    policy_loss(options.loss, streams, scale, std::span(coefficients).subspan(begin, count), metrics);
-  }
+  row_loss(options.loss, batch, logprobs, entropies, scales, coefficients, metrics);
   tokens_to_rows(batch, coefficients, rows.coefficients(row));
   rows.send_coefficients(row);
   if (frozen_head) {
@@ -257,7 +247,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, double scal
 }
 
 // Returns this rank's part of the loss.
-double Trainer::Impl::train(const RankShare& share, double scale, LossMetrics& metrics) {
+double Trainer::Impl::train(const RankShare& share, const Scales& scales, LossMetrics& metrics) {
   double loss = 0;
   const std::size_t count = share.batches.size();
   for (std::size_t i = 0; i < count; ++i) {
@@ -266,8 +256,8 @@ double Trainer::Impl::train(const RankShare& share, double scale, LossMetrics& m
     if (communicator != nullptr)
       communicator->note("micro-batch", static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(count));
     if (shards != nullptr) shards->begin_micro_batch(i + 1 == count);
-    const bool policy = batch.rl && options.loss.type != "cross_entropy";
-    loss += policy ? policy_gradient(batch, scale, metrics) : cross_entropy(batch, scale);
+    const bool policy = batch.rl && (options.loss.type != "cross_entropy" || !batch.ce_weights.empty());
+    loss += policy ? policy_gradient(batch, scales, metrics) : cross_entropy(batch, scales.policy);
     if (options.on_micro_batch) {
       options.on_micro_batch(static_cast<std::int64_t>(i + 1), static_cast<std::int64_t>(count));
     }
@@ -338,27 +328,19 @@ void Trainer::Impl::publish() {
 StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   Impl& m = *impl_;
   StepResult result;
-  std::int64_t sequences = 0;
   bool rl = false;
   for (const data::MicroBatch& batch : batches) {
     result.tokens += batch.tokens();
     result.documents += batch.documents();
     result.loss_tokens += batch.loss_tokens();
     rl = rl || batch.rl;
-    for (std::size_t d = 0; d + 1 < batch.cu_seqlens.size(); ++d) {
-      const auto begin = batch.mask.begin() + batch.cu_seqlens[d];
-      sequences += std::find(begin, batch.mask.begin() + batch.cu_seqlens[d + 1], 1) !=
-                   batch.mask.begin() + batch.cu_seqlens[d + 1];
-    }
   }
   if (result.loss_tokens == 0) {
     throw runtime_failure("the batch of a step has no token to train",
                           fmt::format("{} tokens, all masked", result.tokens),
                           "check data.loss_mask and the filters of the batch");
   }
-  // One global divisor for all micro-batches: how rows are grouped does not change the gradient.
-  const bool by_sequence = rl && m.options.loss.divides_by_sequences();
-  const double scale = static_cast<double>(by_sequence ? sequences : result.loss_tokens);
+  const Scales scales = scales_of(batches, m.options.loss);
 
   if (m.shards != nullptr) {
     m.shards->begin_step();
@@ -369,7 +351,7 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   }
   LossMetrics loss_metrics;
   const RankShare mine = share_of(batches, m.options.sharding);
-  result.loss = m.train(mine, scale, loss_metrics);
+  result.loss = m.train(mine, scales, loss_metrics);
   m.combine(result.loss, loss_metrics);
   result.loss = spoiled(failpoint::hit("train.loss"), result.loss);
   spoil(failpoint::hit("train.gradient"), m.trained_gradients.front());

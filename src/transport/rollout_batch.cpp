@@ -1,6 +1,8 @@
 #include "transport/rollout_batch.h"
 
+#include <algorithm>
 #include <bit>
+#include <cmath>
 #include <cstring>
 #include <span>
 #include <utility>
@@ -28,7 +30,8 @@ T whole(const nlohmann::json& number) {
 static_assert(std::endian::native == std::endian::little, "streams are written as they lie in memory");
 
 constexpr std::string_view kMagic = "RLCPPROL";
-constexpr std::uint32_t kVersion = 1;
+// Written: the least that can say it, so that an older trainer reads what it can train on.
+constexpr std::uint32_t kVersion = 1, kVersionWithWeights = 2;
 constexpr std::size_t kPrefixBytes = 24, kChecksumBytes = 4;
 
 template <class T>
@@ -75,6 +78,7 @@ nlohmann::ordered_json header_of(const RolloutBatch& batch) {
                                     {"rl", row.rl},
                                     {"teacher", !row.teacher_logprobs.empty()},
                                     {"temperatures", !row.temperatures.empty()}});
+    if (!row.ce_weights.empty()) out["micro_batches"].back()["ce_weights"] = true;
   }
   return out;
 }
@@ -121,7 +125,8 @@ void require_documents(const data::MicroBatch& row, const Reader& reader) {
       throw reader.wrong(fmt::format("document {} of the row before offset {} ends at {} and begins at {}", d,
                                      reader.offset(), ends[d + 1], ends[d]));
     }
-    if (row.mask[static_cast<std::size_t>(ends[d])] != 0) {
+    if (row.mask[static_cast<std::size_t>(ends[d])] != 0 ||
+        (!row.ce_weights.empty() && row.ce_weights[static_cast<std::size_t>(ends[d])] != 0)) {
       throw reader.wrong(fmt::format("the first token of document {} of the row before offset {} is trained",
                                      d, reader.offset()));
     }
@@ -148,6 +153,16 @@ data::MicroBatch read_row(const nlohmann::json& claims, Reader& reader) {
   }
   if (claims.at("teacher").get<bool>()) reader.take(row.teacher_logprobs, tokens);
   if (claims.at("temperatures").get<bool>()) reader.take(row.temperatures, tokens);
+  if (claims.contains("ce_weights") && claims["ce_weights"].get<bool>()) {
+    reader.take(row.ce_weights, tokens);
+    for (std::size_t t = 0; t < tokens; ++t) {
+      // Not `< 0`: a NaN is no weight either.
+      if (!row.rl || !(row.ce_weights[t] >= 0) || std::isinf(row.ce_weights[t]) ||
+          (row.ce_weights[t] > 0 && row.mask[t] != 0))
+        throw reader.wrong(
+            fmt::format("a ce_weight before offset {} is {}", reader.offset(), row.ce_weights[t]));
+    }
+  }
   require_documents(row, reader);
   row.positions = positions_of(row);
   return row;
@@ -163,9 +178,10 @@ void require_whole(std::string_view bytes, const std::string& source) {
   if (bytes.size() < kPrefixBytes + kChecksumBytes)
     refuse(fmt::format("it has {} bytes, fewer than any has", bytes.size()));
   if (!bytes.starts_with(kMagic)) refuse("it does not begin with \"" + std::string(kMagic) + "\"");
-  if (const auto version = number_at<std::uint32_t>(bytes, 8); version != kVersion) {
+  if (const auto version = number_at<std::uint32_t>(bytes, 8);
+      version != kVersion && version != kVersionWithWeights) {
     throw bad_input(fmt::format("{} is written in version {} of the format", source, version),
-                    fmt::format("this program reads version {}", kVersion),
+                    fmt::format("this program reads versions {} and {}", kVersion, kVersionWithWeights),
                     "run trainer and orchestrator of the same rlcpp");
   }
   if (const auto length = number_at<std::uint64_t>(bytes, 16); length != bytes.size())
@@ -183,7 +199,9 @@ void require_whole(std::string_view bytes, const std::string& source) {
 std::string encode(const RolloutBatch& batch) {
   const std::string header = header_of(batch).dump();
   std::string out(kMagic);
-  put(out, kVersion);
+  const bool weights = std::any_of(batch.micro_batches.begin(), batch.micro_batches.end(),
+                                   [](const data::MicroBatch& row) { return !row.ce_weights.empty(); });
+  put(out, weights ? kVersionWithWeights : kVersion);
   put(out, static_cast<std::uint32_t>(header.size()));
   put(out, std::uint64_t{0});  // the length, once it is known
   out += header;
@@ -193,6 +211,7 @@ std::string encode(const RolloutBatch& batch) {
     RLCPP_CHECK(row.inference_logprobs.size() == (row.rl ? tokens : 0) &&
                 row.advantages.size() == row.inference_logprobs.size());
     RLCPP_CHECK(row.teacher_logprobs.empty() || row.teacher_logprobs.size() == tokens);
+    RLCPP_CHECK(row.ce_weights.empty() || row.ce_weights.size() == tokens);
     RLCPP_CHECK(row.temperatures.empty() || row.temperatures.size() == tokens);
     RLCPP_CHECK(static_cast<std::int64_t>(row.sample_index.size()) == row.documents());
     put_all(out, row.ids);
@@ -203,6 +222,7 @@ std::string encode(const RolloutBatch& batch) {
     put_all(out, row.advantages);
     put_all(out, row.teacher_logprobs);
     put_all(out, row.temperatures);
+    put_all(out, row.ce_weights);
   }
   const std::uint64_t length = out.size() + kChecksumBytes;
   std::memcpy(out.data() + 16, &length, sizeof(length));

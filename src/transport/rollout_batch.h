@@ -2,14 +2,15 @@
 // whatever carries it. One file or message a rank:
 //   offset    bytes
 //   0         8      "RLCPPROL"
-//   8         4      version of the format: 1
+//   8         4      version of the format: 1, or 2 if a row has ce_weights
 //   12        4      length H of the header
 //   16        8      length of all
 //   24        H      header, a JSON object: step, rank, versions, counts, and which streams each row has
 //   24 + H           the rows, one after the other, each stream an array without padding:
 //                      ids i32[T], mask u8[T], cu_seqlens i32[D + 1], sample_index i64[D],
 //                      with rl: inference_logprobs f32[T], advantages f32[T],
-//                      with teacher: teacher_logprobs f32[T], with temperatures: temperatures f32[T]
+//                      with teacher: teacher_logprobs f32[T], with temperatures: temperatures f32[T],
+//                      with ce_weights: ce_weights f32[T]
 //   end - 4   4      CRC32C of all before
 // Numbers are little endian. Positions are not stored: they count from 0 in each document.
 #pragma once

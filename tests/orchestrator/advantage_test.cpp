@@ -49,7 +49,7 @@ TEST(Advantage, WhatTheyBalance) {
 }
 
 TEST(Advantage, RegistryNamesAll) {
-  ASSERT_EQ(algorithms().size(), 8U);
+  ASSERT_EQ(algorithms().size(), 9U);
   EXPECT_EQ(algorithms()[0].name, "grpo");
   EXPECT_THROW(algorithm("nonsense"), Error);
 }

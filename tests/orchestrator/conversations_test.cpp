@@ -186,6 +186,36 @@ TEST(Conversations, TimingChangesNothingAndAResumedRunGoesOn) {
   EXPECT_EQ(content(resumed.scheduler.collect({})), second);
 }
 
+// Weights land on the content of replies of the chosen roles, and nowhere else.
+TEST(Conversations, EchoWeighsExactlyWhatTheEnvironmentSaid) {
+  Bench bench(sorting(2, 3), 4096);
+  const Scheduler::Batch batch = bench.scheduler.collect({});
+  for (const Group& group : batch.groups) {
+    for (const Rollout& rollout : group.rollouts) {
+      const data::Sample sample = make_sample(group, rollout, 1.0, 4096, 0, {{"user", 0.25}, {"tool", 1.0}});
+      ASSERT_EQ(sample.ce_weights.size(), sample.ids.size());
+      std::string trained, said;
+      for (std::size_t t = 0; t < sample.ids.size(); ++t) {
+        if (sample.ce_weights[t] == 0) continue;
+        EXPECT_EQ(sample.ce_weights[t], 0.25F);
+        EXPECT_EQ(sample.mask[t], 0);
+        trained += static_cast<char>(sample.ids[t]);
+      }
+      for (const Reply& reply : rollout.replies) said += reply.messages[0].content;
+      EXPECT_EQ(trained, said);
+      EXPECT_TRUE(make_sample(group, rollout, 1.0, 4096, 0, {{"tool", 1.0}}).ce_weights.empty());
+      EXPECT_TRUE(make_sample(group, rollout, 1.0, 4096, 0).ce_weights.empty());
+      Rollout failed = rollout;
+      failed.error = "ScoreError";
+      EXPECT_TRUE(make_sample(group, failed, 1.0, 4096, 0, {{"user", 0.25}}).ce_weights.empty());
+      // Cut like every other stream.
+      const data::Sample cut =
+          make_sample(group, rollout, 1.0, group.prompt_length() + 40, 0, {{"user", 0.25}});
+      EXPECT_EQ(cut.ce_weights.size(), cut.ids.size());
+    }
+  }
+}
+
 TEST(Conversations, WithoutRoomItEndsTruncated) {
   Bench bench(sorting(4, 4), 600);
   const Scheduler::Batch batch = bench.scheduler.collect({});

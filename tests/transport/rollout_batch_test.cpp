@@ -59,10 +59,40 @@ TEST(RolloutBatch, EveryFlippedBitAndEveryCutIsRefusedByName) {
 TEST(RolloutBatch, AnotherVersionIsRefusedAsSuch) {
   Rng rng(test::fresh_seed());
   std::string bytes = encode(random_batch(rng, 1));
-  bytes[8] = 2;
+  bytes[8] = 3;
   const std::string text = refusal(sealed(bytes));
-  EXPECT_NE(text.find("version 2"), std::string::npos) << text;
-  EXPECT_NE(text.find("reads version 1"), std::string::npos) << text;
+  EXPECT_NE(text.find("version 3"), std::string::npos) << text;
+  EXPECT_NE(text.find("reads versions 1 and 2"), std::string::npos) << text;
+}
+
+// A trainer of before reads what it can train on, and says so of what it cannot.
+TEST(RolloutBatch, OnlyWeightsNeedTheNewerVersion) {
+  Rng rng(test::fresh_seed());
+  RolloutBatch batch;
+  batch.step = 1;
+  data::Sample sample;
+  sample.ids = {5, 6, 7};
+  sample.mask = {0, 1, 0};
+  sample.advantages = sample.inference_logprobs = {0, 1, 0};
+  batch.micro_batches.emplace_back().append(sample);
+  EXPECT_EQ(encode(batch)[8], 1);
+  sample.ce_weights = {0, 0, 0.25F};
+  batch.micro_batches.emplace_back().append(sample);
+  const std::string bytes = encode(batch);
+  EXPECT_EQ(bytes[8], 2);
+  expect_equal(decode(bytes, "rank_0.bin"), batch);
+  // The last stream: a weight of a token that the policy's loss has, of a first token, and none that is no
+  // number.
+  const auto with = [&](std::size_t token, float value) {
+    std::string bad = bytes;
+    std::memcpy(bad.data() + bad.size() - 4 - 12 + 4 * token, &value, 4);
+    return refusal(sealed(bad));
+  };
+  EXPECT_NE(with(1, 0.5F).find("ce_weight"), std::string::npos);
+  EXPECT_NE(with(0, 0.5F).find("first token"), std::string::npos);
+  EXPECT_NE(with(2, -1.0F).find("ce_weight"), std::string::npos);
+  EXPECT_NE(with(2, std::nanf("")).find("ce_weight"), std::string::npos);
+  EXPECT_EQ(with(2, 2.0F), "accepted");
 }
 
 // What a checksum cannot find: a writer with an error.

@@ -29,6 +29,11 @@ inline data::MicroBatch random_row(Rng& rng, bool rl, bool teacher, bool tempera
       }
       if (teacher) sample.teacher_logprobs.push_back(-std::abs(rng.normal()));
     }
+    if (rl && rng.below(3) == 0) {
+      for (std::size_t t = 0; t < length; ++t)
+        sample.ce_weights.push_back(t > 0 && sample.mask[t] == 0 && rng.below(2) == 0 ? rng.uniform() + 0.1F
+                                                                                      : 0.0F);
+    }
     if (temperatures) sample.temperature = 0.5F + static_cast<float>(d);
     row.append(sample);
   }
@@ -72,6 +77,7 @@ inline void expect_equal(const RolloutBatch& got, const RolloutBatch& expected) 
     EXPECT_EQ(a.advantages, b.advantages);
     EXPECT_EQ(a.teacher_logprobs, b.teacher_logprobs);
     EXPECT_EQ(a.temperatures, b.temperatures);
+    EXPECT_EQ(a.ce_weights, b.ce_weights);
     EXPECT_EQ(a.sample_index, b.sample_index);
     EXPECT_EQ(a.rl, b.rl);
   }

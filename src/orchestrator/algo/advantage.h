@@ -39,6 +39,9 @@ std::vector<double> max_rl(std::span<const Outcome> group);
 // across the group. With one agent and one episode it is grpo.
 std::vector<double> hierarchical_grpo(std::span<const Outcome> group);
 
+// grpo; what environments say is trained besides (echo.h).
+std::vector<double> echo(std::span<const Outcome> group);
+
 // What is done to the advantages of all groups of a step together, in place.
 using BatchFunction = void (*)(std::span<const std::vector<Outcome>> groups,
                                std::span<std::vector<double>> advantages);
@@ -54,6 +57,7 @@ struct Algorithm {
   AdvantageFunction advantages;
   BatchFunction batch = nullptr;  // after all groups
   bool compares = true;           // a group of one has nothing to learn from
+  bool trains_replies = false;    // what environments say is trained as text
 };
 const std::vector<Algorithm>& algorithms();
 // Throws bad_input for a name that is not one of them.

@@ -15,7 +15,9 @@ const std::vector<Algorithm>& algorithms() {
        false},
       {"reinforce++_baseline", "grpo's, normalised over the tokens of the step", grpo, normalise_over_tokens},
       {"hierarchical_grpo", "grpo within an agent's episodes", hierarchical_grpo},
-      {"raw_reward", "the reward itself", raw_reward, nullptr, false}};
+      {"raw_reward", "the reward itself", raw_reward, nullptr, false},
+      {"echo", "grpo's, and what environments say between turns is trained as text (roles)", echo, nullptr,
+       true, true}};
   return all;
 }
 

@@ -65,6 +65,7 @@ struct LossMetrics {
   std::vector<double> entropy, trainer_probs, inference_probs, mismatch_kl, masked_mismatch_kl,
       unmasked_mismatch_kl, is_masked, is_masked_low, is_masked_high, sequence_masked_low,
       sequence_masked_high, geo_masked_low, geo_masked_high, geo_seq_ratio, teacher_kl;
+  std::vector<double> nll;  // -logp of each token that is trained as text (text_loss)
   // Largest |logp_trainer - logp_inference| of a loss token: 0 in exact mode. And the first such token, its
   // document counted in the order of the calls, so that a run can name it.
   double max_abs_mismatch = 0;
@@ -76,5 +77,12 @@ struct LossMetrics {
 // divisor (see LossConfig::divides_by_sequences). Everything is computed in f64 from the f32 streams.
 void policy_loss(const LossConfig& config, const DocumentStreams& doc, double scale,
                  std::span<float> coefficients, LossMetrics& metrics);
+
+// The part of a document that is trained as text: loss = - sum over its tokens of w_t logp_t / scale, w the
+// ce_weights, `scale` the step's number of tokens with a weight (the ce component of prime-rl
+// trainer/rl/loss.py, June 2026). Adds to coefficients[t] = d loss / d logp_t, which policy_loss() has set,
+// and to metrics.loss and metrics.nll. All spans are of one length.
+void text_loss(std::span<const float> trainer_logprobs, std::span<const float> weights, double scale,
+               std::span<float> coefficients, LossMetrics& metrics);
 
 }  // namespace rlcpp::train
