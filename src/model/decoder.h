@@ -3,6 +3,8 @@
 #pragma once
 
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "model/adapters.h"
 #include "model/weights.h"
@@ -124,14 +126,21 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
               Activations& activations, const Tensor& dhidden, const WeightSet& gradients,
               BlockObserver* observer = nullptr);
 
+// Neighbouring rows of a batch that read the same adapters.
+struct AdapterRows {
+  const std::vector<LayerAdapters>* adapters = nullptr;  // one a layer; null: those of the weights, if any
+  std::int64_t first = 0, count = 0;
+};
+
 // The engine's forward: T tokens of any sequences, prefill and decode together (see ops::attention_paged).
 struct PagedBatch {
-  Tensor ids;           // [T] i32
-  Tensor positions;     // [T] i32
-  Tensor slots;         // [T] i32: where k and v of each token go
-  Tensor sequence_of;   // [T] i32
-  Tensor block_tables;  // [S, max_pages] i32
-  ops::PagedWork work;  // may be empty
+  Tensor ids;                             // [T] i32
+  Tensor positions;                       // [T] i32
+  Tensor slots;                           // [T] i32: where k and v of each token go
+  Tensor sequence_of;                     // [T] i32
+  Tensor block_tables;                    // [S, max_pages] i32
+  ops::PagedWork work;                    // may be empty
+  std::span<const AdapterRows> adapters;  // all T rows in order, or empty: all read those of the weights
 };
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.
@@ -141,12 +150,14 @@ struct PagedScratch {
 struct PagedScratchRegions {
   std::vector<RegionId> regions;
 };
+// adapter_columns: of A x at most, if batches name adapters beside those of the weights.
 PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                                       DType type = DType::kF32);
+                                       DType type = DType::kF32, std::int64_t adapter_columns = 0);
 PagedScratch make_paged_scratch(const ModelConfig& config, const Arena& arena,
                                 const PagedScratchRegions& regions);
 
-// Returns the view [T, H] of the final-normed hidden states. Bit-equal to forward() on the same documents.
+// Returns the view [T, H] of the final-normed hidden states. Bit-equal to forward() on the same documents, in
+// mode exact whatever adapters the other rows read.
 Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
                      const WeightSet& packed, const RopeTables& rope, const PagedBatch& batch,
                      const std::vector<ops::KvPages>& cache, PagedScratch& scratch);

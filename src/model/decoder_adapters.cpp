@@ -67,6 +67,35 @@ void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor&
   ops::adapted_forward(block.ctx, y, x, w, packed, bias, h, b);
 }
 
+void mixed_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                  const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& memory,
+                  std::span<const AdapterRows> rows) {
+  const ops::Context& ctx = block.ctx;
+  // On a GPU the product and its adapter may be one sum, which is rounded once: mode exact wants that of the
+  // trainer for every row, fast reads w once for all of them.
+  const bool together = rows.size() > 1 && !(ctx.on_gpu() && ctx.mode == ops::NumericMode::kExact);
+  if (together) ops::linear_forward(ctx, y, x, w, packed, bias);
+  const auto part = [&](const AdapterRows& of) {
+    BlockContext own = block;
+    if (of.adapters != nullptr) own.adapters = &(*of.adapters)[block.layer];
+    const AdapterPair* pair = pair_of(own, place);
+    const Tensor h = pair == nullptr ? Tensor() : columns(memory, of.count, pair->a.dim(0));
+    const Tensor y_rows = y.rows(of.first, of.count), x_rows = x.rows(of.first, of.count);
+    if (!together) return adapted_linear(own, place, y_rows, x_rows, w, packed, bias, h);
+    if (pair == nullptr) return;
+    ops::linear_forward(ctx, h, x_rows, pair->a, {}, {});
+    ops::linear_forward(ctx, y_rows, h, pair->b, {}, {}, true);
+  };
+  if (rows.empty()) return part({nullptr, 0, x.dim(0)});
+  std::int64_t end = 0;
+  for (const AdapterRows& of : rows) {
+    RLCPP_CHECK(of.first == end);
+    part(of);
+    end += of.count;
+  }
+  RLCPP_CHECK(end == x.dim(0));
+}
+
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
                        const Tensor& dy, const Tensor& x, const Tensor& h) {
   const AdapterPair* pair = pair_of(block, place);

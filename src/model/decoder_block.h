@@ -33,6 +33,11 @@ void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor&
                     const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h);
 // The same h alone; the B of its pair, or empty without an adapter.
 Tensor adapter_hidden(const BlockContext& block, AdapterPlace place, const Tensor& x, const Tensor& h);
+// adapted_linear() of a batch whose rows read the adapters that `rows` names (all M of them in order; empty:
+// the block's); `memory` has room for A x of any of them.
+void mixed_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
+                  const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& memory,
+                  std::span<const AdapterRows> rows);
 // From dy [M, out], x and h of adapted_linear: dh [M, targets * r] becomes the gradient of h, and g's tensors
 // accumulate.
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,

@@ -1,5 +1,6 @@
 // The engine's forward. The same operations in the same order as decoder_forward.cpp, with the paged form of
 // attention, so that the engine's hidden states are the trainer's to the last bit.
+#include <algorithm>
 #include <array>
 
 #include "model/decoder_block.h"
@@ -21,7 +22,8 @@ constexpr std::array<Place, 10> kPlaces = {
 }  // namespace
 
 PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                                       DType type) {
+                                       DType type, std::int64_t adapter_columns) {
+  const std::int64_t columns = std::max(adapter_width(config), adapter_columns);
   const std::int64_t h = config.hidden_size;
   const auto add = [&](const char* name, std::int64_t width) {
     return plan.add(MemoryUse::kWorkspace, name, type, {max_tokens, width});
@@ -35,7 +37,7 @@ PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& pl
            add("engine attention", config.num_heads * config.head_dim), add("engine branch", h),
            add("engine gate_up", 2 * config.intermediate_size),
            add("engine swiglu", config.intermediate_size),
-           config.adapters.any() ? add("engine adapters", adapter_width(config)) : RegionId{}}};
+           columns > 0 ? add("engine adapters", columns) : RegionId{}}};
 }
 
 PagedScratch make_paged_scratch(const ModelConfig&, const Arena& arena, const PagedScratchRegions& regions) {
@@ -60,11 +62,7 @@ Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const W
   ops::rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, weights.layers[0].input_norm, config.rms_eps);
   const auto product = [&](const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                            const Tensor& w, const Tensor& p, const Tensor& bias) {
-    const bool adapted = block.adapters != nullptr && !(block.adapters->*place).a.empty();
-    const Tensor h = adapted ? Tensor(s.lora.raw(), s.lora.dtype(),
-                                      {tokens, (block.adapters->*place).a.dim(0)}, s.lora.device())
-                             : Tensor();
-    adapted_linear(block, place, y, x, w, p, bias, h);
+    mixed_linear(block, place, y, x, w, p, bias, s.lora, batch.adapters);
   };
   for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
     const BlockContext block = block_of(ctx, config, weights, packed, rope, layer, nullptr);

@@ -44,8 +44,10 @@ struct Engine::State {
         rope(rope_tables),
         token_bytes(std::move(bytes)),
         scheduler(regions.scheduler),
+        adapters(model_config, arena, regions.adapters),
         buffers(context, model_config, regions.scheduler, arena, regions.step),
         scratch(model::make_paged_scratch(model_config, arena, regions.scratch)) {
+    segments.reserve(static_cast<std::size_t>(adapters.count()) + 1);
     for (std::size_t layer = 0; layer < regions.k.size(); ++layer) {
       cache.push_back({arena[regions.k[layer]], arena[regions.v[layer]]});
     }
@@ -62,6 +64,8 @@ struct Engine::State {
   void copy_pages(const StepPlan& plan, const StepViews& step) const;
   void run_on_cpu(const StepPlan& plan);
   void run_on_gpu(const StepPlan& plan);
+  void fill_adapters(const StepPlan& plan, StepViews& step);
+  void abort_begun(std::optional<std::int32_t> adapter);
   bool fits_graph(const StepPlan& plan) const;
   bool record(SequenceHandle handle, const ops::SampledToken& token, FinishReason& reason);
   void finish(SequenceHandle handle, FinishReason reason);
@@ -72,14 +76,18 @@ struct Engine::State {
   model::RopeTables rope;
   std::function<std::string(std::int32_t)> token_bytes;
 
+  WeightChange on_new_weights = WeightChange::kRecompute;
   Scheduler scheduler;
+  AdapterSlots adapters;
+  std::vector<model::AdapterRows> segments;  // of this step
   StepBuffers buffers;
   model::PagedScratch scratch;
   std::optional<Sampler> sampler;  // on the CPU
   std::optional<DeviceSampler> device_sampler;
   std::vector<ops::KvPages> cache;
-  std::map<std::int64_t, ops::Graph> graphs;  // of steps that only decode, by their padded number of rows
-  std::vector<ops::PagedSequence> paged;      // of this step
+  // Of steps that only decode, with one adapter or none: by that and by their padded number of rows.
+  std::map<std::pair<std::int32_t, std::int64_t>, ops::Graph> graphs;
+  std::vector<ops::PagedSequence> paged;  // of this step
 
   std::int64_t version = 0;
   std::vector<Output> outputs;            // by handle
@@ -99,13 +107,58 @@ Engine::Engine(const ops::Context& ctx, const model::ModelConfig& model, const E
   RLCPP_CHECK(config.max_model_len == regions->scheduler.max_model_len);
   RLCPP_CHECK(config.max_sequences == regions->scheduler.max_sequences);
   RLCPP_CHECK(rope.cos.dim(0) >= config.max_model_len);
+  RLCPP_CHECK(config.max_loras == state_->adapters.count());
+  state_->on_new_weights = config.on_new_weights;
 }
 
 Engine::~Engine() = default;
 
 void Engine::set_version(std::int64_t version) {
-  state_->scheduler.new_weights();
-  state_->version = version;
+  State& s = *state_;
+  if (s.on_new_weights == WeightChange::kAbort) s.abort_begun({});
+  s.scheduler.new_weights(s.on_new_weights);
+  s.version = version;
+}
+
+void Engine::hold_for_weights() {
+  if (state_->on_new_weights == WeightChange::kDrain) state_->scheduler.hold();
+}
+
+bool Engine::ready_for_weights() const {
+  return state_->on_new_weights != WeightChange::kDrain || state_->scheduler.drained();
+}
+
+void Engine::load_adapter(const std::string& name, const std::string& dir) {
+  State& s = *state_;
+  const std::int32_t slot = s.adapters.place_for(name);
+  const StagedAdapter staged = stage_adapter(s.model, dir, s.adapters.rank(), s.ctx.pool);
+  if (s.on_new_weights == WeightChange::kDrain && !s.scheduler.drained(slot)) {
+    throw bad_input(fmt::format("the adapter \"{}\" cannot be replaced now", name),
+                    "requests that have begun still read it, and new weights wait for them (drain)",
+                    "step the engine until it is ready for weights");
+  }
+  ops::synchronize(s.ctx);
+  if (s.on_new_weights == WeightChange::kAbort) s.abort_begun(slot);
+  s.adapters.store(slot, name, staged);
+  s.scheduler.new_weights(s.on_new_weights, slot);
+  // Its tensors may have another shape now.
+  std::erase_if(s.graphs, [&](const auto& graph) { return graph.first.first == slot; });
+}
+
+void Engine::unload_adapter(const std::string& name) {
+  State& s = *state_;
+  const std::int32_t slot = s.adapters.named(name, "unloading");
+  if (slot == AdapterSlots::kNone || s.scheduler.uses(slot)) {
+    throw bad_input(
+        fmt::format("the adapter \"{}\" cannot be unloaded now", name),
+        slot == AdapterSlots::kNone ? "no adapter has that name" : "requests that are here read it",
+        "wait for them, or abort them");
+  }
+  s.adapters.clear(slot);
+}
+
+std::vector<std::string> Engine::adapters() const {
+  return state_->adapters.names();
 }
 
 std::int64_t Engine::version() const {
@@ -121,9 +174,10 @@ void Engine::submit(GroupRequest request) {
     throw bad_input(fmt::format("request {}: id is already in use", request.id),
                     "a group of this id has not finished yet", "give every group an id of its own");
   }
+  const std::int32_t adapter = s.adapters.named(request.adapter, fmt::format("request {}", request.id));
   const auto shared = std::make_shared<const GroupRequest>(std::move(request));
   std::vector<SequenceHandle> handles;
-  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles);
+  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles, adapter);
   for (std::size_t i = 0; i < handles.size(); ++i) {
     const auto handle = static_cast<std::size_t>(handles[i]);
     if (handle >= s.outputs.size()) s.outputs.resize(handle + 1);
@@ -164,7 +218,8 @@ std::vector<SampledSequence> Engine::step() {
 
 std::vector<SampledSequence> Engine::run() {
   std::vector<SampledSequence> all;
-  while (!idle()) {
+  const auto stuck = [&] { return state_->scheduler.held() && state_->scheduler.drained(); };
+  while (!idle() && !(stuck() && state_->finished.empty())) {
     for (SampledSequence& sequence : step()) all.push_back(std::move(sequence));
   }
   return all;
@@ -187,6 +242,7 @@ const EngineStats& Engine::stats() const {
   stats.cached_tokens = of_scheduler.cached_tokens;
   stats.preemptions = of_scheduler.preemptions;
   stats.recomputed_sequences = of_scheduler.recomputed_sequences;
+  stats.kept_sequences = of_scheduler.kept_sequences;
   stats.pages_used_peak = of_scheduler.pages_peak;
   return stats;
 }
@@ -211,7 +267,7 @@ void Engine::State::fill(const StepPlan& plan, StepViews& step) {
     const Sequence& sequence = scheduler.sequence(chunk.sequence);
     for (std::int32_t j = 0; j < chunk.count; ++j) {
       const std::int32_t position = chunk.start + j;
-      const auto row = static_cast<std::size_t>(chunk.row + j);
+      const auto row = static_cast<std::size_t>(chunk.row) + static_cast<std::size_t>(j);
       const std::int32_t page = sequence.pages[static_cast<std::size_t>(position / page_size)];
       step.ids[row] = sequence.tokens[static_cast<std::size_t>(position)];
       step.positions[row] = position;
@@ -229,6 +285,28 @@ void Engine::State::fill(const StepPlan& plan, StepViews& step) {
     step.ids[row] = step.positions[row] = step.sequence_of[row] = 0;
     step.slots[row] = scheduler.config().num_pages * page_size;
   }
+  fill_adapters(plan, step);
+}
+
+// Rows of one adapter are neighbours in the plan; what a graph has beyond it goes with the last of them.
+void Engine::State::fill_adapters(const StepPlan& plan, StepViews& step) {
+  segments.clear();
+  std::int32_t last = AdapterSlots::kNone;
+  for (const StepPlan::Chunk& chunk : plan.chunks) {
+    const std::int32_t adapter = scheduler.sequence(chunk.sequence).adapter;
+    if (segments.empty() || adapter != last) {
+      const auto* views = adapter == AdapterSlots::kNone ? nullptr : &adapters.views(adapter);
+      segments.push_back({views, chunk.row, 0});
+      last = adapter;
+    }
+    segments.back().count += chunk.count;
+  }
+  segments.back().count += static_cast<std::int64_t>(step.ids.size()) - plan.tokens;
+  step.batch.adapters = segments;
+}
+
+void Engine::State::abort_begun(std::optional<std::int32_t> adapter) {
+  for (const SequenceHandle handle : scheduler.begun(adapter)) finish(handle, FinishReason::kAborted);
 }
 
 // What only a GPU reads: draws, and who is computed together.
@@ -283,9 +361,14 @@ void Engine::State::run_on_cpu(const StepPlan& plan) {
   stats.sample_seconds += seconds_since(before_draw);
 }
 
-// Every sequence computes one token and draws the next from it.
+// Every sequence computes one token and draws the next from it, and all read the same adapter or none: the
+// products of a mixed batch depend on how many rows each has.
 bool Engine::State::fits_graph(const StepPlan& plan) const {
   if (plan.samples.size() != plan.chunks.size()) return false;
+  const auto adapter_of = [&](const StepPlan::Chunk& chunk) {
+    return scheduler.sequence(chunk.sequence).adapter;
+  };
+  if (adapter_of(plan.chunks.front()) != adapter_of(plan.chunks.back())) return false;
   for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
     if (plan.chunks[i].count != 1 || plan.samples[i].row != plan.chunks[i].row) return false;
   }
@@ -329,7 +412,8 @@ void Engine::State::run_on_gpu(const StepPlan& plan) {
     device_sampler->queue(ctx, hidden, weights.head, packed.head, step, buffers.drawn_ids(size.samples),
                           buffers.drawn_logprobs(size.samples));
   };
-  const auto place = graphed ? graphs.find(size.tokens) : graphs.end();
+  const std::pair key(scheduler.sequence(plan.chunks.front().sequence).adapter, size.tokens);
+  const auto place = graphed ? graphs.find(key) : graphs.end();
   if (place != graphs.end()) {
     place->second.launch();
   } else {
@@ -338,7 +422,7 @@ void Engine::State::run_on_gpu(const StepPlan& plan) {
   buffers.fetch(draws_here);
   stats.forward_seconds += seconds_since(before_forward);
   // The first step of a size has made all plans; the next ones are one call.
-  if (graphed && place == graphs.end()) graphs.emplace(size.tokens, ops::Graph(ctx, compute));
+  if (graphed && place == graphs.end()) graphs.emplace(key, ops::Graph(ctx, compute));
   const Clock::time_point before_draw = Clock::now();
   device_sampler->take(draws, buffers.fetched_ids(), buffers.fetched_logprobs(), tokens);
   stats.sample_seconds += seconds_since(before_draw);

@@ -15,6 +15,7 @@
 
 #include "model/decoder.h"
 #include "rollout/request.h"
+#include "rollout/weight_change.h"
 
 namespace rlcpp::rollout {
 
@@ -24,6 +25,9 @@ struct EngineConfig {
   std::int64_t page_size = 16;           // tokens
   std::int64_t num_pages = 0;            // 0: enough for max_sequences of max_model_len
   std::int64_t max_model_len = 2048;     // prompt and output
+  WeightChange on_new_weights = WeightChange::kRecompute;
+  std::int64_t max_loras = 0;       // adapters that requests can choose, at once
+  std::int64_t max_lora_rank = 16;  // of each
 };
 
 struct EngineStats {
@@ -32,7 +36,8 @@ struct EngineStats {
   std::int64_t cached_tokens = 0;   // not computed: prefix hits, and prompts shared by a group
   std::int64_t sampled_tokens = 0;
   std::int64_t forwards = 0, preemptions = 0;
-  std::int64_t recomputed_sequences = 0;  // were running when the weights changed
+  // Were running when weights changed: computed again, or went on from their pages.
+  std::int64_t recomputed_sequences = 0, kept_sequences = 0;
   std::int64_t pages_used_peak = 0;
   double seconds = 0;                              // inside step()
   double forward_seconds = 0, sample_seconds = 0;  // of those: decoder; head and sampling
@@ -57,13 +62,28 @@ class Engine {
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  // Call it whenever the weights have changed, between steps: no page computed before is ever used again,
-  // whatever the number. Running sequences keep their tokens, compute them again under the new weights and go
-  // on: their later tokens carry the new version.
+  // Call it whenever the weights have changed, between steps: no page computed before is ever given to
+  // another sequence, whatever the number. What has begun does what config.on_new_weights says; later tokens
+  // carry the new version. With kDrain nothing that has begun is left: see ready_for_weights().
   void set_version(std::int64_t version);
+  // Whoever overwrites the shared weights says so beforehand, steps until ready_for_weights(), overwrites
+  // them and calls set_version(). With kDrain no request begins in between, and one is not ready until those
+  // that have begun are finished; else one is ready at once.
+  void hold_for_weights();
+  bool ready_for_weights() const;
   std::int64_t version() const;
 
-  // Throws bad_input if a field is out of range (see check_request) or a group of this id is still here.
+  // Adapters beside the weights. An adapter of that name is replaced in place, and what reads it does what
+  // config.on_new_weights says; tokens carry the version of the weights all the same. Throws bad_input, and
+  // the old one goes on serving, if the directory holds no adapter of this model (see stage_adapter), if
+  // there is no place for one more, or, with kDrain, if requests that have begun still read it.
+  void load_adapter(const std::string& name, const std::string& dir);
+  // Throws bad_input if there is none of this name, or if requests that are here name it.
+  void unload_adapter(const std::string& name);
+  std::vector<std::string> adapters() const;
+
+  // Throws bad_input if a field is out of range (see check_request), if there is no adapter of the request's
+  // name, or if a group of this id is still here.
   void submit(GroupRequest request);
   // Its unfinished sequences end with kAborted and what they have; the next step() returns them. Unknown ids
   // are ignored.
@@ -73,7 +93,7 @@ class Engine {
   // At most one forward. Returns the sequences that finished, in the order of the batch. After an exception
   // the engine is of no further use.
   std::vector<SampledSequence> step();
-  // Runs until idle.
+  // Runs until idle, or until a hold leaves nothing to do.
   std::vector<SampledSequence> run();
 
   // The output so far of the unfinished sequences of a group, in the order of their samples: for showing text

@@ -60,7 +60,13 @@ std::shared_ptr<Engine::Regions> Engine::plan(const ops::Context& ctx, const mod
     regions->v.push_back(add("v"));
   }
   regions->step = StepBuffers::plan(ctx, model, numbers, plan);
-  regions->scratch = model::plan_paged_scratch(model, plan, numbers.max_batch_tokens, ctx.compute_type());
+  if (config.max_loras > 0 && narrow("max_lora_rank", config.max_lora_rank) == 0)
+    throw bad_input("max_lora_rank of the rollout engine is 0", "no adapter has that", "raise max_lora_rank");
+  regions->adapters =
+      AdapterSlots::plan(ctx, model, narrow("max_loras", config.max_loras), config.max_lora_rank, plan);
+  regions->scratch =
+      model::plan_paged_scratch(model, plan, numbers.max_batch_tokens, ctx.compute_type(),
+                                AdapterSlots::columns(model, config.max_loras, config.max_lora_rank));
   if (ctx.on_gpu()) {
     regions->device_sampler = plan_device_sampler(ctx, model, numbers.max_sequences, plan);
   } else {

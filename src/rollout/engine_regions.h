@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "rollout/adapter_slots.h"
 #include "rollout/device_sampler.h"
 #include "rollout/engine.h"
 #include "rollout/sampler.h"
@@ -17,6 +18,7 @@ struct Engine::Regions {
   std::vector<RegionId> k, v;
   StepRegions step;
   model::PagedScratchRegions scratch;
+  AdapterSlotRegions adapters;
   SamplerRegions sampler;               // on the CPU
   DeviceSamplerRegions device_sampler;  // on a GPU
 };

@@ -24,6 +24,7 @@ struct GroupRequest {
   std::int32_t min_tokens = 0;
   ops::SamplingParams sampling;
   std::vector<std::uint64_t> seeds;    // one a sample: the result depends on nothing else
+  std::string adapter;                 // by its name in the engine; empty: none
   std::vector<std::int32_t> stop_ids;  // the stop id is part of the output
   std::vector<std::string>
       stop_strings;  // matched on decoded bytes; the token that completes one is the last

@@ -35,11 +35,13 @@ Scheduler::Scheduler(const SchedulerConfig& config)
   plan_.chunks.reserve(sequences);
   plan_.samples.reserve(sequences);
   plan_.copies.reserve(sequences);
+  moves_.reserve(sequences);
 }
 
 void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
-                          std::int32_t output_hint, std::vector<SequenceHandle>& handles) {
-  RLCPP_CHECK(!open_ && n >= 1 && !prompt.empty());
+                          std::int32_t output_hint, std::vector<SequenceHandle>& handles,
+                          std::int32_t adapter) {
+  RLCPP_CHECK(!open_ && n >= 1 && !prompt.empty() && adapter >= kNoAdapter);
   RLCPP_CHECK(prompt.size() < static_cast<std::size_t>(config_.max_model_len));
   const auto [place, added] = groups_.try_emplace(group);
   RLCPP_CHECK(added);
@@ -55,6 +57,7 @@ void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prom
     Sequence& sequence = at(handle);
     sequence.group = group;
     sequence.sample = sample;
+    sequence.adapter = adapter;
     sequence.arrival = next_arrival_++;
     sequence.tokens.assign(prompt.begin(), prompt.end());
     sequence.prompt_tokens = sequence.known();
@@ -102,6 +105,7 @@ void Scheduler::start_running(SequenceHandle handle) {
   while (place != running_.begin() && at(*(place - 1)).arrival > sequence.arrival) --place;
   running_.insert(place, handle);
   Group& group = group_of(handle);
+  group.begun = true;
   if (sequence.computed < sequence.prompt_tokens) {
     RLCPP_CHECK(group.leader == kNobody);
     group.leader = handle;
@@ -122,6 +126,7 @@ void Scheduler::release_pages(Sequence& sequence) {
   sequence.pages.clear();
   sequence.computed = 0;
   sequence.published = 0;
+  sequence.mixed = false;
 }
 
 const StepPlan& Scheduler::schedule() {
@@ -148,6 +153,7 @@ const StepPlan& Scheduler::schedule() {
     add_chunk(handle, count);
   }
   if (!starved) admit();
+  gather_adapters();
   stats_.pages_peak = std::max(stats_.pages_peak, pool_.held_pages());
   return plan_;
 }
@@ -211,6 +217,7 @@ void Scheduler::fork_siblings(SequenceHandle leader, std::int32_t row) {
     if (running() >= config_.max_sequences || pool_.available() < reserve() + 1) return;
     Sequence& sibling = at(handle);
     const Sequence& source = at(leader);
+    RLCPP_CHECK(!source.mixed);  // see new_weights()
     stop_waiting(handle);
     sibling.pages = source.pages;
     for (const std::int32_t page : sibling.pages) pool_.retain(page);
@@ -228,6 +235,7 @@ void Scheduler::fork_siblings(SequenceHandle leader, std::int32_t row) {
 void Scheduler::admit() {
   while (!waiting_.empty() && budget_ > 0 && running() < config_.max_sequences) {
     const SequenceHandle handle = waiting_.front();
+    if (held_ && !group_of(handle).begun) break;
     if (group_of(handle).leader != kNobody || !try_admit(handle)) break;
   }
 }
@@ -267,10 +275,12 @@ void Scheduler::find_prefix(Sequence& sequence) {
   const std::int32_t size = config_.page_size;
   const std::span<const std::int32_t> tokens = sequence.tokens;
   const std::int32_t limit = (sequence.known() - 1) / size;
+  const std::uint64_t generation = generation_of(sequence.adapter);
   std::uint64_t parent = PrefixIndex::kRoot;
   for (std::int32_t i = 0; i < limit; ++i) {
-    const auto content = tokens.subspan(static_cast<std::size_t>(i * size), static_cast<std::size_t>(size));
-    const std::int32_t page = pool_.find_and_retain(generation_, parent, content);
+    const auto content = tokens.subspan(static_cast<std::size_t>(i) * static_cast<std::size_t>(size),
+                                        static_cast<std::size_t>(size));
+    const std::int32_t page = pool_.find_and_retain(generation, parent, content);
     if (page == PrefixIndex::kNone) break;
     sequence.pages.push_back(page);
     parent = pool_.serial(page);
@@ -280,13 +290,14 @@ void Scheduler::find_prefix(Sequence& sequence) {
 }
 
 void Scheduler::publish_pages(Sequence& sequence) {
+  if (sequence.mixed) return;
   const std::int32_t size = config_.page_size;
   const std::span<const std::int32_t> tokens = sequence.tokens;
   while ((sequence.published + 1) * size <= sequence.computed) {
     const auto i = static_cast<std::size_t>(sequence.published);
     const std::uint64_t parent = i == 0 ? PrefixIndex::kRoot : pool_.serial(sequence.pages[i - 1]);
     const auto content = tokens.subspan(i * static_cast<std::size_t>(size), static_cast<std::size_t>(size));
-    sequence.pages[i] = pool_.publish(sequence.pages[i], generation_, parent, content);
+    sequence.pages[i] = pool_.publish(sequence.pages[i], generation_of(sequence.adapter), parent, content);
     ++sequence.published;
   }
 }
@@ -327,14 +338,4 @@ void Scheduler::remove(SequenceHandle handle) {
   if (group.members.empty()) groups_.erase(sequence.group);
 }
 
-void Scheduler::new_weights() {
-  RLCPP_CHECK(!open_);
-  ++generation_;
-  while (!running_.empty()) {
-    const SequenceHandle handle = running_.back();
-    stop_running(handle);
-    start_waiting(handle);
-    ++stats_.recomputed_sequences;
-  }
-}
 }  // namespace rlcpp::rollout

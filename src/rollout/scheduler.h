@@ -7,11 +7,13 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
 
 #include "rollout/block_pool.h"
+#include "rollout/weight_change.h"
 
 namespace rlcpp::rollout {
 
@@ -28,19 +30,23 @@ void check_config(const SchedulerConfig& config);
 
 using SequenceHandle = std::int32_t;  // names a sequence from add_group() until it is finished or aborted
 
+inline constexpr std::int32_t kNoAdapter = -1;
+
 enum class SequenceStatus : std::uint8_t { kAbsent, kWaiting, kRunning };
 
 struct Sequence {
   SequenceStatus status = SequenceStatus::kAbsent;
   std::int64_t group = 0;
   std::int32_t sample = 0;
-  std::int64_t arrival = 0;          // order of submission: who comes first
-  std::vector<std::int32_t> tokens;  // prompt, then output
+  std::int32_t adapter = kNoAdapter;  // pages are shared within one alone
+  std::int64_t arrival = 0;           // order of submission: who comes first
+  std::vector<std::int32_t> tokens;   // prompt, then output
   std::int32_t prompt_tokens = 0;
   std::int32_t computed = 0;        // tokens whose keys and values are in `pages`
   std::vector<std::int32_t> pages;  // page i holds positions [i * page_size, (i + 1) * page_size)
   std::int32_t published = 0;       // leading full pages known to the prefix index
   std::int32_t most = 0;            // tokens that memory is reserved for while it runs
+  bool mixed = false;               // not all pages are of the weights of now: nobody else may have them
   std::int32_t known() const { return static_cast<std::int32_t>(tokens.size()); }
   std::int32_t outputs() const { return known() - prompt_tokens; }
 };
@@ -59,7 +65,7 @@ struct StepPlan {
   struct Copy {
     std::int32_t from, to;  // pages; in this order, before the forward writes
   };
-  std::vector<Chunk> chunks;
+  std::vector<Chunk> chunks;    // those of one adapter are neighbours, without one come first
   std::vector<Sample> samples;  // rows ascending; siblings of one prompt share a row
   std::vector<Copy> copies;
   std::int32_t tokens = 0;
@@ -71,7 +77,8 @@ struct SchedulerStats {
   std::int64_t decode_tokens = 0;         // computed one at a time
   std::int64_t cached_tokens = 0;         // not computed: found in the prefix index or shared with a sibling
   std::int64_t preemptions = 0;           // for want of pages
-  std::int64_t recomputed_sequences = 0;  // running when the weights changed
+  std::int64_t recomputed_sequences = 0;  // running when the weights changed, and computed again
+  std::int64_t kept_sequences = 0;        // running when the weights changed, and went on from their pages
   std::int32_t pages_peak = 0;            // held at once
 };
 
@@ -87,9 +94,10 @@ class Scheduler {
 
   // n sequences of one prompt; the prompt is computed once and its pages are shared. Appends n handles to
   // `handles`. `group` must not be in use; 0 < prompt < max_model_len. output_hint: memory reserved for
-  // output tokens.
+  // output tokens. adapter: kNoAdapter, or from 0.
   void add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
-                 std::int32_t output_hint, std::vector<SequenceHandle>& handles);
+                 std::int32_t output_hint, std::vector<SequenceHandle>& handles,
+                 std::int32_t adapter = kNoAdapter);
   bool has_group(std::int64_t group) const { return groups_.contains(group); }
   std::vector<SequenceHandle> members(std::int64_t group) const;  // that are still there
 
@@ -101,9 +109,19 @@ class Scheduler {
   // Forgets a sequence and lets its pages go; at any moment between commit() and schedule().
   void remove(SequenceHandle sequence);
 
-  // The weights have changed: no page computed so far is ever used again. Running sequences keep their tokens
-  // and compute all of them again.
-  void new_weights();
+  // The weights have changed, all or those of one adapter (kNoAdapter: what reads none): no page computed so
+  // far is given to anybody else. With kDrain and kAbort nothing that reads them has begun: the caller has
+  // waited, or removed it. With kKeep a sequence that computes the prompt of waiting siblings starts again,
+  // so that they can share it. Ends a hold.
+  void new_weights(WeightChange change = WeightChange::kRecompute, std::optional<std::int32_t> adapter = {});
+  // Until new_weights() no group begins.
+  void hold() { held_ = true; }
+  bool held() const { return held_; }
+  // Groups that have begun, have not ended, and read what `adapter` says as above: none, and what is left of
+  // them in order of arrival.
+  bool drained(std::optional<std::int32_t> adapter = {}) const;
+  std::vector<SequenceHandle> begun(std::optional<std::int32_t> adapter = {}) const;
+  bool uses(std::int32_t adapter) const;  // a group that is here, begun or not
 
   const Sequence& sequence(SequenceHandle handle) const { return slots_[static_cast<std::size_t>(handle)]; }
   bool idle() const { return running_.empty() && waiting_.empty(); }
@@ -124,6 +142,7 @@ class Scheduler {
     std::vector<SequenceHandle> members;  // that are not removed
     std::int32_t waiting = 0;             // members that wait
     SequenceHandle leader = kNobody;      // the member that computes the prompt: the others wait for it
+    bool begun = false;                   // a member has run
   };
 
   Sequence& at(SequenceHandle handle) { return slots_[static_cast<std::size_t>(handle)]; }
@@ -142,6 +161,8 @@ class Scheduler {
   void find_prefix(Sequence& sequence);
   void publish_pages(Sequence& sequence);
   void release_pages(Sequence& sequence);
+  void gather_adapters();
+  std::uint64_t& generation_of(std::int32_t adapter);
   // Every change of place goes through these, which keep `waiting` and `leader` true.
   void start_waiting(SequenceHandle handle);
   void stop_waiting(SequenceHandle handle);
@@ -150,7 +171,8 @@ class Scheduler {
 
   SchedulerConfig config_;
   BlockPool pool_;
-  std::uint64_t generation_ = 1;
+  std::uint64_t next_generation_ = 1;
+  std::vector<std::uint64_t> generations_;  // of the weights that an adapter's sequences read; none first
   std::int64_t next_arrival_ = 0;
   std::vector<Sequence> slots_;
   std::vector<SequenceHandle> free_slots_;
@@ -159,7 +181,12 @@ class Scheduler {
   std::deque<SequenceHandle> waiting_;   // by arrival
   std::int32_t budget_ = 0;
   StepPlan plan_;
+  struct Move {
+    std::int32_t from, to;  // first rows of a chunk
+  };
+  std::vector<Move> moves_;
   SchedulerStats stats_;
+  bool held_ = false;
   bool open_ = false;  // between schedule() and commit()
 };
 

@@ -15,7 +15,7 @@ struct Holder {
 
 // A page is shared only at one place of texts that are equal up to the end of what both have computed in it.
 void check_shared(const Holder& a, const Holder& b, std::int32_t page_size) {
-  RLCPP_CHECK(a.place == b.place);
+  RLCPP_CHECK(a.place == b.place && a.sequence->adapter == b.sequence->adapter);
   const auto end_of_page = static_cast<std::int32_t>(a.place + 1) * page_size;
   const std::int32_t end = std::min({end_of_page, a.sequence->computed, b.sequence->computed});
   RLCPP_CHECK(
@@ -36,7 +36,9 @@ void Scheduler::check_invariants() const {
     const Sequence& s = sequence(handle);
     RLCPP_CHECK(s.status == SequenceStatus::kRunning);
     RLCPP_CHECK(s.computed < s.known() && static_cast<std::int32_t>(s.pages.size()) == pages_for(s.computed));
-    RLCPP_CHECK(s.published == s.computed / config_.page_size);
+    RLCPP_CHECK(s.mixed ? s.published <= s.computed / config_.page_size
+                        : s.published == s.computed / config_.page_size);
+    RLCPP_CHECK(groups_.at(s.group).begun);
     for (std::size_t i = 0; i < s.pages.size(); ++i) {
       holders[static_cast<std::size_t>(s.pages[i])].push_back({&s, i});
       const bool full = static_cast<std::int32_t>(i) < s.published;
@@ -45,7 +47,7 @@ void Scheduler::check_invariants() const {
   }
   for (const SequenceHandle handle : waiting_) {
     RLCPP_CHECK(sequence(handle).status == SequenceStatus::kWaiting);
-    RLCPP_CHECK(sequence(handle).pages.empty() && sequence(handle).computed == 0);
+    RLCPP_CHECK(sequence(handle).pages.empty() && sequence(handle).computed == 0 && !sequence(handle).mixed);
   }
   std::int32_t held = 0;
   for (std::int32_t page = 0; page < pool_.num_pages(); ++page) {
