@@ -14,6 +14,7 @@
 #include "app/run_engine.h"
 #include "app/run_model.h"
 #include "base/error.h"
+#include "model/adapter_files.h"
 #include "ops/matmul.h"
 
 namespace rlcpp::app {
@@ -24,7 +25,7 @@ using Json = nlohmann::ordered_json;
 struct ChatConfig {
   ModelSection model;
   TokenizerSection tokenizer;
-  std::string prompt, system, variables = "{}", device = "auto";
+  std::string adapter, prompt, system, variables = "{}", device = "auto";
   std::int64_t max_tokens = 512, context = 4096, top_k = -1, seed = 0, threads = 0;
   double temperature = 0, top_p = 1, min_p = 0, repetition_penalty = 1;
   std::optional<std::string> memory_limit;
@@ -32,6 +33,10 @@ struct ChatConfig {
   void describe(config::Schema& s) {
     s.section("model", model, "The model to talk with.");
     s.section("tokenizer", tokenizer, "The model's own if not named.");
+    s.field(
+        "adapter", adapter,
+        "Directory of a LoRA adapter beside the model, as peft's save_pretrained or rlcpp writes it; empty: "
+        "none. It is not merged.");
     s.field(
         "prompt", prompt,
         "Say this, print the answer and end. Empty: a conversation, one line of stdin a turn; /new begins "
@@ -71,6 +76,7 @@ struct ChatConfig {
 ChatOptions chat_options(const ChatConfig& config, const RunModel& model,
                          const tokenizer::Tokenizer& tokenizer) {
   ChatOptions options;
+  options.adapter = config.adapter;
   options.system = config.system;
   options.variables = Json::parse(config.variables, nullptr, false);
   if (!options.variables.is_object())
@@ -165,6 +171,10 @@ int run_chat(const Invocation& invocation) {
   engine_config.max_sequences = 1;
   engine_config.max_batch_tokens = 256;
   engine_config.max_model_len = options.max_model_len;
+  if (!config.adapter.empty()) {
+    engine_config.max_loras = 1;
+    engine_config.max_lora_rank = model::read_adapter_config(config.adapter).rank;
+  }
   MemoryPlan plan;
   const ModelRegions model_regions = plan_policy(ctx, model.config, plan, options.max_model_len);
   const auto engine_regions = plan_engine(ctx, model.config, engine_config, plan);
@@ -186,6 +196,7 @@ int run_chat(const Invocation& invocation) {
   model::pack_all(ctx, memory.packed, memory.weights);
   const auto engine = make_engine(ctx, model.config, engine_config, arena, engine_regions, memory,
                                   [&](std::int32_t id) { return tokenizer.token_bytes(id); });
+  if (!config.adapter.empty()) engine->load_adapter(options.adapter, config.adapter);
   ChatSession session(*engine, tokenizer, chat_template, options);
   if (!session.has_template())
     log.warn(tokenizer_dir + " has no chat template: text is continued, not answered");
@@ -201,7 +212,8 @@ Command chat_command() {
   c.summary = "Talk with a model: one answer (--prompt), or a conversation on stdin.";
   c.usage = "rlcpp chat DIR [--prompt TEXT] [--system TEXT] [--temperature T] [--max-tokens N]";
   c.examples = {"rlcpp chat outputs/smollm2 --prompt 'What is the capital of France?'",
-                "rlcpp chat --model.name outputs/sft/weights/step_22 --temperature 0.7"};
+                "rlcpp chat --model.name outputs/sft/weights/step_22 --temperature 0.7",
+                "rlcpp chat models/base --adapter outputs/lora/weights/step_22/lora_adapters"};
   describe_options<ChatConfig>(c);
   c.run = run_chat;
   return c;

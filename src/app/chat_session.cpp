@@ -98,6 +98,7 @@ ChatReply ChatSession::say(const std::string& text, const std::function<void(std
   request.sampling = options_.sampling;
   request.seeds = {mix64(options_.seed, static_cast<std::uint64_t>(turn_))};
   request.stop_ids = options_.stop_ids;
+  request.adapter = options_.adapter;
   ++turn_;
 
   ChatReply reply;

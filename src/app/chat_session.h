@@ -45,6 +45,7 @@ struct ChatOptions {
   ops::SamplingParams sampling;
   std::uint64_t seed = 0;
   std::vector<std::int32_t> stop_ids;
+  std::string adapter;  // of the engine; empty: none
 };
 
 class ChatSession {

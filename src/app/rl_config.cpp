@@ -66,6 +66,13 @@ void InferenceSection::describe(config::Schema& s) {
           "Pages of the cache; None: enough for max_sequences of full length, or as many as the memory has "
           "room for.")
       .at_least(1);
+  s.field(
+       "on_new_weights", on_new_weights,
+       "What becomes of completions that are under way when the weights change: keep (they go on from their "
+       "cache), recompute (they go on, and their cache is computed again), drain (they are finished first), "
+       "abort. A batch is sampled by one policy and what is left over is cancelled, so that today none is "
+       "under way between steps; prompts of old weights are never reused.")
+      .one_of({"keep", "recompute", "drain", "abort"});
   s.refused("server", "the engine is in this process and serves nobody else: remove inference.server");
   s.refused("parallel", "there is one engine on one device: remove inference.parallel");
   s.refused("gpu_memory_utilization", "memory is planned exactly: set memory_limit, or inference.num_pages");

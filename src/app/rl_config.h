@@ -36,6 +36,7 @@ struct InferenceSection {
   InferenceModelSection model;
   std::int64_t max_sequences = 256, max_batch_tokens = 2048, page_size = 16;
   std::optional<std::int64_t> num_pages;
+  std::string on_new_weights = "recompute";
   void describe(config::Schema& s);
 };
 

@@ -21,6 +21,7 @@ rollout::EngineConfig engine_config(const RlConfig& config, const ops::Context& 
   out.max_batch_tokens = section.max_batch_tokens;
   out.page_size = section.page_size;
   out.max_model_len = config.max_model_len_of();
+  out.on_new_weights = rollout::weight_change_of(section.on_new_weights, "inference.on_new_weights");
   out.num_pages =
       section.num_pages.has_value() ? *section.num_pages : pages_that_fit(ctx, model, out, planned, limit);
   return out;

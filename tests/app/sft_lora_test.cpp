@@ -44,6 +44,22 @@ TEST_F(SftLora, ARunTrainsAdaptersAndExportsMergedWeightsBesideThem) {
   EXPECT_EQ(config["lora_alpha"], 16);
   EXPECT_EQ(config["base_model_name_or_path"], *world_ / "base/weights/step_6");
   EXPECT_TRUE(fs::exists(weights + "/lora_adapters/adapter_model.safetensors"));
+  // A chat with the base and the adapter beside it, greedy, says what the merged model says.
+  const std::vector<std::string> say = {"--prompt",  "say 3", "--max-tokens", "12",
+                                        "--threads", "1",     "--json"};
+  const auto chat = [&](std::vector<std::string> words) {
+    words.insert(words.begin(), "chat");
+    words.insert(words.end(), say.begin(), say.end());
+    return world_->run(words);
+  };
+  const std::string base = *world_ / "base/weights/step_6";
+  const auto beside = chat({base, "--adapter", weights + "/lora_adapters"}), whole = chat({weights});
+  ASSERT_EQ(beside.code, 0) << beside.err;
+  ASSERT_EQ(whole.code, 0) << whole.err;
+  EXPECT_EQ(Json::parse(beside.out)["ids"], Json::parse(whole.out)["ids"]);
+  const auto none = chat({base, "--adapter", base});
+  EXPECT_EQ(none.code, 2);
+  expect_has(none.err, {"is not a directory of adapters"});
   // Two ways to go on, a full run from the merged weights and adapters from the exported ones: every run
   // begins with the same batch, so their first losses are one.
   const auto merged =

@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <map>
 #include <random>
 
 #include "ops/head.h"
 #include "ops/workspace.h"
+#include "rollout/tiny_adapter.h"
 #include "rollout/tiny_model.h"
 #include "tensor/copy.h"
 
@@ -292,6 +294,81 @@ TEST_P(EngineDevice, ExactIsTheTrainerBitForBit) {
         begin = end;
       }
     }
+  }
+}
+
+// Adapters that requests choose, in mode exact: every bit of a trainer that has the adapter alone, in mixed
+// batches, in graphs of one adapter, and once an adapter of another rank has taken its place.
+TEST_P(EngineDevice, AdaptersAreTheirTrainersBitForBit) {
+  Rng rng(test::fresh_seed());
+  const model::ModelConfig config = device_config(GetParam(), 128, 2, 1000);
+  const std::uint64_t seed = rng.next_u64();
+  TinyModel cpu(config, seed);
+  DeviceModel base(cpu, ops::NumericMode::kExact);
+  if (!ops::exact_attention(base.ctx, config.qkv())) GTEST_SKIP() << "no kernels for mode exact";
+  struct Trainer {
+    Trainer(const model::ModelConfig& c, std::uint64_t weights, std::uint64_t adapter)
+        : cpu(c, weights), device(cpu, ops::NumericMode::kExact), own(device.ctx, c, adapter) {
+      device.weights.adapters = own.values;
+    }
+    TinyModel cpu;
+    DeviceModel device;
+    TinyAdapter own;
+  };
+  const test::TemporaryDirectory dir;
+  std::vector<std::unique_ptr<Trainer>> trainers;
+  std::vector<std::string> directories;
+  for (int i = 0; i < 3; ++i) {
+    model::ModelConfig with = config;
+    with.adapters = random_adapter(rng, 16, true);
+    with.adapters.rank = i == 0 ? 8 : 16;
+    trainers.push_back(std::make_unique<Trainer>(with, seed, rng.next_u64()));
+    directories.push_back(trainers.back()->own.write(std::filesystem::path(dir / std::to_string(i))));
+  }
+  const auto request = [&](std::int64_t id, const std::string& adapter) {
+    GroupRequest r = random_request(config, 90, id, rng);
+    r.adapter = adapter;
+    r.stop_strings.clear();
+    r.min_tokens = 0;
+    r.sampling = {.temperature = r.sampling.temperature > 0 ? r.sampling.temperature : 1.0F};
+    r.max_tokens = static_cast<std::int32_t>(1 + rng.below(60));
+    return r;
+  };
+  for (const std::int64_t budget : {256, 7}) {
+    EngineConfig numbers{.max_sequences = 32,
+                         .max_batch_tokens = budget,
+                         .page_size = 16,
+                         .num_pages = 60,
+                         .max_model_len = 90};
+    numbers.max_loras = 2;
+    DeviceEngine e(cpu, base, numbers);
+    e.engine->load_adapter("one", directories[0]);
+    e.engine->load_adapter("two", directories[1]);
+    // By the trainers of "" (none), "one" and "two".
+    const auto expect_trainers = [&](const std::vector<GroupRequest>& all, std::size_t of_one,
+                                     const std::string& where) {
+      for (const GroupRequest& r : all) e.engine->submit(r);
+      for (const SampledSequence& s : e.engine->run()) {
+        const GroupRequest& r = all[static_cast<std::size_t>(s.group)];
+        const Trainer* t = r.adapter.empty() ? nullptr : trainers[r.adapter == "one" ? of_one : 1].get();
+        const auto logprobs = t == nullptr ? base.trainer_logprobs(config, {&r}, {&s})
+                                           : t->device.trainer_logprobs(t->cpu.config, {&r}, {&s});
+        expect_same(
+            answer_of(s), {s.ids, logprobs[0], s.finish},
+            fmt::format("{}, adapter \"{}\", budget {}, seed {}", where, r.adapter, budget, rng.seed()));
+        if (HasFatalFailure()) return;
+      }
+    };
+    std::vector<GroupRequest> mixed, uniform;
+    for (std::int64_t i = 0; i < 18; ++i)
+      mixed.push_back(request(i, i % 3 == 0 ? "" : i % 3 == 1 ? "one" : "two"));
+    for (std::int64_t i = 0; i < 6; ++i) uniform.push_back(request(i, "one"));
+    expect_trainers(mixed, 0, "mixed");
+    expect_trainers(uniform, 0, "of one adapter");
+    e.engine->load_adapter("one", directories[2]);
+    expect_trainers(uniform, 2, "replaced");
+    expect_trainers(mixed, 2, "mixed, replaced");
+    if (HasFatalFailure()) return;
   }
 }
 
