@@ -34,6 +34,13 @@ void BenchRolloutConfig::describe(config::Schema& s) {
       .above(0)
       .at_most(1);
   s.field("sequences", sequences, "Only the first sequences of a load, but of decode; 0: all.").at_least(0);
+  s.field("temperature", sampling.temperature, "What is sampled at; 0: the most probable token.").at_least(0);
+  s.field("top_k", sampling.top_k, "The most probable tokens that may be drawn; -1: all.").at_least(-1);
+  s.field("top_p", sampling.top_p, "Their least probability together; 1: all.").above(0).at_most(1);
+  s.field("min_p", sampling.min_p, "Their least probability, over the largest; 0: all.")
+      .at_least(0)
+      .at_most(1);
+  s.field("repetition_penalty", sampling.repetition_penalty, "Of tokens seen before; 1: none.").above(0);
   describe_engine(s);
   s.field("warm_up", warm_up, "Runs of each load before those that count; None: 1 on a GPU, 0 on a CPU.")
       .at_least(0)
@@ -146,6 +153,7 @@ void RolloutBench::submit(const bench::RolloutLoad& load) {
     request.prompt = from.prompt;
     request.n = static_cast<std::int32_t>(from.n);
     request.max_tokens = static_cast<std::int32_t>(from.max_tokens);
+    request.sampling = config_.sampling;
     for (std::int64_t i = 0; i < from.n; ++i) {
       request.seeds.push_back(mix64(static_cast<std::uint64_t>(request.id), static_cast<std::uint64_t>(i)));
     }

@@ -18,6 +18,7 @@ struct BenchRolloutConfig : BenchEngineOptions {
   std::int64_t repeats = 1, sequences = 0;
   std::optional<std::int64_t> warm_up;
   std::optional<std::string> output_json;
+  ops::SamplingParams sampling;
 
   void describe(config::Schema& s);
   void validate() const;  // throws bad_input

@@ -107,6 +107,11 @@ std::string rollout_json(const BenchRolloutConfig& config, const RolloutReport& 
                    {"max_batch_tokens", report.max_batch_tokens},
                    {"page_size", report.page_size},
                    {"num_pages", report.num_pages},
+                   {"temperature", config.sampling.temperature},
+                   {"top_k", config.sampling.top_k},
+                   {"top_p", config.sampling.top_p},
+                   {"min_p", config.sampling.min_p},
+                   {"repetition_penalty", config.sampling.repetition_penalty},
                    {"commit_sha", commit_sha()},
                    {"timestamp", bench::utc_timestamp()},
                    {"versions", {{"rlcpp", version() + " " + commit_text()}, {"cuda", cuda::version()}}}};

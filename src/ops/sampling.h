@@ -46,8 +46,9 @@ SampledToken sample_raw_row(std::span<float> logits, const SamplingParams& param
 
 // Many rows where they lie: logits [R, V] f32 raw, as head_logits leaves them without temperatures, and only
 // read. ids [R] i32 and logprobs [R] f32 are drawn with temperatures [R] and uniforms [R], both f32, from
-// softmax(logits / temperature); temperature 0: as sample_row() is greedy. A row that is not finite gets id
-// -1. On a GPU the draw has a fixed order of sums too, another one than the CPU's.
+// softmax(logits / temperature); temperature 0: as sample_row() is greedy; below 0: the row is left out
+// (ops/shaped_rows.h draws it). A row that is not finite or left out gets id -1. On a GPU the draw has a
+// fixed order of sums too, another one than the CPU's.
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms);
 

@@ -5,7 +5,7 @@
 #include "base/error.h"
 #include "ops/embedding.h"
 #include "ops/head.h"
-#include "tensor/copy.h"
+#include "rollout/shaped_draws.h"
 
 namespace rlcpp::rollout {
 
@@ -32,7 +32,7 @@ DeviceSampler::DeviceSampler(const Arena& arena, const DeviceSamplerRegions& reg
 }
 
 void DeviceSampler::fill(const Draw& draw, float& temperature, float& divisor, float& uniform) {
-  temperature = draws_on_device(draw) ? std::max(draw.request->sampling.temperature, 0.0F) : 1.0F;
+  temperature = is_shaped(draw) ? -1.0F : std::max(draw.request->sampling.temperature, 0.0F);
   divisor = temperature > 0 ? temperature : 1.0F;
   uniform = ops::draw_uniform(draw.seed, draw.index);
 }
@@ -46,15 +46,17 @@ void DeviceSampler::queue(const ops::Context& ctx, const Tensor& hidden, const T
   ops::embedding_forward(ctx, sampled, hidden, step.device_sample_rows);  // a table lookup, of hidden states
   ops::head_logits(ctx, logits, sampled, head, packed, Tensor());
   ops::sample_rows(ctx, ids, logprobs, logits, step.device_temperatures, step.device_uniforms);
-  if (head_logits_.empty()) return;
-  ops::HeadInputs in;
-  in.hidden = sampled;
-  in.w = head;
-  in.packed = packed;
-  in.targets = ids;
-  in.temperatures = step.device_divisors;
-  in.logits = head_logits_;
-  ops::head_logprobs(ctx, logprobs, Tensor(), in);
+  if (!head_logits_.empty()) {
+    ops::HeadInputs in;
+    in.hidden = sampled;
+    in.w = head;
+    in.packed = packed;
+    in.targets = ids;
+    in.temperatures = step.device_divisors;
+    in.logits = head_logits_;
+    ops::head_logprobs(ctx, logprobs, Tensor(), in);
+  }
+  if (!step.device_shaped.empty()) ops::sample_shaped_rows(ctx, ids, logprobs, logits, step.device_shaped);
 }
 
 void DeviceSampler::take(std::span<const Draw> draws, std::span<const std::int32_t> ids,
@@ -62,11 +64,6 @@ void DeviceSampler::take(std::span<const Draw> draws, std::span<const std::int32
   for (std::size_t i = 0; i < draws.size(); ++i) {
     if (ids[i] < 0) throw not_finite(draws[i], logprobs[i]);
     tokens[i] = {ids[i], logprobs[i]};
-    if (draws_on_device(draws[i])) continue;
-    row_.resize(static_cast<std::size_t>(logits_.dim(1)));
-    const Tensor row = host_view(std::span(row_), DType::kF32);
-    copy(row, logits_.rows(static_cast<std::int64_t>(i), 1).view({logits_.dim(1)}));
-    tokens[i] = draw_on_host(draws[i], row_);
   }
 }
 

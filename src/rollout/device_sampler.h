@@ -1,10 +1,9 @@
 // Drawing on a GPU: hidden states of the rows that sample, their logits and the draws stay there, and the
-// host only sees ids and log-probabilities. What the device does not draw itself (truncated distributions,
-// penalties, forbidden ids) is drawn by the host from the row of logits, as the CPU does it.
+// host only sees ids and log-probabilities. Rows that are plain or greedy are drawn together; after them
+// those whose distribution is shaped (truncated, with a penalty or without some ids), if a step has any.
 #pragma once
 
 #include <span>
-#include <vector>
 
 #include "rollout/sampler.h"
 #include "rollout/step_buffers.h"
@@ -22,21 +21,21 @@ class DeviceSampler {
  public:
   DeviceSampler(const Arena& arena, const DeviceSamplerRegions& regions);
 
-  // What a draw is on the device: its temperature (0: greedy), what its logits are divided by, its number.
+  // What a draw is on the device: its temperature (0: greedy; below: it is shaped), what its logits are
+  // divided by, its number.
   static void fill(const Draw& draw, float& temperature, float& divisor, float& uniform);
   // Queues the draws of `rows` rows of hidden [T, H], into ids and logprobs [rows]. Can be captured into a
-  // graph.
+  // graph. In mode exact the log-probability of a row that is not shaped is the trainer's operation's.
   void queue(const ops::Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& packed,
              const StepViews& step, const Tensor& ids, const Tensor& logprobs) const;
   // From what was fetched: tokens[i] of draws[i]. Throws runtime_failure if a row of logits is not finite.
-  void take(std::span<const Draw> draws, std::span<const std::int32_t> ids, std::span<const float> logprobs,
-            std::span<ops::SampledToken> tokens);
+  static void take(std::span<const Draw> draws, std::span<const std::int32_t> ids,
+                   std::span<const float> logprobs, std::span<ops::SampledToken> tokens);
 
  private:
-  Tensor hidden_;           // [R, H] of the compute type
-  Tensor logits_;           // [R, V] f32
-  Tensor head_logits_;      // empty in mode fast
-  std::vector<float> row_;  // of logits, on the host
+  Tensor hidden_;       // [R, H] of the compute type
+  Tensor logits_;       // [R, V] f32
+  Tensor head_logits_;  // empty in mode fast
 };
 
 }  // namespace rlcpp::rollout

@@ -6,11 +6,13 @@
 #include <chrono>
 #include <map>
 #include <optional>
+#include <tuple>
 #include <utility>
 
 #include "base/error.h"
 #include "ops/graph.h"
 #include "rollout/engine_regions.h"
+#include "rollout/shaped_draws.h"
 #include "rollout/stop_matcher.h"
 
 namespace rlcpp::rollout {
@@ -60,7 +62,7 @@ struct Engine::State {
 
   void list_draws(const StepPlan& plan);
   void fill(const StepPlan& plan, StepViews& step);
-  void fill_work(const StepPlan& plan, StepViews& step);
+  std::int64_t fill_work(const StepPlan& plan, StepViews& step);
   void copy_pages(const StepPlan& plan, const StepViews& step) const;
   void run_on_cpu(const StepPlan& plan);
   void run_on_gpu(const StepPlan& plan);
@@ -85,8 +87,9 @@ struct Engine::State {
   std::optional<Sampler> sampler;  // on the CPU
   std::optional<DeviceSampler> device_sampler;
   std::vector<ops::KvPages> cache;
-  // Of steps that only decode, with one adapter or none: by that and by their padded number of rows.
-  std::map<std::pair<std::int32_t, std::int64_t>, ops::Graph> graphs;
+  // Of steps that only decode, with one adapter or none: by that, their padded number of rows, and whether
+  // draws are shaped.
+  std::map<std::tuple<std::int32_t, std::int64_t, bool>, ops::Graph> graphs;
   std::vector<ops::PagedSequence> paged;  // of this step
 
   std::int64_t version = 0;
@@ -142,7 +145,7 @@ void Engine::load_adapter(const std::string& name, const std::string& dir) {
   s.adapters.store(slot, name, staged);
   s.scheduler.new_weights(s.on_new_weights, slot);
   // Its tensors may have another shape now.
-  std::erase_if(s.graphs, [&](const auto& graph) { return graph.first.first == slot; });
+  std::erase_if(s.graphs, [&](const auto& graph) { return std::get<0>(graph.first) == slot; });
 }
 
 void Engine::unload_adapter(const std::string& name) {
@@ -309,8 +312,8 @@ void Engine::State::abort_begun(std::optional<std::int32_t> adapter) {
   for (const SequenceHandle handle : scheduler.begun(adapter)) finish(handle, FinishReason::kAborted);
 }
 
-// What only a GPU reads: draws, and who is computed together.
-void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
+// What only a GPU reads: draws, and who is computed together. Returns the words of lists that draws need.
+std::int64_t Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   for (std::size_t i = 0; i < draws.size(); ++i) {
     step.sample_rows[i] = draws[i].row;
     DeviceSampler::fill(draws[i], step.temperatures[i], step.divisors[i], step.uniforms[i]);
@@ -320,7 +323,8 @@ void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
     step.temperatures[i] = step.divisors[i] = 1.0F;
     step.uniforms[i] = 0.0F;
   }
-  if (!buffers.uses_work()) return;
+  const std::int64_t lists = step.device_shaped.empty() ? 0 : fill_shaped(draws, model.vocab_size, step);
+  if (!buffers.uses_work()) return lists;
   paged.clear();
   for (const StepPlan::Chunk& chunk : plan.chunks) {
     paged.push_back({chunk.row, chunk.start, chunk.count, scheduler.sequence(chunk.sequence).pages});
@@ -330,6 +334,7 @@ void Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   step.counts[0] = static_cast<std::int32_t>(counts.decode);
   step.counts[1] = static_cast<std::int32_t>(counts.prefill);
   step.batch.work.launched = counts;
+  return lists;
 }
 
 void Engine::State::copy_pages(const StepPlan& plan, const StepViews& step) const {
@@ -401,18 +406,20 @@ void Engine::State::run_on_gpu(const StepPlan& plan) {
         padded_rows(plan.tokens, std::min<std::int64_t>(c.max_sequences, c.max_batch_tokens));
     size = {rows, rows, rows};
   }
+  const bool shaped = std::ranges::any_of(draws, is_shaped);
+  if (shaped) size.shaped = size.samples;
   StepViews step = buffers.views(size);
   fill(plan, step);
-  fill_work(plan, step);
+  const std::int64_t lists = fill_work(plan, step);
   const Clock::time_point before_forward = Clock::now();
-  buffers.send(size, step.batch.work.launched.decode);
+  buffers.send(size, step.batch.work.launched.decode, lists);
   copy_pages(plan, step);
   const auto compute = [&] {
     const Tensor hidden = model::forward_paged(ctx, model, weights, packed, rope, step.batch, cache, scratch);
     device_sampler->queue(ctx, hidden, weights.head, packed.head, step, buffers.drawn_ids(size.samples),
                           buffers.drawn_logprobs(size.samples));
   };
-  const std::pair key(scheduler.sequence(plan.chunks.front().sequence).adapter, size.tokens);
+  const std::tuple key(scheduler.sequence(plan.chunks.front().sequence).adapter, size.tokens, shaped);
   const auto place = graphed ? graphs.find(key) : graphs.end();
   if (place != graphs.end()) {
     place->second.launch();
@@ -424,7 +431,7 @@ void Engine::State::run_on_gpu(const StepPlan& plan) {
   // The first step of a size has made all plans; the next ones are one call.
   if (graphed && place == graphs.end()) graphs.emplace(key, ops::Graph(ctx, compute));
   const Clock::time_point before_draw = Clock::now();
-  device_sampler->take(draws, buffers.fetched_ids(), buffers.fetched_logprobs(), tokens);
+  DeviceSampler::take(draws, buffers.fetched_ids(), buffers.fetched_logprobs(), tokens);
   stats.sample_seconds += seconds_since(before_draw);
 }
 

@@ -40,11 +40,11 @@ void Sampler::run(const ops::Context& ctx, const Tensor& hidden, const Tensor& h
   }
 }
 
-namespace {
-
 bool masks_stops(const Draw& draw) {
   return draw.index < draw.request->min_tokens && !draw.request->stop_ids.empty();
 }
+
+namespace {
 
 // The row of logits is only read, so siblings that draw from one hidden state may share it.
 bool reads_only(const Draw& draw) {
@@ -56,20 +56,6 @@ void forbid_stops(const Draw& draw, float* row) {
 }
 
 }  // namespace
-
-bool draws_on_device(const Draw& draw) {
-  const ops::SamplingParams& params = draw.request->sampling;
-  if (params.temperature <= 0 && params.repetition_penalty == 1.0F) return !masks_stops(draw);
-  return reads_only(draw);
-}
-
-ops::SampledToken draw_on_host(const Draw& draw, std::span<float> logits) {
-  if (masks_stops(draw)) forbid_stops(draw, logits.data());
-  const ops::SampledToken token = ops::sample_raw_row(logits, draw.request->sampling, draw.seen,
-                                                      ops::draw_uniform(draw.seed, draw.index));
-  if (token.id < 0) throw not_finite(draw, token.logprob);
-  return token;
-}
 
 Error not_finite(const Draw& draw, float lse) {
   return runtime_failure(

@@ -28,10 +28,8 @@ struct Draw {
   std::span<const std::int32_t> seen;  // prompt and output so far
 };
 
-// True if it is a draw from softmax(logits / temperature), or greedy, over all ids.
-bool draws_on_device(const Draw& draw);
-// The draw from a raw row of logits, which is overwritten.
-ops::SampledToken draw_on_host(const Draw& draw, std::span<float> logits);
+// True if the request's stop ids may not be drawn yet.
+bool masks_stops(const Draw& draw);
 // The error for a row of logits whose log sum exp is `lse`.
 Error not_finite(const Draw& draw, float lse);
 

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "ops/graph.h"
+#include "rollout/shaped_draws.h"
 #include "tensor/copy.h"
 
 namespace rlcpp::rollout {
@@ -23,7 +24,8 @@ std::int64_t table_width_of(const SchedulerConfig& config) {
 // Offsets in words.
 struct StepBuffers::Layout {
   std::int64_t ids = 0, positions = 0, slots = 0, sequence_of = 0, sample_rows = 0, temperatures = 0,
-               divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0, prefill = 0, decode = 0;
+               divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0, shaped_count = 0, shaped = 0,
+               prefill = 0, decode = 0;
   ops::PagedCounts most;
   std::int64_t words = 0;
 
@@ -43,6 +45,8 @@ struct StepBuffers::Layout {
     take(tables, size.sequences * table_width);
     take(counts, 2);
     take(copies, 2 * size.sequences);
+    take(shaped_count, size.shaped > 0 ? 1 : 0);
+    take(shaped, size.shaped * ops::kShapedWidth);
     take(prefill, most.prefill * ops::kPrefillWidth);
     take(decode, most.decode * ops::kDecodeWidth);
   }
@@ -63,7 +67,13 @@ StepRegions StepBuffers::plan(const ops::Context& ctx, const model::ModelConfig&
   }
   // Every sequence may sample: with siblings there are more draws than rows.
   const StepSize largest = {std::max(config.max_batch_tokens, config.max_sequences), config.max_sequences,
-                            config.max_sequences};
+                            config.max_sequences, ctx.on_gpu() ? config.max_sequences : 0};
+  if (ctx.on_gpu()) {
+    const std::int64_t vocabulary = model.vocab_size, rows = config.max_sequences;
+    r.lists = plan.add(use, "engine.lists", DType::kI32,
+                       {rows * most_shaped_words(config.max_model_len, vocabulary)});
+    r.marks = plan.add(use, "engine.marks", DType::kI32, {rows, (vocabulary + 31) / 32});
+  }
   r.piece = plan.add(use, "engine.step", DType::kI32, {Layout(largest, table_width_of(config), most).words});
   r.ids = plan.add(use, "engine.drawn_ids", DType::kI32, {config.max_sequences});
   r.logprobs = plan.add(use, "engine.drawn_logprobs", DType::kF32, {config.max_sequences});
@@ -92,12 +102,16 @@ StepBuffers::StepBuffers(const ops::Context& ctx, const model::ModelConfig& mode
     host_logprobs_ = {logprobs_.f32(), drawn};
     return;
   }
-  const auto words = static_cast<std::size_t>(aligned(piece_.size())) + 2 * drawn;
+  lists_ = arena[regions.lists];
+  marks_ = arena[regions.marks];
+  const auto listed = static_cast<std::size_t>(lists_.size());
+  const auto words = static_cast<std::size_t>(aligned(piece_.size())) + 2 * drawn + listed;
   pinned_.reset(cuda::staging::allocate_pinned(words * sizeof(std::int32_t), ctx.device));
   host_ = static_cast<std::int32_t*>(pinned_.get());
   std::int32_t* const after = host_ + aligned(piece_.size());
   host_ids_ = {after, drawn};
   host_logprobs_ = {reinterpret_cast<float*>(after + drawn), drawn};
+  host_lists_ = {after + 2 * drawn, listed};
 }
 
 StepBuffers::Layout StepBuffers::layout(const StepSize& size) const {
@@ -139,6 +153,14 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.device_divisors = device(at.divisors, DType::kF32, {size.samples});
   v.device_uniforms = device(at.uniforms, DType::kF32, {size.samples});
   v.device_copies = device(at.copies, DType::kI32, {size.sequences, 2});
+  if (size.shaped > 0) {
+    v.shaped_count = ints(at.shaped_count, 1);
+    v.shaped = {reinterpret_cast<ops::ShapedRow*>(host_ + at.shaped), static_cast<std::size_t>(size.shaped)};
+    v.lists = host_lists_;
+    v.device_shaped = {device(at.shaped_count, DType::kI32, {1}),
+                       device(at.shaped, DType::kI32, {size.shaped, ops::kShapedWidth}), lists_,
+                       marks_.rows(0, size.shaped)};
+  }
   if (!uses_work_) return v;
   v.counts = ints(at.counts, 2);
   v.prefill = {reinterpret_cast<ops::PrefillEntry*>(host_ + at.prefill),
@@ -155,12 +177,15 @@ StepViews StepBuffers::views(const StepSize& size) {
   return v;
 }
 
-void StepBuffers::send(const StepSize& size, std::int64_t decode) {
+void StepBuffers::send(const StepSize& size, std::int64_t decode, std::int64_t lists) {
   if (pinned_ == nullptr) return;
   const Layout at = layout(size);
   const std::int64_t words = at.decode + aligned(decode * ops::kDecodeWidth);
   ops::copy_in_order(ctx_, piece_.rows(0, words),
                      host_view(std::span(host_, static_cast<std::size_t>(words)), DType::kI32));
+  if (lists == 0) return;
+  ops::copy_in_order(ctx_, lists_.rows(0, lists),
+                     host_view(host_lists_.first(static_cast<std::size_t>(lists)), DType::kI32));
 }
 
 void StepBuffers::fetch(std::int64_t count) {

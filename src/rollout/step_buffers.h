@@ -1,7 +1,8 @@
 // What a step tells the device, in one piece of memory and one copy: tokens, positions, slots, pages, draws.
-// The host writes its own side, which is pinned memory on a GPU and the device's memory itself on the CPU.
-// Where things lie in the piece depends on the step's numbers alone, so steps of the same numbers find
-// everything at the same addresses.
+// Lists of ids that shaped draws need (ops/shaped_rows.h) are a piece and a copy of their own, where there
+// are any. The host writes its own side, which is pinned memory on a GPU and the device's memory itself on
+// the CPU. Where things lie in the piece depends on the step's numbers alone, so steps of the same numbers
+// find everything at the same addresses.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 
 #include "model/decoder.h"
 #include "ops/context.h"
+#include "ops/shaped_rows.h"
 #include "rollout/scheduler.h"
 #include "tensor/arena.h"
 #include "tensor/staging.h"
@@ -20,11 +22,13 @@ struct StepRegions {
   RegionId piece;               // i32
   RegionId partials, arrivals;  // of ops::PagedWork; none where the shape has no use for it
   RegionId ids, logprobs;       // [max_sequences]: what was drawn
+  RegionId lists, marks;        // of ops::ShapedRows; none on the CPU
 };
 
 // The numbers of a step, or of several that share a graph.
 struct StepSize {
   std::int64_t tokens = 0, sequences = 0, samples = 0;
+  std::int64_t shaped = 0;  // room for as many shaped draws
 };
 
 // The views of a step: the host's side to be written, the device's to be read.
@@ -36,8 +40,12 @@ struct StepViews {
   std::span<std::int32_t> copies;                              // [sequences, 2]: pages, from and to
   std::span<std::int32_t> counts;  // of paged work; empty: none is used, as the next two
   std::span<ops::PrefillEntry> prefill;
-  std::span<ops::DecodeEntry> decode;  // the last of the piece, so that only what is used is copied
+  std::span<ops::DecodeEntry> decode;    // the last of the piece, so that only what is used is copied
+  std::span<std::int32_t> shaped_count;  // [1]; empty, as the next two: no room was asked for
+  std::span<ops::ShapedRow> shaped;      // [shaped]
+  std::span<std::int32_t> lists;
   model::PagedBatch batch;
+  ops::ShapedRows device_shaped;
   Tensor device_sample_rows, device_temperatures, device_divisors, device_uniforms, device_copies;
 };
 
@@ -50,8 +58,9 @@ class StepBuffers {
 
   // The places of a step of this size. What the host's side held is gone once this step's copy has begun.
   StepViews views(const StepSize& size);
-  // Brings the host's side to the device, in order with operations. `decode` entries are in use.
-  void send(const StepSize& size, std::int64_t decode);
+  // Brings the host's side to the device, in order with operations. `decode` entries and `lists` words of
+  // lists are in use.
+  void send(const StepSize& size, std::int64_t decode, std::int64_t lists);
   // True if attention reads ops::PagedWork here.
   bool uses_work() const { return uses_work_; }
   std::int64_t table_width() const { return table_width_; }
@@ -72,11 +81,12 @@ class StepBuffers {
   SchedulerConfig config_;
   std::int64_t table_width_ = 0;
   bool uses_work_ = false;
-  Tensor piece_, partials_, arrivals_, ids_, logprobs_;
+  Tensor piece_, partials_, arrivals_, ids_, logprobs_, lists_, marks_;
   cuda::staging::Pinned pinned_;  // null on the CPU
   std::int32_t* host_ = nullptr;
   std::span<std::int32_t> host_ids_;
   std::span<float> host_logprobs_;
+  std::span<std::int32_t> host_lists_;
 };
 
 }  // namespace rlcpp::rollout

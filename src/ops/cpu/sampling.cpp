@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "ops/cpu/parallel.h"
@@ -12,16 +13,9 @@ namespace {
 
 constexpr std::int64_t kSamplingBlock = 256;  // as exp_block_sums has it
 
-// Non-finite logits mean that the model has diverged; a token drawn from them would be noise.
-void require_finite(double value) {
-  if (std::isfinite(value)) return;
-  throw runtime_failure(
-      "the model's logits are not finite", "a row to sample from holds NaN or infinity",
-      "the weights have diverged: go back to an earlier checkpoint or lower the learning rate");
-}
-
 // The smallest id whose cumulative probability exceeds uniform * total, over softmax(logits) with its lse.
-// Sums of blocks first, then the elements of one block, so that a row costs one exponential an element.
+// -1: the row is not finite. Sums of blocks first, then the elements of one block, so that a row costs one
+// exponential an element.
 std::int32_t draw_plain(const Kernels& kernels, std::span<const float> logits, float lse, float uniform) {
   const auto n = static_cast<std::int64_t>(logits.size());
   const std::int64_t blocks = (n + kSamplingBlock - 1) / kSamplingBlock;
@@ -30,7 +24,7 @@ std::int32_t draw_plain(const Kernels& kernels, std::span<const float> logits, f
   kernels.exp_block_sums(sums, logits.data(), n, lse);
   double total = 0;
   for (std::int64_t b = 0; b < blocks; ++b) total += static_cast<double>(sums[b]);
-  require_finite(total);
+  if (!std::isfinite(total)) return -1;
   const double goal = static_cast<double>(uniform) * total;
   double before = 0;
   std::int64_t block = 0;
@@ -110,13 +104,13 @@ void truncate(std::vector<std::int32_t>& ids, std::span<const float> z, const fl
   std::sort(ids.begin(), ids.end());
 }
 
-}  // namespace
-
-SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float lse,
-                        const SamplingParams& params, std::span<const std::int32_t> seen, float uniform) {
+// As sample_row(); id -1 if the row is not finite.
+SampledToken draw_row(const Kernels& kernels, std::span<float> logits, float lse,
+                      const SamplingParams& params, std::span<const std::int32_t> seen, float uniform) {
   const auto at = [&](std::int32_t id) { return logits[static_cast<std::size_t>(id)]; };
   if (params.plain()) {
     const std::int32_t id = draw_plain(kernels, logits, lse, uniform);
+    if (id < 0) return {-1, lse};
     return {id, at(id) - lse};
   }
   const auto n = static_cast<std::int64_t>(logits.size());
@@ -125,7 +119,7 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
     if (params.temperature <= 0) lse = kernels.row_statistics(logits.data(), n).lse;
   }
   if (params.temperature <= 0) {
-    require_finite(static_cast<double>(lse));
+    if (!std::isfinite(lse)) return {-1, lse};
     const auto best = std::max_element(logits.begin(), logits.end());
     return {static_cast<std::int32_t>(best - logits.begin()), *best - lse};
   }
@@ -140,7 +134,7 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
     ids.push_back(id);
     all += static_cast<double>(e[id]);
   }
-  require_finite(all);  // before anything is ordered by value
+  if (!std::isfinite(all)) return {-1, NAN};  // before anything is ordered by value
   truncate(ids, logits, e, params);
   double total = 0;
   for (const std::int32_t id : ids) total += static_cast<double>(e[id]);
@@ -157,13 +151,38 @@ SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float l
   return {chosen, at(chosen) - log_sum};
 }
 
+// A list of ids as ops/shaped_rows.h writes it.
+std::vector<std::int32_t> listed_ids(std::span<const std::int32_t> lists, std::int32_t begin,
+                                     std::int32_t count, std::int32_t vocabulary) {
+  const auto from = lists.subspan(static_cast<std::size_t>(begin));
+  if (count <= (vocabulary + 31) / 32) return {from.begin(), from.begin() + count};
+  std::vector<std::int32_t> ids;
+  for (std::int32_t id = 0; id < vocabulary; ++id) {
+    const auto word = static_cast<std::uint32_t>(from[static_cast<std::size_t>(id / 32)]);
+    if (((word >> (id % 32)) & 1U) != 0U) ids.push_back(id);
+  }
+  return ids;
+}
+
+}  // namespace
+
+// Logits that are not finite mean that the model has diverged; a token drawn from them would be noise.
+SampledToken sample_row(const Kernels& kernels, std::span<float> logits, float lse,
+                        const SamplingParams& params, std::span<const std::int32_t> seen, float uniform) {
+  const SampledToken token = draw_row(kernels, logits, lse, params, seen, uniform);
+  if (token.id >= 0) return token;
+  throw runtime_failure(
+      "the model's logits are not finite", "a row to sample from holds NaN or infinity",
+      "the weights have diverged: go back to an earlier checkpoint or lower the learning rate");
+}
+
 SampledToken sample_raw_row(const Kernels& kernels, std::span<float> logits, const SamplingParams& params,
                             std::span<const std::int32_t> seen, float uniform) {
   const auto n = static_cast<std::int64_t>(logits.size());
   if (params.plain() && params.temperature != 1.0F) kernels.divide(logits.data(), n, params.temperature);
   const float lse = kernels.row_statistics(logits.data(), n).lse;
   if (!std::isfinite(lse)) return {-1, lse};
-  return sample_row(kernels, logits, lse, params, seen, uniform);
+  return draw_row(kernels, logits, lse, params, seen, uniform);
 }
 
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
@@ -171,6 +190,11 @@ void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, 
   const Kernels& kernels = kernels_of(ctx);
   const auto vocabulary = static_cast<std::size_t>(logits.dim(1));
   parallel(ctx, logits.dim(0), static_cast<double>(logits.size()), [&](std::int64_t r) {
+    if (temperatures.f32()[r] < 0) {
+      ids.i32()[r] = -1;
+      logprobs.f32()[r] = NAN;
+      return;
+    }
     const float* const row = logits.f32() + static_cast<std::size_t>(r) * vocabulary;
     std::vector<float> z(row, row + vocabulary);
     SamplingParams params;
@@ -178,6 +202,30 @@ void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, 
     const SampledToken token = sample_raw_row(kernels, z, params, {}, uniforms.f32()[r]);
     ids.i32()[r] = token.id;
     logprobs.f32()[r] = token.logprob;
+  });
+}
+
+void sample_shaped_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
+                        const ShapedRows& shaped) {
+  const Kernels& kernels = kernels_of(ctx);
+  const auto vocabulary = static_cast<std::int32_t>(logits.dim(1));
+  const std::int32_t count = shaped.count.i32()[0];
+  RLCPP_CHECK(count >= 0 && count <= shaped.rows.dim(0));
+  parallel(ctx, count, static_cast<double>(count) * vocabulary, [&](std::int64_t i) {
+    ShapedRow request;
+    std::memcpy(&request, shaped.rows.i32() + i * kShapedWidth, sizeof(request));
+    RLCPP_CHECK(request.row >= 0 && request.row < logits.dim(0));
+    const std::span<const std::int32_t> lists = shaped.lists.i32_span();
+    const std::span<float> row = logits.rows(request.row, 1).f32_span();
+    for (const std::int32_t id : listed_ids(lists, request.forbidden, request.forbidden_count, vocabulary)) {
+      row[static_cast<std::size_t>(id)] = -INFINITY;
+    }
+    const SamplingParams params = {request.temperature, request.top_k, request.top_p, request.min_p,
+                                   request.repetition_penalty};
+    const std::vector<std::int32_t> seen = listed_ids(lists, request.seen, request.seen_count, vocabulary);
+    const SampledToken token = sample_raw_row(kernels, row, params, seen, request.uniform);
+    ids.i32()[request.row] = token.id;
+    logprobs.f32()[request.row] = token.logprob;
   });
 }
 

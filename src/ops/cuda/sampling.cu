@@ -79,6 +79,13 @@ __global__ void __launch_bounds__(kSampleThreads) sample_rows_kernel(const Sampl
   const std::int64_t r = blockIdx.x;
   const float* const row = args.logits + r * args.vocabulary;
   const float temperature = args.temperatures[r];
+  if (temperature < 0.0F) {
+    if (threadIdx.x == 0) {
+      args.ids[r] = -1;
+      args.logprobs[r] = NAN;
+    }
+    return;
+  }
   const int lane = static_cast<int>(threadIdx.x) % kWarp;
   const int warp = static_cast<int>(threadIdx.x) / kWarp;
 

@@ -224,6 +224,9 @@ bool takes_paged_work(const QkvShape&, std::int64_t) {
 void sample_rows(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
   absent();
 }
+void sample_shaped_rows(const Context&, const Tensor&, const Tensor&, const Tensor&, const ShapedRows&) {
+  absent();
+}
 class CapturedGraph {};
 void CapturedGraphDeleter::operator()(CapturedGraph* graph) const {
   delete graph;
