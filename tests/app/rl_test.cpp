@@ -146,7 +146,8 @@ TEST_F(Rl, RolloutLinesHaveTheDocumentedFields) {
                                              "env",        "example_id", "prompt",         "answer",
                                              "completion", "reward",     "advantage",      "parts",
                                              "finish",     "truncated",  "prompt_len",     "completion_len",
-                                             "version",    "prompt_ids", "completion_ids", "logprobs"}));
+                                             "version",    "prompt_ids", "completion_ids", "logprobs",
+                                             "num_turns"}));
       EXPECT_TRUE(ids.insert(line["id"].get<std::int64_t>()).second);
       EXPECT_EQ(line["step"], step);
       EXPECT_EQ(line["id"], line["group"].get<int>() * 4 + line["sample"].get<int>());
