@@ -95,10 +95,26 @@ TEST_F(BenchRollout, ASmallCacheGivesTheSameTokens) {
   EXPECT_EQ(result["loads"].at(0)["sequences"], 5);
 }
 
+// Other distributions, as many tokens.
+TEST_F(BenchRollout, SamplesAsItIsTold) {
+  const ProcessOutcome o =
+      world_->run(rollout({"--load", "nano", "--top-p", "0.5", "--top-k", "7", "--min-p", "0.25",
+                           "--repetition-penalty", "1.5", "--temperature", "0.5", "--json"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const Json result = Json::parse(o.out);
+  EXPECT_EQ(result["config"]["top_p"], 0.5);
+  EXPECT_EQ(result["config"]["top_k"], 7);
+  EXPECT_EQ(result["config"]["min_p"], 0.25);
+  EXPECT_EQ(result["config"]["repetition_penalty"], 1.5);
+  EXPECT_EQ(result["config"]["temperature"], 0.5);
+}
+
 TEST_F(BenchRollout, RefusesWhatItCannotDo) {
   for (const auto& [more, words] : std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>>{
            {{"--load", "chat"}, {"load", "nano"}},
            {{"--scale", "0"}, {"scale"}},
+           {{"--top-p", "0"}, {"top_p"}},
+           {{"--temperature", "0.001"}, {"temperature"}},
            {{"--memory-limit", "1MiB"}, {"--scale"}}}) {
     const ProcessOutcome o = world_->run(rollout(more));
     EXPECT_NE(o.code, 0) << more.front();

@@ -2,9 +2,7 @@
 
 #include <array>
 
-#include "ops/graph.h"
 #include "ops/shaped_cases.h"
-#include "tensor/copy.h"
 
 namespace rlcpp::test {
 namespace {
