@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "ops/workspace.h"
+#include "rollout/step_buffers.h"
 
 namespace rlcpp::app {
 
@@ -13,7 +14,7 @@ EngineRegions plan_engine(const ops::Context& ctx, const model::ModelConfig& mod
   regions.engine = rollout::Engine::plan(ctx, model, config, plan);
   ops::WorkspaceNeeds needs;
   needs.tokens = config.max_batch_tokens;
-  needs.documents = config.max_sequences;
+  needs.documents = rollout::whole_places(config.max_sequences);
   needs.hidden_size = model.hidden_size;
   needs.vocab_size = model.vocab_size;
   needs.shape = model.qkv();

@@ -132,6 +132,13 @@ struct AdapterRows {
   std::int64_t first = 0, count = 0;
 };
 
+// Rows of whole documents from their first token on, one after another from row `first`: their attention
+// reads the rows themselves, and PagedBatch::work leaves them out.
+struct WholeDocuments {
+  std::int64_t first = 0, rows = 0;  // rows 0: there are none
+  ops::Documents documents;          // some may be empty
+};
+
 // The engine's forward: T tokens of any sequences, prefill and decode together (see ops::attention_paged).
 struct PagedBatch {
   Tensor ids;                             // [T] i32
@@ -140,12 +147,14 @@ struct PagedBatch {
   Tensor sequence_of;                     // [T] i32
   Tensor block_tables;                    // [S, max_pages] i32
   ops::PagedWork work;                    // may be empty
+  WholeDocuments whole;                   // not in mode exact
   std::span<const AdapterRows> adapters;  // all T rows in order, or empty: all read those of the weights
 };
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.
 struct PagedScratch {
   Tensor residual, norm, rstd, qkv, qk_rstd, attn, branch, gate_up, swiglu, lora;
+  Tensor lse;  // of whole documents; empty on the CPU
 };
 struct PagedScratchRegions {
   std::vector<RegionId> regions;

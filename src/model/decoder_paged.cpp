@@ -14,10 +14,10 @@ namespace {
 
 using Place = Tensor PagedScratch::*;
 
-constexpr std::array<Place, 10> kPlaces = {
+constexpr std::array<Place, 11> kPlaces = {
     &PagedScratch::residual, &PagedScratch::norm, &PagedScratch::rstd,   &PagedScratch::qkv,
     &PagedScratch::qk_rstd,  &PagedScratch::attn, &PagedScratch::branch, &PagedScratch::gate_up,
-    &PagedScratch::swiglu,   &PagedScratch::lora};
+    &PagedScratch::swiglu,   &PagedScratch::lora, &PagedScratch::lse};
 
 }  // namespace
 
@@ -37,7 +37,10 @@ PagedScratchRegions plan_paged_scratch(const ModelConfig& config, MemoryPlan& pl
            add("engine attention", config.num_heads * config.head_dim), add("engine branch", h),
            add("engine gate_up", 2 * config.intermediate_size),
            add("engine swiglu", config.intermediate_size),
-           columns > 0 ? add("engine adapters", columns) : RegionId{}}};
+           columns > 0 ? add("engine adapters", columns) : RegionId{},
+           type == DType::kF32
+               ? RegionId{}
+               : plan.add(MemoryUse::kWorkspace, "engine lse", DType::kF32, {max_tokens, config.num_heads})}};
 }
 
 PagedScratch make_paged_scratch(const ModelConfig&, const Arena& arena, const PagedScratchRegions& regions) {
@@ -72,6 +75,11 @@ Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const W
     ops::qk_norm_rope_forward(ctx, s.qkv, s.qk_rstd, s.qkv, w.q_norm, w.k_norm, rope.cos, rope.sin,
                               batch.positions, config.qkv(), config.rms_eps);
     ops::kv_write(ctx, cache[layer], s.qkv, batch.slots, config.qkv());
+    if (const WholeDocuments& whole = batch.whole; whole.rows > 0) {
+      ops::attention_forward(ctx, s.attn.rows(whole.first, whole.rows), s.lse.rows(0, whole.rows),
+                             s.qkv.rows(whole.first, whole.rows), whole.documents, config.qkv(),
+                             attention_scale(config));
+    }
     ops::attention_paged(ctx, s.attn, s.qkv, cache[layer], batch.positions, batch.sequence_of,
                          batch.block_tables, config.qkv(), attention_scale(config), batch.work);
     product(block, &LayerAdapters::out, s.branch, s.attn, w.out, p.out, w.out_bias);

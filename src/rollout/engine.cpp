@@ -14,6 +14,7 @@
 #include "rollout/engine_regions.h"
 #include "rollout/shaped_draws.h"
 #include "rollout/stop_matcher.h"
+#include "rollout/whole_documents.h"
 
 namespace rlcpp::rollout {
 namespace {
@@ -326,7 +327,11 @@ std::int64_t Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   const std::int64_t lists = step.device_shaped.empty() ? 0 : fill_shaped(draws, model.vocab_size, step);
   if (!buffers.uses_work()) return lists;
   paged.clear();
-  for (const StepPlan::Chunk& chunk : plan.chunks) {
+  const WholeRun whole = ctx.mode == ops::NumericMode::kFast ? whole_run(plan.chunks) : WholeRun{};
+  fill_whole_documents(plan.chunks, whole, step);
+  for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
+    if (i >= whole.begin && i < whole.end) continue;
+    const StepPlan::Chunk& chunk = plan.chunks[i];
     paged.push_back({chunk.row, chunk.start, chunk.count, scheduler.sequence(chunk.sequence).pages});
   }
   const ops::PagedCounts counts =

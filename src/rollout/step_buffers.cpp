@@ -21,11 +21,17 @@ std::int64_t table_width_of(const SchedulerConfig& config) {
 
 }  // namespace
 
+std::int64_t whole_places(std::int64_t sequences) {
+  std::int64_t places = 16;
+  while (places < sequences) places *= 4;
+  return places;
+}
+
 // Offsets in words.
 struct StepBuffers::Layout {
   std::int64_t ids = 0, positions = 0, slots = 0, sequence_of = 0, sample_rows = 0, temperatures = 0,
                divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0, shaped_count = 0, shaped = 0,
-               prefill = 0, decode = 0;
+               whole = 0, prefill = 0, decode = 0;
   ops::PagedCounts most;
   std::int64_t words = 0;
 
@@ -47,6 +53,7 @@ struct StepBuffers::Layout {
     take(copies, 2 * size.sequences);
     take(shaped_count, size.shaped > 0 ? 1 : 0);
     take(shaped, size.shaped * ops::kShapedWidth);
+    take(whole, whole_places(size.sequences) + 1);
     take(prefill, most.prefill * ops::kPrefillWidth);
     take(decode, most.decode * ops::kDecodeWidth);
   }
@@ -162,6 +169,8 @@ StepViews StepBuffers::views(const StepSize& size) {
                        marks_.rows(0, size.shaped)};
   }
   if (!uses_work_) return v;
+  v.whole = ints(at.whole, whole_places(size.sequences) + 1);
+  v.device_whole = device(at.whole, DType::kI32, {whole_places(size.sequences) + 1});
   v.counts = ints(at.counts, 2);
   v.prefill = {reinterpret_cast<ops::PrefillEntry*>(host_ + at.prefill),
                static_cast<std::size_t>(at.most.prefill)};

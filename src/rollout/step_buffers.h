@@ -31,6 +31,10 @@ struct StepSize {
   std::int64_t shaped = 0;  // room for as many shaped draws
 };
 
+// Documents that attention over whole ones is asked for, when there are at most `sequences`: of few numbers,
+// as cuDNN makes a plan for each.
+std::int64_t whole_places(std::int64_t sequences);
+
 // The views of a step: the host's side to be written, the device's to be read.
 struct StepViews {
   std::span<std::int32_t> ids, positions, slots, sequence_of;  // [tokens]
@@ -38,6 +42,8 @@ struct StepViews {
   std::span<float> temperatures, divisors, uniforms;           // [samples]
   std::span<std::int32_t> block_tables;                        // [sequences, table_width]
   std::span<std::int32_t> copies;                              // [sequences, 2]: pages, from and to
+  std::span<std::int32_t>
+      whole;  // [whole_places + 1]: boundaries of whole documents; empty without paged work
   std::span<std::int32_t> counts;  // of paged work; empty: none is used, as the next two
   std::span<ops::PrefillEntry> prefill;
   std::span<ops::DecodeEntry> decode;    // the last of the piece, so that only what is used is copied
@@ -46,7 +52,8 @@ struct StepViews {
   std::span<std::int32_t> lists;
   model::PagedBatch batch;
   ops::ShapedRows device_shaped;
-  Tensor device_sample_rows, device_temperatures, device_divisors, device_uniforms, device_copies;
+  Tensor device_whole, device_sample_rows, device_temperatures, device_divisors, device_uniforms,
+      device_copies;
 };
 
 class StepBuffers {

@@ -1,6 +1,8 @@
 // The engine on a GPU: what it samples has the probability that the CPU's trainer computes for it with the
 // same weights, under every condition, and a run gives the same bits again.
-#include <fmt/format.h>#include "rollout/device_engine.h"
+#include <fmt/format.h>
+
+#include "rollout/device_engine.h"
 
 namespace rlcpp::rollout {
 namespace {
