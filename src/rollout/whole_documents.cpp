@@ -43,7 +43,7 @@ void fill_whole_documents(std::span<const StepPlan::Chunk> chunks, const WholeRu
   }
   const std::int64_t places = whole_places(static_cast<std::int64_t>(place));
   while (place < static_cast<std::size_t>(places)) step.whole[++place] = at;  // empty documents
-  step.batch.whole = {first, run.rows, {step.device_whole.rows(0, places + 1), longest}};
+  step.batch.whole = {first, run.rows, {step.device_whole.rows(0, places + 1), std::min(longest, run.rows)}};
 }
 
 }  // namespace rlcpp::rollout

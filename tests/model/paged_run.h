@@ -36,8 +36,14 @@ class PagedRun {
     arena_->poison_all();
     for (const auto& [k, v] : cache) cache_.push_back({(*arena_)[k], (*arena_)[v]});
     scratch_ = make_paged_scratch(c, *arena_, scratch);
-    batch_ = {(*arena_)[ids],         (*arena_)[positions], (*arena_)[slots],
-              (*arena_)[sequence_of], (*arena_)[tables],    {}};
+    batch_ = {(*arena_)[ids],
+              (*arena_)[positions],
+              (*arena_)[slots],
+              (*arena_)[sequence_of],
+              (*arena_)[tables],
+              {},
+              {},
+              {}};
     std::vector<std::int32_t> order(static_cast<std::size_t>(pages));
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
@@ -69,8 +75,14 @@ class PagedRun {
     put(batch_.positions, positions);
     put(batch_.slots, slots);
     put(batch_.sequence_of, sequence_of);
-    const PagedBatch part{batch_.ids.rows(0, t),         batch_.positions.rows(0, t), batch_.slots.rows(0, t),
-                          batch_.sequence_of.rows(0, t), batch_.block_tables,         {}};
+    const PagedBatch part{batch_.ids.rows(0, t),
+                          batch_.positions.rows(0, t),
+                          batch_.slots.rows(0, t),
+                          batch_.sequence_of.rows(0, t),
+                          batch_.block_tables,
+                          {},
+                          {},
+                          {}};
     const Tensor out = forward_paged(model_.context, model_.config, model_.weights, model_.packed,
                                      model_.rope, part, cache_, scratch_);
     ASSERT_EQ(out.dim(0), t);

@@ -137,7 +137,9 @@ TEST_P(ShapedRows, DrawAsOneRowOfTheHostDoes) {
           << text_of(cases[i]);
     }
   }
-  EXPECT_LE(unlike, 2);
+  // Sums off by 3e-7 meet one of 3001 borders in a draw of 500 to 1000; a rule that differs is seen in most
+  // cases.
+  EXPECT_LE(unlike, 10);
 }
 
 TEST_P(ShapedRows, TiesAndBorders) {
