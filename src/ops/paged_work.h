@@ -44,7 +44,7 @@ constexpr std::int32_t kPrefillRows = 64;  // query rows of a tile
 bool paged_work_fits(const QkvShape& shape, std::int64_t page_size);
 
 // What one sequence computes in a step: `count` tokens from position `start`, which are rows [row, row +
-// count) of the batch. Sequence i of a step has row i of the block tables.
+// count) of the batch. Sequence i of a step has row i of the block tables. Count 0: it is computed elsewhere.
 struct PagedSequence {
   std::int32_t row = 0, start = 0, count = 0;
   std::span<const std::int32_t> pages;

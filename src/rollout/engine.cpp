@@ -330,9 +330,10 @@ std::int64_t Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   const WholeRun whole = ctx.mode == ops::NumericMode::kFast ? whole_run(plan.chunks) : WholeRun{};
   fill_whole_documents(plan.chunks, whole, step);
   for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
-    if (i >= whole.begin && i < whole.end) continue;
     const StepPlan::Chunk& chunk = plan.chunks[i];
-    paged.push_back({chunk.row, chunk.start, chunk.count, scheduler.sequence(chunk.sequence).pages});
+    const bool elsewhere = i >= whole.begin && i < whole.end;
+    paged.push_back(
+        {chunk.row, chunk.start, elsewhere ? 0 : chunk.count, scheduler.sequence(chunk.sequence).pages});
   }
   const ops::PagedCounts counts =
       ops::fill_paged_work(paged, scheduler.config().page_size, model.qkv(), true, step.decode, step.prefill);

@@ -249,7 +249,8 @@ TEST_P(PagedAttention, PagesReadTogether) {
   }
 }
 
-// Every row meets each chunk of its keys once; rows of one entry have its pages.
+// Every row meets each chunk of its keys once; rows of one entry have its pages, and tables are numbered as
+// the sequences are, also of those that are computed elsewhere.
 TEST(PagedWork, CoversEveryKeyOnce) {
   Random random;
   for (int round = 0; round < 200; ++round) {
@@ -261,8 +262,11 @@ TEST(PagedWork, CoversEveryKeyOnce) {
     std::int32_t next_page = 0, row = 0;
     for (std::int64_t i = 0; i < count; ++i) {
       const auto keys = static_cast<std::int32_t>(random.between(1, longest));
-      const std::int32_t tokens =
-          random.between(0, 2) > 0 ? 1 : static_cast<std::int32_t>(random.between(1, keys));
+      const bool elsewhere = random.between(0, 4) == 0;
+      const std::int32_t tokens = elsewhere ? 0
+                                  : random.between(0, 2) > 0
+                                      ? 1
+                                      : static_cast<std::int32_t>(random.between(1, keys));
       const std::int64_t needed = (keys + page_size - 1) / page_size;
       for (std::int64_t p = 0; p < needed; ++p) {
         const bool same =
@@ -270,7 +274,7 @@ TEST(PagedWork, CoversEveryKeyOnce) {
         pages[i].push_back(same ? pages[i - 1][p] : next_page++);
       }
       sequences.push_back({row, keys - tokens, tokens, {}});
-      row += tokens;
+      row += elsewhere ? keys : tokens;
     }
     for (std::int64_t i = 0; i < count; ++i) sequences[i].pages = pages[i];
     const auto most = ops::most_paged_work(count, row, longest, shape);
