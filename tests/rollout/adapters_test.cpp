@@ -97,6 +97,12 @@ TEST_P(EngineAdapters, MixedBatchIsEachRequestAlone) {
     if (i % 3 > 0) r.prompt = requests[static_cast<std::size_t>(i - i % 3)].prompt;
     requests.push_back(std::move(r));
   }
+  // A group that has no room in few pages, so that some of it is preempted.
+  GroupRequest& large = requests.back();
+  large.n = 4;
+  large.seeds = {rng_.next_u64(), rng_.next_u64(), rng_.next_u64(), rng_.next_u64()};
+  large.prompt.resize(std::min<std::size_t>(large.prompt.size(), 6));
+  large.max_tokens = large.min_tokens = 30;
   std::map<Key, Answer> expected;
   for (const GroupRequest& r : requests) {
     for (std::int32_t i = 0; i < r.n; ++i) expected[{r.id, i}] = oracles.at(r.adapter)->naive(r, i, kMaxLen);
