@@ -30,6 +30,21 @@ inline std::string text_of(const ShapedCase& c) {
          std::to_string(c.seen.size()) + " seen, " + std::to_string(c.forbidden.size()) + " forbidden";
 }
 
+// What row `row` is told of the case; where its lists begin is left to the caller.
+inline ops::ShapedRow request_of(const ShapedCase& c, std::int32_t row) {
+  return {.row = row,
+          .temperature = c.params.temperature,
+          .uniform = c.uniform,
+          .top_k = c.params.top_k,
+          .top_p = c.params.top_p,
+          .min_p = c.params.min_p,
+          .repetition_penalty = c.params.repetition_penalty,
+          .seen = 0,
+          .seen_count = static_cast<std::int32_t>(c.seen.size()),
+          .forbidden = 0,
+          .forbidden_count = static_cast<std::int32_t>(c.forbidden.size())};
+}
+
 // The parameters of case number `trial`: each transform alone and all combinations in the course of time.
 inline ShapedCase random_shaped_case(std::int64_t vocabulary, int trial, Random& random) {
   ShapedCase c;

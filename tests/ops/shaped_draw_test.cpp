@@ -104,17 +104,8 @@ Drawn draw(const ShapedCase& c, int threads) {
   const std::set<std::int32_t> unlike(c.forbidden.begin(), c.forbidden.end());
   const Ints forbidden(unlike.begin(), unlike.end());
   Ints lists(c.seen.size() + forbidden.size() + 1, -1);
-  ops::ShapedRow request = {.row = 0,
-                            .temperature = c.params.temperature,
-                            .uniform = c.uniform,
-                            .top_k = c.params.top_k,
-                            .top_p = c.params.top_p,
-                            .min_p = c.params.min_p,
-                            .repetition_penalty = c.params.repetition_penalty,
-                            .seen = 0,
-                            .seen_count = static_cast<std::int32_t>(c.seen.size()),
-                            .forbidden = 0,
-                            .forbidden_count = static_cast<std::int32_t>(forbidden.size())};
+  ops::ShapedRow request = request_of(c, 0);
+  request.forbidden_count = static_cast<std::int32_t>(forbidden.size());
   request.forbidden = static_cast<std::int32_t>(ops::write_shaped_list(lists, c.seen, vocabulary));
   ops::write_shaped_list(std::span(lists).subspan(static_cast<std::size_t>(request.forbidden)), forbidden,
                          vocabulary);

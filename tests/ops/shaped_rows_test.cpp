@@ -29,17 +29,7 @@ Drawn draw(const ops::Context& ctx, const std::vector<ShapedCase>& cases,
   for (std::size_t i = 0; i < cases.size(); ++i) {
     const ShapedCase& c = cases[i];
     std::ranges::copy(c.logits, out.logits.begin() + static_cast<std::ptrdiff_t>(order[i] * width));
-    ops::ShapedRow request = {.row = order[i],
-                              .temperature = c.params.temperature,
-                              .uniform = c.uniform,
-                              .top_k = c.params.top_k,
-                              .top_p = c.params.top_p,
-                              .min_p = c.params.min_p,
-                              .repetition_penalty = c.params.repetition_penalty,
-                              .seen = 0,
-                              .seen_count = static_cast<std::int32_t>(c.seen.size()),
-                              .forbidden = 0,
-                              .forbidden_count = static_cast<std::int32_t>(c.forbidden.size())};
+    ops::ShapedRow request = request_of(c, order[i]);
     const auto add = [&](const Ints& ids) {
       const std::size_t begin = lists.size();
       lists.resize(begin + ids.size(), -1);
