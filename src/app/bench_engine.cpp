@@ -16,7 +16,7 @@ void BenchEngineOptions::describe_engine(config::Schema& s) {
   s.field("threads", threads, "CPU threads; 0: one a core.").at_least(0).at_most(1024);
   s.field("max_sequences", max_sequences, "Sequences computed at once.").at_least(1);
   s.field("max_batch_tokens", max_batch_tokens,
-          "Tokens of one forward of the engine; None: 8192 on a GPU, 2048 on a CPU.")
+          "Tokens of one forward of the engine; None: 16384 on a GPU, 2048 on a CPU.")
       .at_least(1)
       .in("tokens");
   s.field("page_size", page_size, "Tokens of a page of the cache.").at_least(1).in("tokens");
@@ -39,7 +39,7 @@ rollout::EngineConfig BenchEngineOptions::engine(const ops::Context& ctx, const 
                                                  const MemoryPlan& planned, std::size_t limit) const {
   rollout::EngineConfig out;
   out.max_sequences = max_sequences;
-  out.max_batch_tokens = max_batch_tokens.value_or(ctx.on_gpu() ? 8192 : 2048);
+  out.max_batch_tokens = max_batch_tokens.value_or(ctx.on_gpu() ? 16384 : 2048);
   out.page_size = page_size;
   out.max_model_len = longest;
   const std::int64_t least = (longest + page_size - 1) / page_size;

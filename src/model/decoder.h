@@ -149,6 +149,9 @@ struct PagedBatch {
   ops::PagedWork work;                    // may be empty
   WholeDocuments whole;                   // not in mode exact
   std::span<const AdapterRows> adapters;  // all T rows in order, or empty: all read those of the weights
+  // Every row is of another sequence, or its slot is one that nobody reads: few rows have kernels of their
+  // own then (ops/few_rows.h).
+  bool decodes = false;
 };
 
 // Temporaries for up to max_tokens tokens of paged forward: `branch` is what a sub-layer adds to `residual`.

@@ -5,6 +5,7 @@
 
 #include "model/decoder_block.h"
 #include "ops/embedding.h"
+#include "ops/few_rows.h"
 #include "ops/matmul.h"
 #include "ops/norm.h"
 #include "ops/swiglu.h"
@@ -18,6 +19,34 @@ constexpr std::array<Place, 11> kPlaces = {
     &PagedScratch::residual, &PagedScratch::norm, &PagedScratch::rstd,   &PagedScratch::qkv,
     &PagedScratch::qk_rstd,  &PagedScratch::attn, &PagedScratch::branch, &PagedScratch::gate_up,
     &PagedScratch::swiglu,   &PagedScratch::lora, &PagedScratch::lse};
+
+bool takes_few(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+               const PagedBatch& batch, const ops::KvPages& pages) {
+  const auto adapted = [](const AdapterRows& rows) { return rows.adapters != nullptr; };
+  const ops::FewRowsShape shape = {config.hidden_size, config.intermediate_size, config.qkv(),
+                                   pages.page_size()};
+  return batch.decodes && weights.adapters.empty() && std::ranges::none_of(batch.adapters, adapted) &&
+         ops::takes_few_rows(ctx, shape, batch.ids.dim(0));
+}
+
+// The layers and the final norm for a few rows that decode.
+void run_few(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
+             const RopeTables& rope, const PagedBatch& batch, const std::vector<ops::KvPages>& cache,
+             const PagedScratch& s) {
+  for (std::size_t layer = 0; layer < weights.layers.size(); ++layer) {
+    const LayerTensors& w = weights.layers[layer];
+    ops::norm_linear_few(ctx, s.qkv, s.residual, w.input_norm, config.rms_eps, w.qkv, w.qkv_bias);
+    ops::attention_few(ctx, s.attn, s.qkv, cache[layer],
+                       {w.q_norm, w.k_norm, config.rms_eps, rope.cos, rope.sin, batch.positions, batch.slots,
+                        batch.sequence_of, batch.block_tables, attention_scale(config)},
+                       config.qkv());
+    ops::linear_add_few(ctx, s.residual, s.attn, w.out, w.out_bias);
+    ops::norm_linear_swiglu_few(ctx, s.swiglu, s.residual, w.post_norm, config.rms_eps, w.gate_up,
+                                w.gate_up_bias);
+    ops::linear_add_few(ctx, s.residual, s.swiglu, w.down, w.down_bias);
+  }
+  ops::rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, weights.final_norm, config.rms_eps);
+}
 
 }  // namespace
 
@@ -62,6 +91,10 @@ Tensor forward_paged(const ops::Context& ctx, const ModelConfig& config, const W
   }
 
   ops::embedding_forward(ctx, s.residual, weights.embedding, batch.ids);
+  if (takes_few(ctx, config, weights, batch, cache.front())) {
+    run_few(ctx, config, weights, rope, batch, cache, s);
+    return s.norm;
+  }
   ops::rmsnorm_forward(ctx, s.norm, s.rstd, s.residual, weights.layers[0].input_norm, config.rms_eps);
   const auto product = [&](const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                            const Tensor& w, const Tensor& p, const Tensor& bias) {

@@ -415,6 +415,7 @@ void Engine::State::run_on_gpu(const StepPlan& plan) {
   const bool shaped = std::ranges::any_of(draws, is_shaped);
   if (shaped) size.shaped = size.samples;
   StepViews step = buffers.views(size);
+  step.batch.decodes = graphed;
   fill(plan, step);
   const std::int64_t lists = fill_work(plan, step);
   const Clock::time_point before_forward = Clock::now();

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 
@@ -36,9 +37,10 @@ void check_tokens(const GroupRequest& request, const RequestLimits& limits) {
           fmt::format("prompt has {} tokens, which leaves no room for an answer", length),
           fmt::format("prompt and output together may have max_model_len = {} tokens", limits.max_model_len),
           "shorten the prompt or raise max_model_len");
-  for (std::size_t i = 0; i < request.prompt.size(); ++i) {
-    const std::int32_t id = request.prompt[i];
-    require(id >= 0 && id < limits.vocab_size, request, fmt::format("prompt[{}] is token {}", i, id),
+  // The sentence is made for the first that is wrong alone: a prompt may have 100,000 tokens.
+  const auto outside = [&](std::int32_t id) { return id < 0 || id >= limits.vocab_size; };
+  if (const auto wrong = std::ranges::find_if(request.prompt, outside); wrong != request.prompt.end()) {
+    require(false, request, fmt::format("prompt[{}] is token {}", wrong - request.prompt.begin(), *wrong),
             fmt::format("the vocabulary of the model has ids 0 to {}", limits.vocab_size - 1),
             "use the tokenizer that belongs to the model");
   }

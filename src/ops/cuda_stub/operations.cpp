@@ -5,6 +5,7 @@
 #include "ops/cuda/cast.h"
 #include "ops/cuda/copy_queue.h"
 #include "ops/cuda/embedding.h"
+#include "ops/cuda/few_rows.h"
 #include "ops/cuda/graph.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
@@ -238,6 +239,24 @@ void launch(const CapturedGraph&) {
   absent();
 }
 void copy_in_order(const Context&, const Tensor&, const Tensor&) {
+  absent();
+}
+bool takes_few_rows(const Context&, const FewRowsShape&) {
+  return false;
+}
+void norm_linear_few(const Context&, const Tensor&, const Tensor&, const Tensor&, float, const Tensor&,
+                     const Tensor&) {
+  absent();
+}
+void norm_linear_swiglu_few(const Context&, const Tensor&, const Tensor&, const Tensor&, float, const Tensor&,
+                            const Tensor&) {
+  absent();
+}
+void linear_add_few(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void attention_few(const Context&, const Tensor&, const Tensor&, const KvPages&, const FewRowsAttention&,
+                   const QkvShape&) {
   absent();
 }
 void adapter_expand(const Context&, const Tensor&, const Tensor&, const AdapterBlocks&, float) {
