@@ -181,7 +181,8 @@ void Engine::submit(GroupRequest request) {
   const std::int32_t adapter = s.adapters.named(request.adapter, fmt::format("request {}", request.id));
   const auto shared = std::make_shared<const GroupRequest>(std::move(request));
   std::vector<SequenceHandle> handles;
-  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles, adapter);
+  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles, adapter,
+                        shared->cache_salt);
   for (std::size_t i = 0; i < handles.size(); ++i) {
     const auto handle = static_cast<std::size_t>(handles[i]);
     if (handle >= s.outputs.size()) s.outputs.resize(handle + 1);
