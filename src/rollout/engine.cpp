@@ -328,7 +328,7 @@ std::int64_t Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   const std::int64_t lists = step.device_shaped.empty() ? 0 : fill_shaped(draws, model.vocab_size, step);
   if (!buffers.uses_work()) return lists;
   paged.clear();
-  const WholeRun whole = ctx.mode == ops::NumericMode::kFast ? whole_run(plan.chunks) : WholeRun{};
+  const WholeRun whole = whole_run_on(ctx, model, plan.chunks);
   fill_whole_documents(plan.chunks, whole, step);
   for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
     const StepPlan::Chunk& chunk = plan.chunks[i];

@@ -209,6 +209,9 @@ void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, cons
   absent();
 }
 void use_attention_kernels(const Context&, AttentionKernels) {
+bool documents_in_library(const Context&, std::int64_t, std::int64_t, std::int64_t, const QkvShape&, float) {
+  absent();
+}
   absent();
 }
 void kv_copy(const Context&, const KvPages&, const Tensor&) {
