@@ -20,6 +20,11 @@ void RlTrainerSection::describe(config::Schema& s) {
   s.section("optim", optim, "The optimizer.");
   s.section("scheduler", scheduler, "The learning-rate schedule.");
   s.section("loss", loss, "The loss of the policy.");
+  s.section(
+      "audit", audit,
+      "Mode exact: now and then rollouts of a step are computed again in other rows, and their "
+      "log-probabilities compared bit for bit with the engine's and the trainer's own; one that differs "
+      "ends the run with exit code 4. None: none are.");
   for (const char* key : {"ckpt", "log", "output_dir", "max_steps", "bench", "max_async_level", "tokenizer",
                           "wandb", "heartbeat", "metrics_server", "trace_path", "memory_profiler_path"}) {
     s.refused(key, fmt::format("there is one process: set {} at the top instead of trainer.{}", key, key));
@@ -239,3 +244,4 @@ std::string RlConfig::decisive_json() const {
 }
 
 }  // namespace rlcpp::app
+  same.trainer.audit.reset();

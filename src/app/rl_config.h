@@ -11,6 +11,7 @@
 #include "orchestrator/config.h"
 #include "rollout/engine.h"
 #include "train/trainer.h"
+#include "train/audit.h"
 
 namespace rlcpp::app {
 
@@ -25,6 +26,7 @@ struct RlTrainerSection {
   train::SchedulerConfig scheduler;
   train::LossConfig loss;
   void describe(config::Schema& s);
+  std::optional<train::AuditConfig> audit;
 };
 
 struct InferenceModelSection {

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/rl_audit.h"
 #include "app/rl_memory.h"
 #include "app/rl_report.h"
 #include "app/rl_sampling.h"
@@ -43,6 +44,7 @@ class RlRun {
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
+  void audit(orchestrator::TrainingBatch& batch);
   void one_step();
   void measure(monitor::Metrics& metrics, bool last) {
     sampling_->measure({progress_.step, progress_.step - 1, here_ == 0, last}, metrics);
@@ -110,6 +112,7 @@ void RlRun::prepare() {
   ctx_ = context();
   engine_ctx_ = context();
   if (teacher_ != nullptr) teacher_ctx_ = context();
+  require_auditable(config_.trainer.audit, ctx_.mode, "trainer.audit");
   if (!absent_) ops::measure_products(ctx_);
   plan_memory();
 }
@@ -202,9 +205,9 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
   metrics.set("time/wait_for_batch", generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
   const double publish = metrics.get("time/broadcast_weights");
-  metrics.set("time/waiting",
-              std::max(0.0, step.interval_seconds - metrics.get("time/generate_completions") -
-                                metrics.get("time/teacher_logprobs") - step.step_seconds - publish));
+  metrics.set("time/waiting", std::max(0.0, step.interval_seconds - metrics.get("time/generate_completions") -
+                                                metrics.get("time/teacher_logprobs") -
+                                                metrics.get("time/audit") - step.step_seconds - publish));
   reports.add_metrics(step, checkpoints_.get(), directory_->path(), metrics);
   metrics_->write(step.step, metrics);
   watch_->step(step.step, metrics);
@@ -231,6 +234,19 @@ void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBat
   log_.success(monitor::step_line(line));
 }
 
+void RlRun::audit(orchestrator::TrainingBatch& batch) {
+  const auto place = [&](std::int64_t document, std::int64_t token) {
+    return orchestrator::describe_place(batch, document, token);
+  };
+  const auto logprobs = [&](const std::vector<data::MicroBatch>& rows) {
+    std::vector<std::vector<float>> all;
+    for (const data::MicroBatch& row : rows) all.push_back(trainer_->logprobs(row));
+    return all;
+  };
+  audit_step(config_.trainer.audit, batch.micro_batches,
+             {batch.step, config_.row_tokens(), config_.run.seed, true, place}, logprobs, batch.metrics);
+}
+
 void RlRun::one_step() {
   const double begin = monotonic_seconds();
   orchestrator::TrainingBatch batch = orchestrator_->next_batch(
@@ -245,6 +261,7 @@ void RlRun::one_step() {
   if (teacher_ != nullptr) batch.metrics.set("time/teacher_logprobs", teacher_->score(batch.micro_batches));
   // A forward of the engine that nobody waited for is done before the weights change.
   ops::synchronize(engine_ctx_);
+  audit(batch);
   const double scored = monotonic_seconds();
   TrainedStep step;
   step.result = trainer_->step(batch.micro_batches);
@@ -280,7 +297,7 @@ void RlRun::one_step() {
   last_end_ = end;
   watch_->span(fmt::format("step {}", step.step), begin, end);
   watch_->span("sampling", begin, generated, 1);
-  if (teacher_ != nullptr) watch_->span("teacher", generated, scored, 1);
+  if (teacher_ != nullptr) watch_->span("teacher", generated, scored - metrics.get("time/audit"), 1);
   watch_->span("forward_backward", scored, trained, 1);
   watch_->span("rollouts on disk, evaluation", broadcast, end, 1);
   report_step(step, batch, generated - begin, std::move(metrics));

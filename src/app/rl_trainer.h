@@ -14,6 +14,7 @@
 #include "app/run_step_report.h"
 #include "app/run_training.h"
 #include "app/transport_config.h"
+#include "train/audit.h"
 #include "train/trainer.h"
 
 namespace rlcpp::app {
@@ -32,6 +33,7 @@ struct TrainerDataSection {
 
 struct TrainerConfig : TrainingConfig {
   train::LossConfig loss;
+  std::optional<train::AuditConfig> audit;
   TrainerDataSection data;
   TokenizerSection tokenizer;
   std::int64_t max_async_level = 1;

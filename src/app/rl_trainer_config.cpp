@@ -26,6 +26,11 @@ void TrainerConfig::describe(config::Schema& s) {
   describe_training(s, "Benchmark: fake rollouts of full length, no files, a table at the end.");
   s.section("data", data, "What is trained on.");
   s.section("loss", loss, "The loss of the policy.");
+  s.section(
+      "audit", audit,
+      "Mode exact: now and then rollouts of a step are computed again in other rows, and their "
+      "log-probabilities compared bit for bit with the engine's and the trainer's own; one that differs "
+      "ends the run with exit code 4. None: none are.");
   s.field("max_async_level", max_async_level,
           "Steps that the policy of a step's rollouts may lag: older ones are refused, and the weights of as "
           "many steps stay published.")
@@ -52,10 +57,10 @@ void TrainerConfig::refuse_idle(const config::Origins& origins) const {
   for (const auto& [key, origin] : origins) {
     const std::string section = key.substr(0, key.find('.'));
     const bool idle = section == "ckpt" || section == "tokenizer" || section == "max_async_level" ||
-                      section == "rollout_transport" || section == "weight_broadcast";
+                      section == "audit" || section == "rollout_transport" || section == "weight_broadcast";
     if (!idle || origin == "default") continue;
     throw bad_input(fmt::format("{} has no effect with data.fake", key),
-                    "made-up rollouts leave nothing worth saving or sending",
+                    "made-up rollouts leave nothing worth saving, sending or auditing",
                     fmt::format("remove {} ({})", key, origin));
   }
 }
@@ -81,6 +86,7 @@ std::string TrainerConfig::decisive_json() const {
   same.rollout_transport = {};
   same.weight_broadcast = {};
   same.dist = DistSection{};  // a checkpoint does not know ranks
+  same.audit.reset();
   same.run = decisive(run);
   if (!depends_on_length(scheduler)) same.max_steps.reset();
   return config::to_json(config::describer(same));

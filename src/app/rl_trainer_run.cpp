@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/rl_audit.h"
 #include "app/rl_trainer_parts.h"
 #include "app/run_bench.h"
 #include "app/run_checkpoints.h"
@@ -44,6 +45,8 @@ class TrainerRun {
   void save(bool wait);
   bool one_step();
   void require_fitting(const transport::RolloutBatch& batch) const;
+  bool sampled_now(const transport::RolloutBatch& batch) const;
+  void audit(const transport::RolloutBatch& batch);
   void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
   void report_step(const train::StepResult& result, const transport::RolloutBatch& batch, double begin);
   TrainerOutcome finish();
@@ -77,6 +80,7 @@ class TrainerRun {
   transport::Publication published_;  // the newest
   monitor::Eta eta_;
   double begin_ = monotonic_seconds(), last_end_ = 0;
+  monitor::Metrics audit_metrics_;  // of the step; none where it is not due
   double wait_seconds_ = 0, load_seconds_ = 0, train_seconds_ = 0, broadcast_seconds_ = 0;
   std::int64_t here_ = 0;                                                // steps of this process
   std::int64_t fewest_rows_ = std::numeric_limits<std::int64_t>::max();  // of a step
@@ -94,6 +98,7 @@ void TrainerRun::prepare() {
   device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
+  require_auditable(config_.audit, ctx_.mode, "audit");
   if (!absent_) ops::measure_products(ctx_);
   warn_of_idle(config_.dist, ranks_, model_.config.adapters.any(), /*micro_batches=*/0, log_);
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,
@@ -216,14 +221,36 @@ void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
 
 // Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
 // sampled with, if both sides compute exactly and nothing was rounded on the way (merging adapters does).
+bool TrainerRun::sampled_now(const transport::RolloutBatch& batch) const {
+  return ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
+         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
+         batch.oldest_version == published_.step && batch.newest_version == published_.step &&
+         batch.policy == published_.fingerprint && !model_.config.adapters.any();
+}
+
+// Only the first process knows what it has published, so it alone compares with the engine.
+void TrainerRun::audit(const transport::RolloutBatch& batch) {
+  const auto place = [&](std::int64_t document, std::int64_t token) {
+    std::int64_t rest = document;
+    for (const data::MicroBatch& row : batch.micro_batches) {
+      if (rest < row.documents()) {
+        return fmt::format("step {}, rollout {} of the batch, token {}", batch.step,
+                           row.sample_index[static_cast<std::size_t>(rest)], token);
+      }
+      rest -= row.documents();
+    }
+    return fmt::format("step {}, document {}, token {}", batch.step, document, token);
+  };
+  audit_metrics_ = {};
+  audit_step(
+      config_.audit, batch.micro_batches,
+      {batch.step, config_.seq_len(), config_.run.seed, ranks_.first() && sampled_now(batch), place},
+      [&](const std::vector<data::MicroBatch>& rows) { return team_->logprobs(rows); }, audit_metrics_);
+}
+
 void TrainerRun::require_equal_bits(const transport::RolloutBatch& batch,
                                     const train::StepResult& result) const {
-  const bool promised = ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
-                        broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
-                        batch.oldest_version == published_.step && batch.newest_version == published_.step &&
-                        batch.policy == published_.fingerprint && !model_.config.adapters.any() &&
-                        ranks_.first();
-  if (!promised || result.skipped || !result.first_mismatch.has_value()) return;
+  if (!sampled_now(batch) || !ranks_.first() || result.skipped || !result.first_mismatch.has_value()) return;
   const train::Mismatch& first = *result.first_mismatch;
   throw runtime_failure(
       "engine and trainer disagree on the probability of a sampled token",
@@ -252,11 +279,12 @@ bool TrainerRun::one_step() {
                     "those of before a change of the configuration",
                     batch->step, published_.step));
   }
+  audit(*batch);
   const double checked = monotonic_seconds();
   const train::StepResult result = team_->step(batch->micro_batches);
   for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   wait_seconds_ = received - begin;
-  load_seconds_ = checked - received;
+  load_seconds_ = checked - received - audit_metrics_.get("time/audit");
   train_seconds_ = monotonic_seconds() - checked;
   require_equal_bits(*batch, result);
   progress_.step += 1;
@@ -285,6 +313,7 @@ void TrainerRun::report_step(const train::StepResult& result, const transport::R
                          .result = result,
                          .peak_memory_bytes = team_->peak_memory()};
   monitor::Metrics metrics = result.metrics;
+  metrics.merge(audit_metrics_);
   metrics.set("batch/async_level", static_cast<double>(batch.step - 1 - batch.oldest_version));
   metrics.set("progress/total_tokens", static_cast<double>(progress_.total_tokens));
   metrics.set("progress/total_samples", static_cast<double>(progress_.total_samples));

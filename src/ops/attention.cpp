@@ -170,6 +170,14 @@ void attention_paged(const Context& ctx, const Tensor& out, const Tensor& qkv, c
   cpu::attention_paged(ctx, out, qkv, pages, positions, sequence_of, block_tables, shape, scale);
 }
 
+bool documents_in_library(const Context& ctx, std::int64_t rows, std::int64_t documents, std::int64_t longest,
+                          const QkvShape& shape, float scale) {
+  check_shape(shape, scale);
+  RLCPP_CHECK(documents >= 0 && longest >= 0 && longest <= rows);
+  if (!ctx.on_gpu() || ctx.mode == NumericMode::kExact) return false;
+  return cuda::documents_in_library(ctx, rows, documents, longest, shape, scale);
+}
+
 bool exact_attention(const Context& ctx, const QkvShape& shape) {
   return !ctx.on_gpu() || takes_paged_work(ctx, shape, kPagedBlock);
 }

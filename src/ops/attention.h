@@ -22,6 +22,12 @@ struct Documents {
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
                        const Documents& documents, const QkvShape& shape, float scale);
 
+// True if attention_forward() over `documents` documents, the longest of `longest` tokens, in `rows` rows
+// runs on cuDNN's kernels: never on the CPU or in mode exact, and not where cuDNN is missing or refuses the
+// shape. The first question of a kind may take the 100 ms that the first call would.
+bool documents_in_library(const Context& ctx, std::int64_t rows, std::int64_t documents, std::int64_t longest,
+                          const QkvShape& shape, float scale);
+
 // dqkv [M, width] is overwritten. delta [M, num_heads] f32 is scratch for rowsum(dout * out).
 void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
                         const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,

@@ -266,11 +266,9 @@ std::vector<std::string> Orchestrator::restore(const nlohmann::json& state) {
   }
 }
 
-std::optional<std::string> describe_mismatch(const TrainingBatch& batch,
-                                             const std::optional<train::Mismatch>& first) {
-  if (!first.has_value()) return std::nullopt;
+std::string describe_place(const TrainingBatch& batch, std::int64_t of_step, std::int64_t token) {
   // Documents are counted through the micro-batches in their order.
-  std::int64_t document = first->document;
+  std::int64_t document = of_step;
   for (const data::MicroBatch& row : batch.micro_batches) {
     if (document >= row.documents()) {
       document -= row.documents();
@@ -283,18 +281,24 @@ std::optional<std::string> describe_mismatch(const TrainingBatch& batch,
         continue;
       }
       const Rollout& found = group.rollouts[static_cast<std::size_t>(rollout)];
-      const std::int64_t token = first->token - group.prompt_length();
-      return fmt::format(
-          "step {}, rollout {} (group {}, sample {}), completion token {} (id {}): sampled with "
-          "log-probability {:.9g}, "
-          "trained with {:.9g}",
-          batch.step, found.id, group.id, found.sample, token, found.ids.at(static_cast<std::size_t>(token)),
-          first->inference, first->trainer);
+      const std::int64_t at = token - group.prompt_length();
+      if (at < 0) {
+        return fmt::format("step {}, rollout {} (group {}, sample {}), prompt token {} (id {})", batch.step,
+                           found.id, group.id, found.sample, token,
+                           group.prompt_ids.at(static_cast<std::size_t>(token)));
+      }
+      return fmt::format("step {}, rollout {} (group {}, sample {}), completion token {} (id {})", batch.step,
+                         found.id, group.id, found.sample, at, found.ids.at(static_cast<std::size_t>(at)));
     }
   }
-  return fmt::format(
-      "step {}, document {}, token {}: sampled with log-probability {:.9g}, trained with {:.9g}", batch.step,
-      first->document, first->token, first->inference, first->trainer);
+  return fmt::format("step {}, document {}, token {}", batch.step, of_step, token);
+}
+
+std::optional<std::string> describe_mismatch(const TrainingBatch& batch,
+                                             const std::optional<train::Mismatch>& first) {
+  if (!first.has_value()) return std::nullopt;
+  return fmt::format("{}: sampled with log-probability {:.9g}, trained with {:.9g}",
+                     describe_place(batch, first->document, first->token), first->inference, first->trainer);
 }
 
 }  // namespace rlcpp::orchestrator

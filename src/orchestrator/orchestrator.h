@@ -106,6 +106,9 @@ class Orchestrator {
   Progress progress_;
 };
 
+// Step, rollout and token of a place in the step's documents, as people find it in rollouts/.
+std::string describe_place(const TrainingBatch& batch, std::int64_t document, std::int64_t token);
+
 // Says which sampled token the trainer sees with another probability, if `first` holds one: a sentence with
 // step, rollout, token and both values. Every token of the batch was sampled by the policy that is trained,
 // so in exact mode there is none.

@@ -44,6 +44,7 @@ class BlockPool {
                        std::span<const std::int32_t> tokens);
 
   std::uint64_t serial(std::int32_t page) const { return index_.serial(page); }
+  Salts& salts() { return index_.salts(); }
   const PrefixIndex& index() const { return index_; }
 
  private:

@@ -181,7 +181,8 @@ void Engine::submit(GroupRequest request) {
   const std::int32_t adapter = s.adapters.named(request.adapter, fmt::format("request {}", request.id));
   const auto shared = std::make_shared<const GroupRequest>(std::move(request));
   std::vector<SequenceHandle> handles;
-  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles, adapter);
+  s.scheduler.add_group(shared->id, shared->prompt, shared->n, shared->max_tokens, handles, adapter,
+                        shared->cache_salt);
   for (std::size_t i = 0; i < handles.size(); ++i) {
     const auto handle = static_cast<std::size_t>(handles[i]);
     if (handle >= s.outputs.size()) s.outputs.resize(handle + 1);
@@ -327,7 +328,7 @@ std::int64_t Engine::State::fill_work(const StepPlan& plan, StepViews& step) {
   const std::int64_t lists = step.device_shaped.empty() ? 0 : fill_shaped(draws, model.vocab_size, step);
   if (!buffers.uses_work()) return lists;
   paged.clear();
-  const WholeRun whole = ctx.mode == ops::NumericMode::kFast ? whole_run(plan.chunks) : WholeRun{};
+  const WholeRun whole = whole_run_on(ctx, model, plan.chunks);
   fill_whole_documents(plan.chunks, whole, step);
   for (std::size_t i = 0; i < plan.chunks.size(); ++i) {
     const StepPlan::Chunk& chunk = plan.chunks[i];

@@ -51,6 +51,7 @@ void PrefixIndex::insert(std::int32_t page, std::uint64_t generation, std::uint6
                          std::span<const std::int32_t> tokens) {
   RLCPP_CHECK(page >= 0 && page < sentinel_ && !contains(page));
   RLCPP_CHECK(tokens.size() == static_cast<std::size_t>(page_size_));
+  if (Salts::is_root(parent)) salts_.hold(parent);
   Entry& entry = at(page);
   entry.serial = next_serial_++;
   entry.generation = generation;
@@ -72,6 +73,7 @@ void PrefixIndex::erase(std::int32_t page) {
   *link = at(page).next;
   at(page).serial = 0;
   --size_;
+  if (Salts::is_root(at(page).parent)) salts_.release(at(page).parent);
 }
 
 // The ring: sentinel.later is the oldest, sentinel.earlier the newest; kNone stands for the sentinel at both
@@ -98,14 +100,15 @@ void PrefixIndex::unpark(std::int32_t page) {
 }
 
 void PrefixIndex::check_invariants() const {
-  std::unordered_set<std::uint64_t> serials{kRoot};
+  std::unordered_set<std::uint64_t> serials;
   for (const Entry& entry : entries_) serials.insert(entry.serial);
   std::int32_t entered = 0;
   for (std::int32_t page = 0; page < sentinel_; ++page) {
     if (!contains(page)) continue;
     const Entry& entry = entries_[static_cast<std::size_t>(page)];
     ++entered;
-    RLCPP_CHECK(serials.contains(entry.parent));
+    const bool first = Salts::is_root(entry.parent);
+    RLCPP_CHECK(first ? salts_.contains(entry.parent) : serials.contains(entry.parent));
     RLCPP_CHECK(find(entry.generation, entry.parent, tokens_of(page)) == page);
   }
   RLCPP_CHECK(entered == size_);
@@ -116,6 +119,15 @@ void PrefixIndex::check_invariants() const {
     ++in_ring;
   }
   RLCPP_CHECK(in_ring == parked_);
+}
+
+void PrefixIndex::check_salts(std::map<std::uint64_t, std::int64_t> holders) const {
+  for (std::int32_t page = 0; page < sentinel_; ++page) {
+    const std::uint64_t parent = entries_[static_cast<std::size_t>(page)].parent;
+    if (contains(page) && Salts::is_root(parent) && parent != kRoot) ++holders[parent];
+  }
+  RLCPP_CHECK(holders.size() == salts_.size());
+  for (const auto& [root, count] : holders) RLCPP_CHECK(salts_.holders(root) == count);
 }
 
 }  // namespace rlcpp::rollout

@@ -23,8 +23,12 @@ struct GroupRequest {
   // training run refuses it), and no stop string ends the sequence within them.
   std::int32_t min_tokens = 0;
   ops::SamplingParams sampling;
-  std::vector<std::uint64_t> seeds;    // one a sample: the result depends on nothing else
-  std::string adapter;                 // by its name in the engine; empty: none
+  std::vector<std::uint64_t> seeds;  // one a sample: the result depends on nothing else
+  std::string adapter;               // by its name in the engine; empty: none
+  // Pages of the cache are shared among requests of one salt alone, so that nobody learns from a request's
+  // time what others have asked (vLLM's field of this name). Changes no token. Empty: shared with all that
+  // have none.
+  std::string cache_salt;
   std::vector<std::int32_t> stop_ids;  // the stop id is part of the output
   std::vector<std::string>
       stop_strings;  // matched on decoded bytes; the token that completes one is the last

@@ -40,11 +40,12 @@ Scheduler::Scheduler(const SchedulerConfig& config)
 
 void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
                           std::int32_t output_hint, std::vector<SequenceHandle>& handles,
-                          std::int32_t adapter) {
+                          std::int32_t adapter, std::string_view salt) {
   RLCPP_CHECK(!open_ && n >= 1 && !prompt.empty() && adapter >= kNoAdapter);
   RLCPP_CHECK(prompt.size() < static_cast<std::size_t>(config_.max_model_len));
   const auto [place, added] = groups_.try_emplace(group);
   RLCPP_CHECK(added);
+  const std::uint64_t root = place->second.root = pool_.salts().hold(salt);
   for (std::int32_t sample = 0; sample < n; ++sample) {
     SequenceHandle handle;
     if (free_slots_.empty()) {
@@ -58,6 +59,7 @@ void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prom
     sequence.group = group;
     sequence.sample = sample;
     sequence.adapter = adapter;
+    sequence.root = root;
     sequence.arrival = next_arrival_++;
     sequence.tokens.assign(prompt.begin(), prompt.end());
     sequence.prompt_tokens = sequence.known();
@@ -276,7 +278,7 @@ void Scheduler::find_prefix(Sequence& sequence) {
   const std::span<const std::int32_t> tokens = sequence.tokens;
   const std::int32_t limit = (sequence.known() - 1) / size;
   const std::uint64_t generation = generation_of(sequence.adapter);
-  std::uint64_t parent = PrefixIndex::kRoot;
+  std::uint64_t parent = sequence.root;
   for (std::int32_t i = 0; i < limit; ++i) {
     const auto content = tokens.subspan(static_cast<std::size_t>(i) * static_cast<std::size_t>(size),
                                         static_cast<std::size_t>(size));
@@ -295,7 +297,7 @@ void Scheduler::publish_pages(Sequence& sequence) {
   const std::span<const std::int32_t> tokens = sequence.tokens;
   while ((sequence.published + 1) * size <= sequence.computed) {
     const auto i = static_cast<std::size_t>(sequence.published);
-    const std::uint64_t parent = i == 0 ? PrefixIndex::kRoot : pool_.serial(sequence.pages[i - 1]);
+    const std::uint64_t parent = i == 0 ? sequence.root : pool_.serial(sequence.pages[i - 1]);
     const auto content = tokens.subspan(i * static_cast<std::size_t>(size), static_cast<std::size_t>(size));
     sequence.pages[i] = pool_.publish(sequence.pages[i], generation_of(sequence.adapter), parent, content);
     ++sequence.published;
@@ -335,7 +337,9 @@ void Scheduler::remove(SequenceHandle handle) {
   free_slots_.push_back(handle);
   Group& group = group_of(handle);
   std::erase(group.members, handle);
-  if (group.members.empty()) groups_.erase(sequence.group);
+  if (!group.members.empty()) return;
+  pool_.salts().release(group.root);
+  groups_.erase(sequence.group);
 }
 
 }  // namespace rlcpp::rollout

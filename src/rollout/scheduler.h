@@ -9,6 +9,7 @@
 #include <deque>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -39,6 +40,7 @@ struct Sequence {
   std::int64_t group = 0;
   std::int32_t sample = 0;
   std::int32_t adapter = kNoAdapter;  // pages are shared within one alone
+  std::uint64_t root = Salts::kNone;  // of its salt, as well
   std::int64_t arrival = 0;           // order of submission: who comes first
   std::vector<std::int32_t> tokens;   // prompt, then output
   std::int32_t prompt_tokens = 0;
@@ -94,10 +96,10 @@ class Scheduler {
 
   // n sequences of one prompt; the prompt is computed once and its pages are shared. Appends n handles to
   // `handles`. `group` must not be in use; 0 < prompt < max_model_len. output_hint: memory reserved for
-  // output tokens. adapter: kNoAdapter, or from 0.
+  // output tokens. adapter: kNoAdapter, or from 0. salt: pages are shared with groups of the same one alone.
   void add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
                  std::int32_t output_hint, std::vector<SequenceHandle>& handles,
-                 std::int32_t adapter = kNoAdapter);
+                 std::int32_t adapter = kNoAdapter, std::string_view salt = {});
   bool has_group(std::int64_t group) const { return groups_.contains(group); }
   std::vector<SequenceHandle> members(std::int64_t group) const;  // that are still there
 
@@ -143,6 +145,7 @@ class Scheduler {
     std::int32_t waiting = 0;             // members that wait
     SequenceHandle leader = kNobody;      // the member that computes the prompt: the others wait for it
     bool begun = false;                   // a member has run
+    std::uint64_t root = Salts::kNone;    // held until the group ends
   };
 
   Sequence& at(SequenceHandle handle) { return slots_[static_cast<std::size_t>(handle)]; }

@@ -1,6 +1,8 @@
 // What must hold between commit() and schedule(), checked the slow way: for tests and for a bug report's
 // first minute.
 #include <algorithm>
+#include <map>
+#include <utility>
 
 #include "base/error.h"
 #include "rollout/scheduler.h"
@@ -16,6 +18,7 @@ struct Holder {
 // A page is shared only at one place of texts that are equal up to the end of what both have computed in it.
 void check_shared(const Holder& a, const Holder& b, std::int32_t page_size) {
   RLCPP_CHECK(a.place == b.place && a.sequence->adapter == b.sequence->adapter);
+  RLCPP_CHECK(a.sequence->root == b.sequence->root);
   const auto end_of_page = static_cast<std::int32_t>(a.place + 1) * page_size;
   const std::int32_t end = std::min({end_of_page, a.sequence->computed, b.sequence->computed});
   RLCPP_CHECK(
@@ -61,19 +64,22 @@ void Scheduler::check_invariants() const {
 
   // Groups count their members and know who computes the prompt.
   std::size_t members = 0;
+  std::map<std::uint64_t, std::int64_t> roots;  // groups that hold each
   for (const auto& [id, group] : groups_) {
     std::int32_t group_waiting = 0;
     for (const SequenceHandle handle : group.members) {
       const Sequence& s = sequence(handle);
-      RLCPP_CHECK(s.group == id);
+      RLCPP_CHECK(s.group == id && s.root == group.root);
       group_waiting += s.status == SequenceStatus::kWaiting ? 1 : 0;
       const bool leads = s.status == SequenceStatus::kRunning && s.computed < s.prompt_tokens;
       RLCPP_CHECK(leads == (group.leader == handle));
     }
     RLCPP_CHECK(group_waiting == group.waiting);
+    if (group.root != Salts::kNone) ++roots[group.root];
     members += group.members.size();
   }
   RLCPP_CHECK(members == running_.size() + waiting_.size());
+  pool_.index().check_salts(std::move(roots));
 }
 
 }  // namespace rlcpp::rollout

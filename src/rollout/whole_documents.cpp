@@ -3,6 +3,8 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "model/decoder_block.h"
+#include "ops/attention.h"
 
 namespace rlcpp::rollout {
 namespace {
@@ -28,22 +30,38 @@ WholeRun whole_run(std::span<const StepPlan::Chunk> chunks) {
   return best.rows < kFewestRows ? WholeRun{} : best;
 }
 
+WholeNumbers numbers_of(std::span<const StepPlan::Chunk> chunks, const WholeRun& run) {
+  std::int64_t longest = kShortestLongest;
+  for (const StepPlan::Chunk& chunk : chunks.subspan(run.begin, run.end - run.begin))
+    longest = std::max<std::int64_t>(longest, chunk.count);
+  return {whole_places(static_cast<std::int64_t>(run.end - run.begin)), std::min(longest, run.rows)};
+}
+
+WholeRun whole_run_on(const ops::Context& ctx, const model::ModelConfig& model,
+                      std::span<const StepPlan::Chunk> chunks) {
+  if (ctx.mode == ops::NumericMode::kExact) return {};
+  const WholeRun run = whole_run(chunks);
+  if (run.rows == 0) return run;
+  const WholeNumbers numbers = numbers_of(chunks, run);
+  const bool pays = ops::documents_in_library(ctx, run.rows, numbers.documents, numbers.longest, model.qkv(),
+                                              model::attention_scale(model));
+  return pays ? run : WholeRun{};
+}
+
 void fill_whole_documents(std::span<const StepPlan::Chunk> chunks, const WholeRun& run, StepViews& step) {
   if (run.rows == 0) return;
   const std::int32_t first = chunks[run.begin].row;
-  std::int64_t longest = kShortestLongest;
+  const WholeNumbers numbers = numbers_of(chunks, run);
   std::int32_t at = 0;
   std::size_t place = 0;
   step.whole[0] = 0;
   for (const StepPlan::Chunk& chunk : chunks.subspan(run.begin, run.end - run.begin)) {
     RLCPP_CHECK(chunk.row == first + at);
     at += chunk.count;
-    longest = std::max<std::int64_t>(longest, chunk.count);
     step.whole[++place] = at;
   }
-  const std::int64_t places = whole_places(static_cast<std::int64_t>(place));
-  while (place < static_cast<std::size_t>(places)) step.whole[++place] = at;  // empty documents
-  step.batch.whole = {first, run.rows, {step.device_whole.rows(0, places + 1), std::min(longest, run.rows)}};
+  while (place < static_cast<std::size_t>(numbers.documents)) step.whole[++place] = at;  // empty documents
+  step.batch.whole = {first, run.rows, {step.device_whole.rows(0, numbers.documents + 1), numbers.longest}};
 }
 
 }  // namespace rlcpp::rollout

@@ -20,6 +20,18 @@ struct WholeRun {
 // a kernel of its own. A chunk of one token is left to the kernels that decode: a graph holds no documents.
 WholeRun whole_run(std::span<const StepPlan::Chunk> chunks);
 
+// The documents that the run asks for: so many with the empty ones, the longest no shorter than any.
+struct WholeNumbers {
+  std::int64_t documents = 0, longest = 0;
+};
+WholeNumbers numbers_of(std::span<const StepPlan::Chunk> chunks, const WholeRun& run);
+
+// The same run where it pays: cuDNN computes it. None in mode exact, which keeps to the kernels for pages,
+// and without cuDNN, whose place our portable kernels for documents would take, at a fraction of the speed of
+// those for pages.
+WholeRun whole_run_on(const ops::Context& ctx, const model::ModelConfig& model,
+                      std::span<const StepPlan::Chunk> chunks);
+
 // Writes the boundaries of the run's documents and has the batch attend to them so. Nothing is done for an
 // empty run.
 void fill_whole_documents(std::span<const StepPlan::Chunk> chunks, const WholeRun& run, StepViews& step);

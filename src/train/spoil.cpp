@@ -12,10 +12,16 @@
 namespace rlcpp::train {
 namespace {
 
-// Each spoils a value (train/spoil.h). train.gradient.parameter is hit for every trained tensor in turn.
-const failpoint::Registration kPoints{"train.hidden",   "train.logprobs",           "train.hidden_gradient",
-                                      "train.gradient", "train.gradient.parameter", "train.loss",
-                                      "train.norm"};
+// Each spoils a value (train/spoil.h). train.gradient.parameter is hit for every trained tensor in turn,
+// train.audit once an audit, for a log-probability that is computed in another row.
+const failpoint::Registration kPoints{"train.hidden",
+                                      "train.logprobs",
+                                      "train.hidden_gradient",
+                                      "train.gradient",
+                                      "train.gradient.parameter",
+                                      "train.loss",
+                                      "train.norm",
+                                      "train.audit"};
 
 }  // namespace
 

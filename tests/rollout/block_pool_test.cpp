@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -15,7 +16,7 @@ namespace {
 
 using Text = std::vector<std::int32_t>;
 
-// Every page's content is the whole text up to its end.
+// Every page's content is the whole text up to its end, beginning with its salt.
 class NaivePool {
  public:
   NaivePool(std::int32_t num_pages) {
@@ -54,7 +55,8 @@ class NaivePool {
 // A text that holds the pages of its beginning, as a sequence of the engine does.
 struct Chain {
   std::uint64_t generation;
-  Text text;
+  std::uint64_t root;
+  Text text;  // -salt, then tokens
   std::vector<std::int32_t> pages;
 };
 
@@ -65,7 +67,11 @@ class PoolDriver {
 
   // A chain begins with what is already known.
   void begin() {
-    Chain chain{1 + rng_.below(2), {}, {}};
+    const std::uint64_t salt = rng_.below(3);
+    Chain chain{1 + rng_.below(2),
+                pool_.salts().hold(std::string(salt, 'x')),
+                {-static_cast<std::int32_t>(salt)},
+                {}};
     const std::size_t pages = rng_.below(5);
     while (chain.pages.size() < pages) {
       const Text next = random_page();
@@ -77,7 +83,7 @@ class PoolDriver {
       naive_.retained(found);
       chain.pages.push_back(found);
     }
-    chain.text.resize(chain.pages.size() * static_cast<std::size_t>(page_size_));
+    chain.text.resize(1 + chain.pages.size() * static_cast<std::size_t>(page_size_));
     chains_.push_back(std::move(chain));
   }
 
@@ -109,6 +115,7 @@ class PoolDriver {
       pool_.release(*page);
       naive_.released(*page);
     }
+    pool_.salts().release(chains_[i].root);
     chains_.erase(chains_.begin() + static_cast<std::ptrdiff_t>(i));
   }
 
@@ -130,6 +137,11 @@ class PoolDriver {
     ASSERT_EQ(pool_.index().size(), static_cast<std::int32_t>(naive_.content.size()));
     ASSERT_EQ(pool_.free_pages() + pool_.cached_pages() + pool_.held_pages(), pool_.num_pages());
     for (const auto& [page, references] : naive_.references) ASSERT_EQ(pool_.references(page), references);
+    pool_.index().check_invariants();
+    std::map<std::uint64_t, std::int64_t> holders;
+    for (const Chain& chain : chains_) holders[chain.root] += chain.root == Salts::kNone ? 0 : 1;
+    holders.erase(Salts::kNone);
+    pool_.index().check_salts(std::move(holders));
     const std::int32_t oldest = naive_.cached.empty() ? PrefixIndex::kNone : naive_.cached.front();
     ASSERT_EQ(pool_.index().oldest_parked(), oldest);
   }
@@ -143,7 +155,7 @@ class PoolDriver {
     return tokens;
   }
   std::uint64_t parent_of(const Chain& chain) const {
-    return chain.pages.empty() ? PrefixIndex::kRoot : pool_.serial(chain.pages.back());
+    return chain.pages.empty() ? chain.root : pool_.serial(chain.pages.back());
   }
 
   Rng& rng_;

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <functional>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "base/error.h"
@@ -182,6 +183,32 @@ TEST_F(EngineTest, CountsWhatItDoes) {
   EXPECT_GE(stats.pages_used_peak, 1 + 1 + 4);
   EXPECT_GT(stats.seconds, 0);
   EXPECT_LE(stats.forward_seconds + stats.sample_seconds, stats.seconds);
+}
+
+// Who names another salt, or none, computes the prompt again, and draws the same tokens.
+TEST_F(EngineTest, PagesAreSharedAmongRequestsOfOneSaltAlone) {
+  TinyEngine tiny(model_, kConfig);
+  GroupRequest r = request(1, 1, 6);
+  for (std::int32_t id = 6; id < 14; ++id) r.prompt.push_back(id);  // three pages and a token
+  std::optional<Answer> first;
+  const auto cached = [&](const std::string& salt) {
+    ++r.id;
+    r.cache_salt = salt;
+    const std::int64_t before = tiny.engine->stats().cached_tokens;
+    tiny.engine->submit(r);
+    const std::vector<SampledSequence> got = tiny.engine->run();
+    if (!first.has_value()) first = answer_of(got.at(0));
+    expect_same(answer_of(got.at(0)), *first, "salt " + salt);
+    return tiny.engine->stats().cached_tokens - before;
+  };
+  EXPECT_EQ(cached(""), 0);
+  EXPECT_EQ(cached("alice"), 0);
+  EXPECT_EQ(cached("bob"), 0);
+  EXPECT_EQ(cached("alice"), 12);
+  EXPECT_EQ(cached("bob"), 12);
+  EXPECT_EQ(cached(""), 12);
+  tiny.engine->set_version(1);
+  EXPECT_EQ(cached("alice"), 0);
 }
 
 TEST_F(EngineTest, TokensCarryTheVersion) {

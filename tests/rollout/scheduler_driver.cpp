@@ -5,6 +5,13 @@
 namespace rlcpp::rollout {
 namespace {
 
+// Before the first token.
+std::uint64_t first_key(const Expected& expected) {
+  std::uint64_t key = 0;
+  for (const char letter : expected.salt) key = mix64(key, static_cast<std::uint64_t>(letter) + 1);
+  return key;
+}
+
 std::uint64_t key_after(std::uint64_t key, std::int32_t token, std::uint64_t generation) {
   return mix64(mix64(key, static_cast<std::uint64_t>(token)), generation);
 }
@@ -23,7 +30,7 @@ bool is_last(std::int32_t token, std::int32_t outputs, const Expected& expected,
 Text naive_output(Text text, const Expected& expected, std::uint64_t generation, std::int32_t max_model_len) {
   const std::size_t prompt = text.size();
   for (;;) {
-    std::uint64_t key = 0;
+    std::uint64_t key = first_key(expected);
     for (const std::int32_t token : text) key = key_after(key, token, generation);
     const auto outputs = static_cast<std::int32_t>(text.size() - prompt);
     text.push_back(draw(key, expected.seed, outputs));
@@ -36,10 +43,11 @@ Text naive_output(Text text, const Expected& expected, std::uint64_t generation,
 }  // namespace
 
 SchedulerDriver::SchedulerDriver(Rng& rng, const SchedulerConfig& config, WeightChange change,
-                                 std::int32_t adapters)
+                                 std::int32_t adapters, std::int32_t salts)
     : rng_(rng),
       change_(change),
       adapters_(adapters),
+      salts_(salts),
       scheduler_(config),
       memory_(static_cast<std::size_t>(config.num_pages) * static_cast<std::size_t>(config.page_size)) {
   for (int i = 0; i < 3; ++i) beginnings_.push_back(random_text(1 + rng_.below(20)));
@@ -63,10 +71,13 @@ void SchedulerDriver::submit() {
   const auto n = static_cast<std::int32_t>(1 + rng_.below(6));
   const auto max_tokens = static_cast<std::int32_t>(1 + rng_.below(30));
   const auto adapter = static_cast<std::int32_t>(rng_.below(static_cast<std::uint64_t>(adapters_) + 1)) - 1;
+  // Long ones that differ at their ends, and none.
+  const std::uint64_t which = rng_.below(static_cast<std::uint64_t>(salts_) + 1);
+  const std::string salt = which == 0 ? "" : std::string(30, 's') + static_cast<char>('a' + which);
   std::vector<SequenceHandle> handles;
-  scheduler_.add_group(next_group_++, prompt, n, max_tokens, handles, adapter);
+  scheduler_.add_group(next_group_++, prompt, n, max_tokens, handles, adapter, salt);
   for (const SequenceHandle handle : handles) {
-    expected_[handle] = {rng_.next_u64(), max_tokens, scheduler_.sequence(handle).arrival};
+    expected_[handle] = {rng_.next_u64(), max_tokens, scheduler_.sequence(handle).arrival, salt};
   }
   submitted += n;
 }
@@ -188,7 +199,7 @@ void SchedulerDriver::note_found(SequenceHandle handle, std::int32_t count) {
   std::vector<std::uint64_t>& keys = keys_[handle];
   if (!keys.empty()) return;
   const Sequence& sequence = scheduler_.sequence(handle);
-  std::uint64_t key = 0;
+  std::uint64_t key = first_key(expected_.at(handle));
   for (std::int32_t i = 0; i < count; ++i) {
     key = key_after(key, sequence.tokens[static_cast<std::size_t>(i)], generation_of(sequence.adapter));
     keys.push_back(key);
@@ -199,11 +210,13 @@ void SchedulerDriver::write(const StepPlan::Chunk& chunk) {
   const Sequence& sequence = scheduler_.sequence(chunk.sequence);
   ASSERT_EQ(chunk.start, sequence.computed);
   ASSERT_LE(chunk.start + chunk.count, sequence.known());
+  const bool begins = sequence.sample == 0 && keys_[chunk.sequence].empty() && sequence.outputs() == 0;
+  if (begins && chunk.start > 0 && !expected_.at(chunk.sequence).salt.empty()) ++found;
   note_found(chunk.sequence, chunk.start);
   std::vector<std::uint64_t>& keys = keys_.at(chunk.sequence);
   ASSERT_EQ(keys.size(), static_cast<std::size_t>(chunk.start));
   for (std::int32_t position = chunk.start; position < chunk.start + chunk.count; ++position) {
-    const std::uint64_t before = keys.empty() ? 0 : keys.back();
+    const std::uint64_t before = keys.empty() ? first_key(expected_.at(chunk.sequence)) : keys.back();
     keys.push_back(key_after(before, sequence.tokens[static_cast<std::size_t>(position)],
                              generation_of(sequence.adapter)));
     slot_of(sequence, position) = keys.back();
@@ -227,6 +240,7 @@ std::int32_t SchedulerDriver::draw_for(const StepPlan::Sample& sample) {
   EXPECT_EQ(end, sequence.known());
   EXPECT_EQ(scheduler_.sequence(source).tokens, sequence.tokens);
   EXPECT_EQ(scheduler_.sequence(source).adapter, sequence.adapter);
+  EXPECT_EQ(expected_.at(source).salt, expected_.at(sample.sequence).salt);
   const Expected& expected = expected_.at(sample.sequence);
   if (sequence.outputs() == 0) {  // first come, first served
     EXPECT_GT(expected.arrival, last_started_);

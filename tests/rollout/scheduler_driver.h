@@ -1,12 +1,13 @@
 // The scheduler without a model: a memory of pages that is written and read as the engine would, where a
-// token's key is a hash of all tokens before it and of the weights that computed them. A page shared wrongly,
-// a missed copy or a stale page shows up as a wrong hash.
+// token's key is a hash of all tokens before it, of the weights that computed them and of the request's salt.
+// A page shared wrongly, a missed copy or a stale page shows up as a wrong hash.
 #pragma once
 
 #include <array>
 #include <map>
 #include <optional>
 #include <set>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -23,14 +24,15 @@ struct Expected {
   std::uint64_t seed = 0;
   std::int32_t max_tokens = 0;
   std::int64_t arrival = 0;
+  std::string salt;
   bool touched = false;  // weights changed after it had begun: its answer is of several
 };
 
 class SchedulerDriver {
  public:
-  // Adapters: requests name one of so many, or none.
+  // Adapters: requests name one of so many, or none. Salts as well.
   SchedulerDriver(Rng& rng, const SchedulerConfig& config, WeightChange change = WeightChange::kRecompute,
-                  std::int32_t adapters = 0);
+                  std::int32_t adapters = 0, std::int32_t salts = 0);
 
   void submit();
   void step();
@@ -43,6 +45,7 @@ class SchedulerDriver {
   const Scheduler& scheduler() const { return scheduler_; }
   bool waits_for_drain() const { return pending_; }
   std::int64_t submitted = 0, ended = 0, steps = 0, changes = 0, pure_answers = 0, mixed_steps = 0;
+  std::int64_t found = 0;  // sequences with a salt that began with pages of another group
 
  private:
   std::int32_t page_size() const { return scheduler_.config().page_size; }
@@ -66,7 +69,7 @@ class SchedulerDriver {
 
   Rng& rng_;
   WeightChange change_;
-  std::int32_t adapters_;
+  std::int32_t adapters_, salts_;
   Scheduler scheduler_;
   std::vector<std::uint64_t> memory_;
   std::vector<Text> beginnings_;

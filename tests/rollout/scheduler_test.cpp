@@ -12,13 +12,16 @@ namespace rlcpp::rollout {
 namespace {
 
 struct Traffic {
-  std::int64_t preemptions = 0, cached = 0, recomputed = 0, kept = 0, changes = 0, pure = 0, mixed_steps = 0;
+  std::int64_t preemptions = 0, cached = 0, recomputed = 0, kept = 0, changes = 0, pure = 0, mixed_steps = 0,
+               found = 0;
 };
 
-// Weights change by `change`, or never; requests read one of so many adapters, or none.
-void run_random(Rng& rng, std::optional<WeightChange> change, std::int32_t adapters, Traffic& traffic) {
+// Weights change by `change`, or never; requests read one of so many adapters, or none, and have one of so
+// many salts, or none.
+void run_random(Rng& rng, std::optional<WeightChange> change, std::int32_t adapters, std::int32_t salts,
+                Traffic& traffic) {
   const SchedulerConfig config = random_config(rng);
-  SchedulerDriver driver(rng, config, change.value_or(WeightChange::kRecompute), adapters);
+  SchedulerDriver driver(rng, config, change.value_or(WeightChange::kRecompute), adapters, salts);
   for (int i = 0; i < 200; ++i) {
     const std::uint64_t what = rng.below(40);
     if (what < 4 && driver.scheduler().waiting() < 40) {
@@ -44,6 +47,7 @@ void run_random(Rng& rng, std::optional<WeightChange> change, std::int32_t adapt
   ASSERT_EQ(driver.ended, driver.submitted);
   ASSERT_EQ(driver.scheduler().pool().held_pages(), 0);
   ASSERT_TRUE(driver.scheduler().drained());
+  ASSERT_LE(driver.scheduler().pool().index().salts().size(), static_cast<std::size_t>(salts));
   const SchedulerStats& stats = driver.scheduler().stats();
   traffic.preemptions += stats.preemptions;
   traffic.cached += stats.cached_tokens;
@@ -52,13 +56,15 @@ void run_random(Rng& rng, std::optional<WeightChange> change, std::int32_t adapt
   traffic.changes += driver.changes;
   traffic.pure += driver.pure_answers;
   traffic.mixed_steps += driver.mixed_steps;
+  traffic.found += driver.found;
 }
 
-Traffic run_rounds(std::optional<WeightChange> change, std::int32_t adapters, int rounds) {
+Traffic run_rounds(std::optional<WeightChange> change, std::int32_t adapters, int rounds,
+                   std::int32_t salts = 0) {
   Rng rng(test::fresh_seed());
   Traffic traffic;
   for (int round = 0; round < rounds; ++round) {
-    run_random(rng, change, adapters, traffic);
+    run_random(rng, change, adapters, salts, traffic);
     if (::testing::Test::HasFatalFailure() || ::testing::Test::HasNonfatalFailure()) {
       ADD_FAILURE() << "seed " << rng.seed() << ", round " << round;
       break;
@@ -81,6 +87,18 @@ TEST(Scheduler, AdaptersShareNoPageAndTheirRowsLieTogether) {
   EXPECT_GT(traffic.preemptions, 50);
   EXPECT_GT(traffic.cached, 300);
   EXPECT_GT(traffic.mixed_steps, 300);
+}
+
+// A page reaches requests of one salt alone, and does reach them; under weights that change as well.
+TEST(Scheduler, SaltsShareNoPageAndKeepTheirOwn) {
+  const Traffic traffic = run_rounds({}, 0, kRounds, 2);
+  EXPECT_GT(traffic.preemptions, 50);
+  EXPECT_GT(traffic.pure, 500);
+  EXPECT_GT(traffic.found, 100);
+  const Traffic changing = run_rounds(WeightChange::kRecompute, 2, kRounds, 2);
+  EXPECT_GT(changing.changes, 100);
+  EXPECT_GT(changing.pure, 100);
+  EXPECT_GT(changing.found, 20);
 }
 
 // Whatever is done with what runs: no page of old weights reaches anybody who did not hold it, and everything
@@ -175,6 +193,31 @@ TEST(Scheduler, LaterRequestFindsTheFullPagesOfAnEarlierOne) {
   scheduler.add_group(3, Text(12, 1), 1, 1, handles);
   drain(scheduler, 1);
   EXPECT_EQ(scheduler.stats().prefill_tokens, 12 + 4 + 12);
+}
+
+TEST(Scheduler, ASaltIsRememberedAsLongAsItsPages) {
+  Scheduler scheduler(
+      {.max_sequences = 4, .max_batch_tokens = 64, .page_size = 4, .num_pages = 8, .max_model_len = 32});
+  const Salts& salts = scheduler.pool().index().salts();
+  std::vector<SequenceHandle> handles;
+  const auto computed_for = [&](std::int64_t group, std::string_view salt, const Text& prompt) {
+    const std::int64_t before = scheduler.stats().prefill_tokens;
+    scheduler.add_group(group, prompt, 1, 1, handles, kNoAdapter, salt);
+    drain(scheduler, 1);
+    return scheduler.stats().prefill_tokens - before;
+  };
+  EXPECT_EQ(computed_for(1, "", Text(12, 1)), 12);
+  EXPECT_EQ(computed_for(2, "alice", Text(12, 1)), 12);
+  EXPECT_EQ(computed_for(3, "alice", Text(12, 1)), 4);
+  EXPECT_EQ(computed_for(4, "", Text(12, 1)), 4);
+  EXPECT_EQ(salts.size(), 1U);
+  // All eight pages are taken by another text: nothing is left of the salt.
+  EXPECT_EQ(computed_for(5, "", Text(31, 2)), 31);
+  EXPECT_EQ(salts.size(), 0U);
+  EXPECT_EQ(computed_for(6, "alice", Text(12, 1)), 12);
+  // A prompt shorter than a page leaves no page, and no salt.
+  EXPECT_EQ(computed_for(7, "bob", Text(3, 1)), 3);
+  EXPECT_EQ(salts.size(), 1U);
 }
 
 TEST(Scheduler, DecodeAndPrefillShareAForward) {

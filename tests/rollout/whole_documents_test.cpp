@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "rollout/device_engine.h"
 #include "support.h"
 
 namespace rlcpp::rollout {
@@ -51,6 +52,48 @@ TEST(WholeDocuments, TheLongestRunOfPromptsFromTheirFirstTokenOn) {
   }
   EXPECT_GT(found, 20);
   EXPECT_GT(none, 20);
+}
+
+// Two prompts of 200 tokens behind a decoding sequence.
+const std::vector<StepPlan::Chunk> kPrompts = {{0, 30, 1, 0}, {1, 0, 200, 1}, {2, 0, 200, 201}};
+
+TEST(WholeDocuments, OnACpuPromptsGoThroughPages) {
+  Rng rng(test::fresh_seed());
+  ThreadPool pool(1);
+  const ops::Context ctx = ops::make_context({}, pool);
+  EXPECT_EQ(whole_run(kPrompts).rows, 400);
+  EXPECT_EQ(whole_run_on(ctx, tiny_config(TinyKind::kQwen3, rng), kPrompts).rows, 0);
+}
+
+// Where cuDNN does not compute them, the kernels for pages do; and what is asked for is what is then
+// computed.
+TEST_P(EngineDevice, WithoutTheLibraryPromptsGoThroughPages) {
+  const model::ModelConfig model = device_config(GetParam(), 64, 1);
+  ThreadPool pool(1);
+  const Device gpu{DeviceKind::kCuda, 0};
+  const ops::Context fast = ops::make_context(gpu, pool),
+                     exact = ops::make_context(gpu, pool, ops::NumericMode::kExact);
+  const bool library = ops::documents_in_library(fast, 400, 16, 400, model.qkv(), 0.125F);
+  EXPECT_EQ(whole_run_on(fast, model, kPrompts).rows, library ? 400 : 0);
+  ops::use_attention_kernels(fast, ops::AttentionKernels::kPortable);
+  EXPECT_FALSE(ops::documents_in_library(fast, 400, 16, 400, model.qkv(), 0.125F));
+  EXPECT_EQ(whole_run_on(fast, model, kPrompts).rows, 0);
+  EXPECT_EQ(whole_run_on(exact, model, kPrompts).rows, 0);
+}
+
+// Answers have the trainer's probabilities both ways.
+TEST_P(EngineDevice, AnswersAreProbableWithAndWithoutTheLibrary) {
+  Rng rng(test::fresh_seed());
+  TinyModel cpu(device_config(GetParam(), 64, 2), rng.next_u64());
+  DeviceModel device(cpu);
+  const std::vector<GroupRequest> all = requests(cpu.config, 40, rng);
+  for (const auto kernels : {ops::AttentionKernels::kFastest, ops::AttentionKernels::kPortable}) {
+    ops::use_attention_kernels(device.ctx, kernels);
+    DeviceEngine e(cpu, device,
+                   {.max_sequences = 64, .max_batch_tokens = 256, .page_size = 16, .max_model_len = 90});
+    for (const GroupRequest& r : all) e.engine->submit(r);
+    expect_probable(cpu, all, e.engine->run(), fmt::format("kernels {}", static_cast<int>(kernels)));
+  }
 }
 
 TEST(WholeDocuments, FewNumbersOfPlacesAndRoomForAll) {

@@ -43,6 +43,11 @@ void use_attention_kernels(const Context& ctx, AttentionKernels kernels) {
   ctx.cuda->attention().use(kernels);
 }
 
+bool documents_in_library(const Context& ctx, std::int64_t rows, std::int64_t documents, std::int64_t longest,
+                          const QkvShape& shape, float scale) {
+  return ctx.cuda->attention().forward({rows, documents, longest, shape, scale}).graph != nullptr;
+}
+
 void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse, const Tensor& qkv,
                        const Documents& documents, const QkvShape& shape, float scale) {
   const AttentionCall call = attention_call(qkv, documents, shape, scale);

@@ -10,6 +10,8 @@ void attention_forward(const Context& ctx, const Tensor& out, const Tensor& lse,
 void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& dout, const Tensor& out,
                         const Tensor& lse, const Tensor& qkv, const Tensor& delta, const Documents& documents,
                         const QkvShape& shape, float scale);
+bool documents_in_library(const Context& ctx, std::int64_t rows, std::int64_t documents, std::int64_t longest,
+                          const QkvShape& shape, float scale);
 void use_attention_kernels(const Context& ctx, AttentionKernels kernels);
 void kv_write(const Context& ctx, const KvPages& pages, const Tensor& qkv, const Tensor& slots,
               const QkvShape& shape);

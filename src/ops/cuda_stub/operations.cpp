@@ -3,6 +3,7 @@
 #include "ops/cuda/adapter.h"
 #include "ops/cuda/attention.h"
 #include "ops/cuda/cast.h"
+#include "ops/cuda/checksum.h"
 #include "ops/cuda/copy_queue.h"
 #include "ops/cuda/embedding.h"
 #include "ops/cuda/few_rows.h"
@@ -209,6 +210,9 @@ void attention_backward(const Context&, const Tensor&, const Tensor&, const Tens
 void kv_write(const Context&, const KvPages&, const Tensor&, const Tensor&, const QkvShape&) {
   absent();
 }
+bool documents_in_library(const Context&, std::int64_t, std::int64_t, std::int64_t, const QkvShape&, float) {
+  absent();
+}
 void use_attention_kernels(const Context&, AttentionKernels) {
   absent();
 }
@@ -217,6 +221,9 @@ void kv_copy(const Context&, const KvPages&, const Tensor&) {
 }
 void attention_paged(const Context&, const Tensor&, const Tensor&, const KvPages&, const Tensor&,
                      const Tensor&, const Tensor&, const QkvShape&, float, const PagedWork&) {
+  absent();
+}
+void checksums(const Context&, std::span<const Tensor>, const Tensor&) {
   absent();
 }
 bool takes_paged_work(const QkvShape&, std::int64_t) {
