@@ -29,6 +29,16 @@ void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, 
   cpu::sample_rows(ctx, ids, logprobs, logits, temperatures, uniforms);
 }
 
+void take_sampled(const Context& ctx, const Tensor& ids, const Tensor& sources, const Tensor& drawn) {
+  RLCPP_CHECK(is_i32(ids, {ids.dim(0)}) && is_i32(sources, {ids.dim(0)}) && is_i32(drawn, {drawn.dim(0)}));
+  if (ctx.on_gpu()) return cuda::take_sampled(ctx, ids, sources, drawn);
+  const auto from = sources.i32_span(), of = drawn.i32_span();
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    RLCPP_CHECK(from[i] < drawn.dim(0));
+    if (from[i] >= 0) ids.i32()[i] = std::max(of[static_cast<std::size_t>(from[i])], 0);
+  }
+}
+
 float draw_uniform(std::uint64_t seed, std::int64_t index) {
   // "sampling" as a number keeps these draws apart from other uses of one seed.
   constexpr std::uint64_t kPurpose = 0x73616d706c696e67ULL;

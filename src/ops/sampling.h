@@ -52,6 +52,11 @@ SampledToken sample_raw_row(std::span<float> logits, const SamplingParams& param
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms);
 
+// ids[i] = drawn[sources[i]] where sources[i] is not negative, and stays where it is; all i32, ids and
+// sources [T], drawn [R]. For a forward that is asked for before the host has seen what was drawn; -1, drawn
+// from a row that is not finite, becomes 0.
+void take_sampled(const Context& ctx, const Tensor& ids, const Tensor& sources, const Tensor& drawn);
+
 // The draw for output token `index` of a request: a pure function of its seed, whatever else is in the batch.
 float draw_uniform(std::uint64_t seed, std::int64_t index);
 

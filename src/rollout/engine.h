@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -28,6 +29,8 @@ struct EngineConfig {
   WeightChange on_new_weights = WeightChange::kRecompute;
   std::int64_t max_loras = 0;       // adapters that requests can choose, at once
   std::int64_t max_lora_rank = 16;  // of each
+  // A forward is asked for before the draws of the one before it are here (engine_ahead.cpp); none: on a GPU.
+  std::optional<bool> look_ahead = {};
 };
 
 struct EngineStats {
@@ -90,8 +93,8 @@ class Engine {
   void abort(std::int64_t group_id);
   // Nothing runs, waits or is still to be returned.
   bool idle() const;
-  // At most one forward. Returns the sequences that finished, in the order of the batch. After an exception
-  // the engine is of no further use.
+  // Waits for one forward, and with look_ahead asks for the next. Returns the sequences that finished, in the
+  // order of the batch. After an exception the engine is of no further use.
   std::vector<SampledSequence> step();
   // Runs until idle, or until a hold leaves nothing to do.
   std::vector<SampledSequence> run();

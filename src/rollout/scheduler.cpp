@@ -41,7 +41,7 @@ Scheduler::Scheduler(const SchedulerConfig& config)
 void Scheduler::add_group(std::int64_t group, std::span<const std::int32_t> prompt, std::int32_t n,
                           std::int32_t output_hint, std::vector<SequenceHandle>& handles,
                           std::int32_t adapter, std::string_view salt) {
-  RLCPP_CHECK(!open_ && n >= 1 && !prompt.empty() && adapter >= kNoAdapter);
+  RLCPP_CHECK(n >= 1 && !prompt.empty() && adapter >= kNoAdapter);
   RLCPP_CHECK(prompt.size() < static_cast<std::size_t>(config_.max_model_len));
   const auto [place, added] = groups_.try_emplace(group);
   RLCPP_CHECK(added);
@@ -320,6 +320,14 @@ void Scheduler::commit(std::span<const std::int32_t> tokens) {
     sequence.tokens.push_back(tokens[i]);
     RLCPP_CHECK(sequence.known() <= config_.max_model_len);
   }
+}
+
+void Scheduler::resolve(SequenceHandle handle, std::int32_t place, std::int32_t token) {
+  Sequence& sequence = at(handle);
+  RLCPP_CHECK(place >= sequence.computed && place < sequence.known());
+  std::int32_t& at_place = sequence.tokens[static_cast<std::size_t>(place)];
+  RLCPP_CHECK(at_place < 0 && token >= 0);
+  at_place = token;
 }
 
 void Scheduler::remove(SequenceHandle handle) {

@@ -108,6 +108,11 @@ class Scheduler {
   // The forward is done: tokens[i] was drawn for plan.samples[i].
   void commit(std::span<const std::int32_t> tokens);
 
+  // The token at `place` of a sequence, for which commit() was given a number below 0: it was not known yet.
+  // Before the commit() after the next.
+  void resolve(SequenceHandle sequence, std::int32_t place, std::int32_t token);
+  bool planning() const { return open_; }  // between schedule() and commit()
+
   // Forgets a sequence and lets its pages go; at any moment between commit() and schedule().
   void remove(SequenceHandle sequence);
 

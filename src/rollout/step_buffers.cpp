@@ -29,9 +29,9 @@ std::int64_t whole_places(std::int64_t sequences) {
 
 // Offsets in words.
 struct StepBuffers::Layout {
-  std::int64_t ids = 0, positions = 0, slots = 0, sequence_of = 0, sample_rows = 0, temperatures = 0,
-               divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0, shaped_count = 0, shaped = 0,
-               whole = 0, prefill = 0, decode = 0;
+  std::int64_t ids = 0, positions = 0, slots = 0, sequence_of = 0, sources = 0, sample_rows = 0,
+               temperatures = 0, divisors = 0, uniforms = 0, tables = 0, counts = 0, copies = 0,
+               shaped_count = 0, shaped = 0, whole = 0, prefill = 0, decode = 0;
   ops::PagedCounts most;
   std::int64_t words = 0;
 
@@ -44,6 +44,7 @@ struct StepBuffers::Layout {
     take(positions, size.tokens);
     take(slots, size.tokens);
     take(sequence_of, size.tokens);
+    take(sources, size.tokens);
     take(sample_rows, size.samples);
     take(temperatures, size.samples);
     take(divisors, size.samples);
@@ -82,8 +83,7 @@ StepRegions StepBuffers::plan(const ops::Context& ctx, const model::ModelConfig&
     r.marks = plan.add(use, "engine.marks", DType::kI32, {rows, (vocabulary + 31) / 32});
   }
   r.piece = plan.add(use, "engine.step", DType::kI32, {Layout(largest, table_width_of(config), most).words});
-  r.ids = plan.add(use, "engine.drawn_ids", DType::kI32, {config.max_sequences});
-  r.logprobs = plan.add(use, "engine.drawn_logprobs", DType::kF32, {config.max_sequences});
+  r.drawn = plan.add(use, "engine.drawn", DType::kI32, {std::int64_t{2} * config.max_sequences});
   return r;
 }
 
@@ -95,30 +95,34 @@ StepBuffers::StepBuffers(const ops::Context& ctx, const model::ModelConfig& mode
       table_width_(table_width_of(config)),
       uses_work_(ops::takes_paged_work(ctx, model.qkv(), config.page_size)),
       piece_(arena[regions.piece]),
-      ids_(arena[regions.ids]),
-      logprobs_(arena[regions.logprobs]) {
+      drawn_(arena[regions.drawn]),
+      sides_{Side(ctx), Side(ctx)} {
   if (uses_work_) {
     partials_ = arena[regions.partials];
     arrivals_ = arena[regions.arrivals];
     fill_bytes(arrivals_, 0);
   }
-  const auto drawn = static_cast<std::size_t>(config.max_sequences);
   if (!ctx.on_gpu()) {
-    host_ = piece_.i32();
-    host_ids_ = {ids_.i32(), drawn};
-    host_logprobs_ = {logprobs_.f32(), drawn};
+    for (Side& side : sides_) {
+      side.step = piece_.i32();
+      side.drawn = drawn_.i32_span();
+    }
     return;
   }
   lists_ = arena[regions.lists];
   marks_ = arena[regions.marks];
-  const auto listed = static_cast<std::size_t>(lists_.size());
-  const auto words = static_cast<std::size_t>(aligned(piece_.size())) + 2 * drawn + listed;
-  pinned_.reset(cuda::staging::allocate_pinned(words * sizeof(std::int32_t), ctx.device));
-  host_ = static_cast<std::int32_t*>(pinned_.get());
-  std::int32_t* const after = host_ + aligned(piece_.size());
-  host_ids_ = {after, drawn};
-  host_logprobs_ = {reinterpret_cast<float*>(after + drawn), drawn};
-  host_lists_ = {after + 2 * drawn, listed};
+  const auto words = static_cast<std::size_t>(aligned(piece_.size()));
+  const auto drawn = static_cast<std::size_t>(drawn_.size()),
+             listed = static_cast<std::size_t>(lists_.size());
+  const std::size_t of_side = words + static_cast<std::size_t>(aligned(drawn_.size())) + listed;
+  pinned_.reset(cuda::staging::allocate_pinned(2 * of_side * sizeof(std::int32_t), ctx.device));
+  auto* begin = static_cast<std::int32_t*>(pinned_.get());
+  for (Side& side : sides_) {
+    side.step = begin;
+    side.drawn = {begin + words, drawn};
+    side.lists = {begin + of_side - listed, listed};
+    begin += of_side;
+  }
 }
 
 StepBuffers::Layout StepBuffers::layout(const StepSize& size) const {
@@ -130,11 +134,13 @@ StepBuffers::Layout StepBuffers::layout(const StepSize& size) const {
 StepViews StepBuffers::views(const StepSize& size) {
   const Layout at = layout(size);
   RLCPP_CHECK(at.words <= piece_.size());
+  now_ = 1 - now_;
+  std::int32_t* const host = side().step;
   const auto ints = [&](std::int64_t place, std::int64_t count) {
-    return std::span(host_ + place, static_cast<std::size_t>(count));
+    return std::span(host + place, static_cast<std::size_t>(count));
   };
   const auto floats = [&](std::int64_t place, std::int64_t count) {
-    return std::span(reinterpret_cast<float*>(host_ + place), static_cast<std::size_t>(count));
+    return std::span(reinterpret_cast<float*>(host + place), static_cast<std::size_t>(count));
   };
   const auto device = [&](std::int64_t place, DType type, std::initializer_list<std::int64_t> shape) {
     return Tensor(static_cast<std::int32_t*>(piece_.raw()) + place, type, shape, piece_.device());
@@ -144,6 +150,7 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.positions = ints(at.positions, size.tokens);
   v.slots = ints(at.slots, size.tokens);
   v.sequence_of = ints(at.sequence_of, size.tokens);
+  v.sources = ints(at.sources, size.tokens);
   v.sample_rows = ints(at.sample_rows, size.samples);
   v.temperatures = floats(at.temperatures, size.samples);
   v.divisors = floats(at.divisors, size.samples);
@@ -155,6 +162,7 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.batch.slots = device(at.slots, DType::kI32, {size.tokens});
   v.batch.sequence_of = device(at.sequence_of, DType::kI32, {size.tokens});
   v.batch.block_tables = device(at.tables, DType::kI32, {size.sequences, table_width_});
+  v.device_sources = device(at.sources, DType::kI32, {size.tokens});
   v.device_sample_rows = device(at.sample_rows, DType::kI32, {size.samples});
   v.device_temperatures = device(at.temperatures, DType::kF32, {size.samples});
   v.device_divisors = device(at.divisors, DType::kF32, {size.samples});
@@ -162,8 +170,8 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.device_copies = device(at.copies, DType::kI32, {size.sequences, 2});
   if (size.shaped > 0) {
     v.shaped_count = ints(at.shaped_count, 1);
-    v.shaped = {reinterpret_cast<ops::ShapedRow*>(host_ + at.shaped), static_cast<std::size_t>(size.shaped)};
-    v.lists = host_lists_;
+    v.shaped = {reinterpret_cast<ops::ShapedRow*>(host + at.shaped), static_cast<std::size_t>(size.shaped)};
+    v.lists = side().lists;
     v.device_shaped = {device(at.shaped_count, DType::kI32, {1}),
                        device(at.shaped, DType::kI32, {size.shaped, ops::kShapedWidth}), lists_,
                        marks_.rows(0, size.shaped)};
@@ -172,9 +180,9 @@ StepViews StepBuffers::views(const StepSize& size) {
   v.whole = ints(at.whole, whole_places(size.sequences) + 1);
   v.device_whole = device(at.whole, DType::kI32, {whole_places(size.sequences) + 1});
   v.counts = ints(at.counts, 2);
-  v.prefill = {reinterpret_cast<ops::PrefillEntry*>(host_ + at.prefill),
+  v.prefill = {reinterpret_cast<ops::PrefillEntry*>(host + at.prefill),
                static_cast<std::size_t>(at.most.prefill)};
-  v.decode = {reinterpret_cast<ops::DecodeEntry*>(host_ + at.decode),
+  v.decode = {reinterpret_cast<ops::DecodeEntry*>(host + at.decode),
               static_cast<std::size_t>(at.most.decode)};
   ops::PagedWork& work = v.batch.work;
   work.counts = device(at.counts, DType::kI32, {2});
@@ -191,18 +199,32 @@ void StepBuffers::send(const StepSize& size, std::int64_t decode, std::int64_t l
   const Layout at = layout(size);
   const std::int64_t words = at.decode + aligned(decode * ops::kDecodeWidth);
   ops::copy_in_order(ctx_, piece_.rows(0, words),
-                     host_view(std::span(host_, static_cast<std::size_t>(words)), DType::kI32));
+                     host_view(std::span(side().step, static_cast<std::size_t>(words)), DType::kI32));
   if (lists == 0) return;
   ops::copy_in_order(ctx_, lists_.rows(0, lists),
-                     host_view(host_lists_.first(static_cast<std::size_t>(lists)), DType::kI32));
+                     host_view(side().lists.first(static_cast<std::size_t>(lists)), DType::kI32));
 }
 
-void StepBuffers::fetch(std::int64_t count) {
-  if (pinned_ == nullptr) return;
-  const auto n = static_cast<std::size_t>(count);
-  ops::copy_in_order(ctx_, host_view(host_ids_.first(n), DType::kI32), drawn_ids(count));
-  ops::copy_in_order(ctx_, host_view(host_logprobs_.first(n), DType::kF32), drawn_logprobs(count));
-  ops::synchronize(ctx_);
+Tensor StepBuffers::drawn_logprobs(std::int64_t count) const {
+  RLCPP_CHECK(count <= config_.max_sequences);
+  return {static_cast<std::int32_t*>(drawn_.raw()) + config_.max_sequences,
+          DType::kF32,
+          {count},
+          drawn_.device()};
+}
+
+int StepBuffers::fetch() {
+  Side& to = sides_[static_cast<std::size_t>(now_)];
+  if (pinned_ != nullptr) ops::copy_in_order(ctx_, host_view(to.drawn, DType::kI32), drawn_);
+  to.fetched.mark();
+  return now_;
+}
+
+StepBuffers::Drawn StepBuffers::wait(int side) const {
+  const Side& from = sides_[static_cast<std::size_t>(side)];
+  from.fetched.wait();
+  const auto count = static_cast<std::size_t>(config_.max_sequences);
+  return {from.drawn.first(count), {reinterpret_cast<const float*>(from.drawn.data() + count), count}};
 }
 
 }  // namespace rlcpp::rollout

@@ -3,14 +3,19 @@
 // are any. The host writes its own side, which is pinned memory on a GPU and the device's memory itself on
 // the CPU. Where things lie in the piece depends on the step's numbers alone, so steps of the same numbers
 // find everything at the same addresses.
+//
+// The host has two sides, so that a step can be written while the one before it is still on its way; the
+// device has one, since its steps come one after the other.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 #include "model/decoder.h"
 #include "ops/context.h"
+#include "ops/moment.h"
 #include "ops/shaped_rows.h"
 #include "rollout/scheduler.h"
 #include "tensor/arena.h"
@@ -21,7 +26,7 @@ namespace rlcpp::rollout {
 struct StepRegions {
   RegionId piece;               // i32
   RegionId partials, arrivals;  // of ops::PagedWork; none where the shape has no use for it
-  RegionId ids, logprobs;       // [max_sequences]: what was drawn
+  RegionId drawn;               // [2 * max_sequences] i32: ids, then log-probabilities as f32
   RegionId lists, marks;        // of ops::ShapedRows; none on the CPU
 };
 
@@ -38,6 +43,7 @@ std::int64_t whole_places(std::int64_t sequences);
 // The views of a step: the host's side to be written, the device's to be read.
 struct StepViews {
   std::span<std::int32_t> ids, positions, slots, sequence_of;  // [tokens]
+  std::span<std::int32_t> sources;                             // [tokens]: of ops::take_sampled
   std::span<std::int32_t> sample_rows;                         // [samples]
   std::span<float> temperatures, divisors, uniforms;           // [samples]
   std::span<std::int32_t> block_tables;                        // [sequences, table_width]
@@ -52,8 +58,8 @@ struct StepViews {
   std::span<std::int32_t> lists;
   model::PagedBatch batch;
   ops::ShapedRows device_shaped;
-  Tensor device_whole, device_sample_rows, device_temperatures, device_divisors, device_uniforms,
-      device_copies;
+  Tensor device_whole, device_sources, device_sample_rows, device_temperatures, device_divisors,
+      device_uniforms, device_copies;
 };
 
 class StepBuffers {
@@ -63,37 +69,51 @@ class StepBuffers {
   StepBuffers(const ops::Context& ctx, const model::ModelConfig& model, const SchedulerConfig& config,
               const Arena& arena, const StepRegions& regions);
 
-  // The places of a step of this size. What the host's side held is gone once this step's copy has begun.
+  // The places of a step of this size on the host's other side. What that held is gone: it is of the step
+  // before the last one.
   StepViews views(const StepSize& size);
-  // Brings the host's side to the device, in order with operations. `decode` entries and `lists` words of
-  // lists are in use.
+  // Brings that side to the device, in order with operations. `decode` entries and `lists` words of lists
+  // are in use.
   void send(const StepSize& size, std::int64_t decode, std::int64_t lists);
   // True if attention reads ops::PagedWork here.
   bool uses_work() const { return uses_work_; }
   std::int64_t table_width() const { return table_width_; }
 
-  // What was drawn: on the device, and fetched to the host, which waits for it.
-  Tensor drawn_ids(std::int64_t count) const { return ids_.rows(0, count); }
-  Tensor drawn_logprobs(std::int64_t count) const { return logprobs_.rows(0, count); }
-  void fetch(std::int64_t count);
-  std::span<const std::int32_t> fetched_ids() const { return host_ids_; }
-  std::span<const float> fetched_logprobs() const { return host_logprobs_; }
+  // What `count` draws gave: on the device, all in the same place whatever the step's numbers...
+  Tensor drawn_ids(std::int64_t count) const { return drawn_.rows(0, count); }
+  Tensor drawn_logprobs(std::int64_t count) const;
+  // ... and on its way to the host's side, which the number names for wait().
+  int fetch();
+  // All that was drawn, once it is there; valid until that side is written again. Not on the CPU, where the
+  // next step draws into the same memory.
+  struct Drawn {
+    std::span<const std::int32_t> ids;
+    std::span<const float> logprobs;
+  };
+  Drawn wait(int side) const;
 
  private:
   struct Layout;
   Layout layout(const StepSize& size) const;
+
+  // The host's memory of one step.
+  struct Side {
+    std::int32_t* step = nullptr;
+    std::span<std::int32_t> drawn, lists;
+    ops::Moment fetched;
+    explicit Side(const ops::Context& ctx) : fetched(ctx) {}
+  };
+  const Side& side() const { return sides_[static_cast<std::size_t>(now_)]; }
 
   ops::Context ctx_;
   ops::QkvShape shape_;
   SchedulerConfig config_;
   std::int64_t table_width_ = 0;
   bool uses_work_ = false;
-  Tensor piece_, partials_, arrivals_, ids_, logprobs_, lists_, marks_;
+  Tensor piece_, partials_, arrivals_, drawn_, lists_, marks_;
   cuda::staging::Pinned pinned_;  // null on the CPU
-  std::int32_t* host_ = nullptr;
-  std::span<std::int32_t> host_ids_;
-  std::span<float> host_logprobs_;
-  std::span<std::int32_t> host_lists_;
+  std::array<Side, 2> sides_;
+  int now_ = 0;
 };
 
 }  // namespace rlcpp::rollout

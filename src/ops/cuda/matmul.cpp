@@ -58,7 +58,8 @@ void product_into(const Context& ctx, const Tensor& out, const Tensor& a, bool t
 void product_logits(const Context& ctx, const Tensor& logits_f32, const Tensor& hidden_bf16,
                     const Tensor& w_bf16) {
   RLCPP_CHECK(logits_f32.dtype() == DType::kF32);
-  if (ctx.mode == NumericMode::kFast && narrow_product(ctx, {.y = logits_f32, .x = hidden_bf16, .w = w_bf16})) return;
+  if (ctx.mode == NumericMode::kFast && narrow_product(ctx, {.y = logits_f32, .x = hidden_bf16, .w = w_bf16}))
+    return;
   product_into(ctx, logits_f32, hidden_bf16, false, w_bf16, true, /*accumulate=*/false);
 }
 
@@ -72,7 +73,9 @@ std::vector<std::string> take_product_warnings(const Context& ctx) {
 
 void linear_forward(const Context& ctx, const Tensor& y, const Tensor& x, const Tensor& w, const Tensor& bias,
                     bool accumulate) {
-  if (ctx.mode == NumericMode::kFast && !accumulate && narrow_product(ctx, {.y = y, .x = x, .w = w, .bias = bias})) return;
+  if (ctx.mode == NumericMode::kFast && !accumulate &&
+      narrow_product(ctx, {.y = y, .x = x, .w = w, .bias = bias}))
+    return;
   queue_product(ctx, y, x, false, w, true, bias, accumulate, 0);
 }
 

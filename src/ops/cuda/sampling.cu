@@ -157,7 +157,25 @@ __global__ void __launch_bounds__(kSampleThreads) sample_rows_kernel(const Sampl
   args.logprobs[r] = score_at(row, chosen, args.vocabulary, temperature) - lse;
 }
 
+constexpr int kTakeThreads = 256;
+
+__global__ void __launch_bounds__(kTakeThreads)
+    take_sampled_kernel(std::int32_t* ids, const std::int32_t* sources, const std::int32_t* drawn,
+                        std::int64_t count) {
+  const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kTakeThreads + threadIdx.x;
+  if (i < count && sources[i] >= 0) ids[i] = max(drawn[sources[i]], 0);
+}
+
 }  // namespace
+
+void take_sampled(const Context& ctx, const Tensor& ids, const Tensor& sources, const Tensor& drawn) {
+  const std::int64_t count = ids.dim(0);
+  if (count == 0) return;
+  take_sampled_kernel<<<grid_of(ceil_div(count, kTakeThreads)), kTakeThreads, 0, stream_of(ctx)>>>(
+      address<std::int32_t>(ids), address<const std::int32_t>(sources), address<const std::int32_t>(drawn),
+      count);
+  check_launch("take_sampled");
+}
 
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms) {

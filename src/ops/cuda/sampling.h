@@ -7,6 +7,7 @@ namespace rlcpp::ops::cuda {
 
 void sample_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                  const Tensor& temperatures, const Tensor& uniforms);
+void take_sampled(const Context& ctx, const Tensor& ids, const Tensor& sources, const Tensor& drawn);
 void sample_shaped_rows(const Context& ctx, const Tensor& ids, const Tensor& logprobs, const Tensor& logits,
                         const ShapedRows& shaped);
 

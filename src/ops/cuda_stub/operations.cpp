@@ -10,6 +10,7 @@
 #include "ops/cuda/graph.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
+#include "ops/cuda/moment.h"
 #include "ops/cuda/muon.h"
 #include "ops/cuda/norm.h"
 #include "ops/cuda/optimizer.h"
@@ -63,6 +64,19 @@ void delay_for_tests(const Context&, double, double) {
   absent();
 }
 
+class Event {};
+void EventDeleter::operator()(Event* event) const {
+  delete event;
+}
+std::unique_ptr<Event, EventDeleter> make_event(const Context&) {
+  absent();
+}
+void mark(Event&) {
+  absent();
+}
+void wait(const Event&) {
+  absent();
+}
 class EventPair {};
 void EventPairDeleter::operator()(EventPair* pair) const {
   delete pair;
@@ -227,6 +241,9 @@ void checksums(const Context&, std::span<const Tensor>, const Tensor&) {
   absent();
 }
 bool takes_paged_work(const QkvShape&, std::int64_t) {
+  absent();
+}
+void take_sampled(const Context&, const Tensor&, const Tensor&, const Tensor&) {
   absent();
 }
 void sample_rows(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
