@@ -99,10 +99,10 @@ void WeightBroadcast::agree(std::string_view reason, std::int64_t step, std::str
   std::array<std::byte, kReason> bytes{};
   if (rank == communicator_.rank()) {
     std::memcpy(bytes.data(), reason.data(), std::min(reason.size(), kReason - 1));
-    copy(said, host_view(std::span(bytes), DType::kU8));
+    copy(said, host_view(std::span<std::byte>(bytes), DType::kU8));
   }
   communicator_.broadcast(said, rank, "why weights are refused", {ops::stream_handle(ctx_)}).wait();
-  copy(host_view(std::span(bytes), DType::kU8), said);
+  copy(host_view(std::span<std::byte>(bytes), DType::kU8), said);
   throw bad_input(
       fmt::format("rank {} refused the weights of step {}, and those before go on serving", rank, step),
       std::string(reinterpret_cast<const char*>(bytes.data())),
