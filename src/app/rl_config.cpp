@@ -231,6 +231,7 @@ std::string RlConfig::decisive_json() const {
   same.log = LogSection{};
   same.watch = {};
   same.bench.reset();
+  same.trainer.audit.reset();
   same.orchestrator.val.reset();
   same.orchestrator.eval.reset();
   same.orchestrator.save_rollouts.reset();
@@ -244,4 +245,3 @@ std::string RlConfig::decisive_json() const {
 }
 
 }  // namespace rlcpp::app
-  same.trainer.audit.reset();
