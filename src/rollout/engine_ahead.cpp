@@ -61,9 +61,8 @@ void Engine::State::commit_unseen(Flight& of) {
     of.places[i] = sequence.known() - 1;
     if (sequence.outputs() >= output.request->max_tokens ||
         sequence.known() >= scheduler.config().max_model_len) {
-      endings.push_back({i, std::move(output), {}});
-      endings.back().result = result_of(handle, endings.back().output);
-      output = {};
+      Output none;
+      endings.push_back({i, std::exchange(output, {}), result_of(handle, none)});
       scheduler.remove(handle);
     } else {
       sources[static_cast<std::size_t>(handle)] = static_cast<std::int32_t>(i);

@@ -31,6 +31,11 @@ class EngineTest : public ::testing::Test {
 };
 
 const EngineConfig kConfig{.max_sequences = 16, .max_batch_tokens = 64, .page_size = 4, .max_model_len = 32};
+EngineConfig with_look_ahead(bool ahead) {
+  EngineConfig config = kConfig;
+  config.look_ahead = ahead;
+  return config;
+}
 
 TEST_F(EngineTest, LengthIsMaxTokensOrTheModels) {
   TinyEngine tiny(model_, kConfig);
@@ -116,8 +121,14 @@ TEST_F(EngineTest, SeedsMakeSamplesAndRepeatThem) {
   EXPECT_GT(different.size(), 1U);
 }
 
-TEST_F(EngineTest, AbortReturnsWhatThereIs) {
-  TinyEngine tiny(model_, kConfig);
+class EngineSteps : public EngineTest, public ::testing::WithParamInterface<bool> {};
+INSTANTIATE_TEST_SUITE_P(, EngineSteps, ::testing::Bool(), [](const auto& ahead) {
+  return std::string(ahead.param ? "LookingAhead" : "OneByOne");
+});
+
+// What was asked for ahead counts: two steps have drawn two tokens, and the third is on its way.
+TEST_P(EngineSteps, AbortReturnsWhatThereIs) {
+  TinyEngine tiny(model_, with_look_ahead(GetParam()));
   tiny.engine->submit(request(1, 3, 20));
   tiny.engine->submit(request(2, 2, 4));
   tiny.engine->step();
@@ -129,7 +140,7 @@ TEST_F(EngineTest, AbortReturnsWhatThereIs) {
   for (const SampledSequence& sequence : tiny.engine->run()) {
     ++count[sequence.group];
     EXPECT_EQ(sequence.finish, sequence.group == 1 ? FinishReason::kAborted : FinishReason::kLength);
-    EXPECT_EQ(sequence.ids.size(), sequence.group == 1 ? 2U : 4U);
+    EXPECT_EQ(sequence.ids.size(), sequence.group == 1 ? (GetParam() ? 3U : 2U) : 4U);
   }
   EXPECT_EQ(count[1], 3);
   EXPECT_EQ(count[2], 2);
@@ -211,8 +222,8 @@ TEST_F(EngineTest, PagesAreSharedAmongRequestsOfOneSaltAlone) {
   EXPECT_EQ(cached("alice"), 0);
 }
 
-TEST_F(EngineTest, TokensCarryTheVersion) {
-  TinyEngine tiny(model_, kConfig);
+TEST_P(EngineSteps, TokensCarryTheVersion) {
+  TinyEngine tiny(model_, with_look_ahead(GetParam()));
   EXPECT_EQ(tiny.engine->version(), 0);
   tiny.engine->set_version(41);
   tiny.engine->submit(request(1, 1, 4));
@@ -221,7 +232,7 @@ TEST_F(EngineTest, TokensCarryTheVersion) {
   tiny.engine->set_version(42);
   const std::vector<SampledSequence> got = tiny.engine->run();
   ASSERT_EQ(got.size(), 1U);
-  EXPECT_EQ(got[0].versions, (std::vector<std::int64_t>{41, 41, 42, 42}));
+  EXPECT_EQ(got[0].versions, (std::vector<std::int64_t>{41, 41, GetParam() ? 41 : 42, 42}));
 }
 
 TEST_F(EngineTest, BadRequestsAreRefusedAndLeaveNoTrace) {
