@@ -70,8 +70,9 @@ class Engine {
   // carry the new version. With kDrain nothing that has begun is left: see ready_for_weights().
   void set_version(std::int64_t version);
   // Whoever overwrites the shared weights says so beforehand, steps until ready_for_weights(), overwrites
-  // them and calls set_version(). With kDrain no request begins in between, and one is not ready until those
-  // that have begun are finished; else one is ready at once.
+  // them and calls set_version(): a forward that was asked for ahead is done then. With kDrain no request
+  // begins in between, and one is not ready until those that have begun are finished; else one is ready at
+  // once.
   void hold_for_weights();
   bool ready_for_weights() const;
   std::int64_t version() const;
