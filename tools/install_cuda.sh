@@ -103,7 +103,8 @@ if ! has nccl.h .deps/nccl/include; then
   link_names .deps/nccl/lib
 fi
 
-if [ ! -e .deps/cudnn-frontend/include/cudnn_frontend.h ]; then
+# Its licence goes into packages; a folder of before that was known has none.
+if [ ! -e .deps/cudnn-frontend/include/cudnn_frontend.h ] || [ ! -e .deps/cudnn-frontend/LICENSE.txt ]; then
   fetch .deps/wheels "$frontend_wheel"
   rm -rf .deps/cudnn-frontend
   mkdir -p .deps/cudnn-frontend

@@ -193,15 +193,15 @@ struct Bench {
       const double flops = 2.0 * static_cast<double>(c.documents * c.length * (c.length + 1) * out_width);
       const std::string name = fmt::format("{} x {}, {}/{} heads of {}", c.documents, c.length,
                                            c.shape.num_heads, c.shape.num_kv_heads, c.shape.head_dim);
-      const Tensor cu_view = view(cu, {c.documents + 1});
+      const ops::Documents documents{view(cu, {c.documents + 1}), c.length};
       report("attention fwd  " + name, flops, [&] {
         ops::attention_forward(ctx, view(out, {rows, out_width}), view(lse, {rows, c.shape.num_heads}),
-                               view(qkv, {rows, width}), cu_view, c.shape, scale);
+                               view(qkv, {rows, width}), documents, c.shape, scale);
       });
       report("attention bwd  " + name, 2.5 * flops, [&] {
         ops::attention_backward(ctx, view(dqkv, {rows, width}), view(dout, {rows, out_width}),
                                 view(out, {rows, out_width}), view(lse, {rows, c.shape.num_heads}),
-                                view(qkv, {rows, width}), view(delta, {rows, c.shape.num_heads}), cu_view,
+                                view(qkv, {rows, width}), view(delta, {rows, c.shape.num_heads}), documents,
                                 c.shape, scale);
       });
     }

@@ -30,21 +30,22 @@ std::optional<Range> content_range(const std::string& text, const std::optional<
   return Range(begin, text.size() - tail.size());
 }
 
-// Marks the tokens that lie within a range. A tokenizer that normalises text may give other bytes: those
-// before and behind the content of a single message are then told apart as long as they are equal.
-std::vector<std::int32_t> messages_of(const tokenizer::Tokenizer& tokenizer,
-                                      const std::vector<std::int32_t>& ids, const std::string& text,
-                                      const std::vector<std::optional<Range>>& ranges) {
+// Marks the tokens of out.ids that lie within a range. A tokenizer that normalises text may give other bytes:
+// those before and behind the content of a single message are then told apart as long as they are equal.
+void mark_contents(const tokenizer::Tokenizer& tokenizer, const std::string& text,
+                   const std::vector<std::optional<Range>>& ranges, Continuation& out) {
   std::vector<Range> places;
   std::string bytes;
-  for (const std::int32_t id : ids) {
+  for (const std::int32_t id : out.ids) {
     const std::size_t begin = bytes.size();
     bytes += tokenizer.token_bytes(id);
     places.emplace_back(begin, bytes.size());
   }
-  std::vector<std::int32_t> out(ids.size(), -1);
+  out.message.assign(out.ids.size(), -1);
+  out.bytes.assign(out.ids.size(), {});
+  out.contents.resize(ranges.size());
   const bool same = bytes == text;
-  if (!same && ranges.size() != 1) return out;
+  if (!same && ranges.size() != 1) return;
   for (std::size_t m = 0; m < ranges.size(); ++m) {
     if (!ranges[m].has_value()) continue;
     auto [begin, end] = *ranges[m];
@@ -55,12 +56,15 @@ std::vector<std::int32_t> messages_of(const tokenizer::Tokenizer& tokenizer,
         continue;
       end = bytes.size() - behind;
     }
-    for (std::size_t t = 0; t < ids.size(); ++t) {
-      if (places[t].first >= begin && places[t].second <= end && places[t].first < places[t].second)
-        out[t] = static_cast<std::int32_t>(m);
+    out.contents[m] = text.substr(begin, ranges[m]->second - begin);
+    for (std::size_t t = 0; t < out.ids.size(); ++t) {
+      const auto [from, to] = places[t];
+      if (from < begin || to > end || from == to) continue;
+      out.message[t] = static_cast<std::int32_t>(m);
+      out.bytes[t] = same ? Continuation::Bytes{from - begin, to - begin}
+                          : Continuation::Bytes{0, out.contents[m].size()};
     }
   }
-  return out;
 }
 
 }  // namespace
@@ -95,7 +99,7 @@ Continuation continue_conversation(const tokenizer::Tokenizer& tokenizer,
   }
   Continuation out;
   out.ids = tokenizer.encode(*text);
-  out.message = messages_of(tokenizer, out.ids, *text, ranges);
+  mark_contents(tokenizer, *text, ranges, out);
   return out;
 }
 

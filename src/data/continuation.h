@@ -8,7 +8,9 @@
 // what it said.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -25,6 +27,13 @@ struct Continuation {
   // One a token: in the content of which of the new messages all its bytes lie; -1: none, the template wrote
   // it.
   std::vector<std::int32_t> message;
+  struct Bytes {
+    std::size_t begin = 0, end = 0;
+  };
+  // The content of each new message as the template wrote it (some trim it); empty where it cannot be told.
+  std::vector<std::string> contents;
+  // One a token: its bytes in that content, all of it where the tokenizer changed the text; none: {0, 0}.
+  std::vector<Bytes> bytes;
 };
 
 // `before`: messages, the last an assistant's, whose text has no effect; `next`: at least one message.

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "orchestrator/algo/advantage.h"
+#include "orchestrator/algo/reply_filter.h"
 
 namespace rlcpp::orchestrator {
 
@@ -180,6 +181,15 @@ RoleWeights EchoRolesSection::weights() const {
   return out;
 }
 
+void EchoFilterSection::describe(config::Schema& s) {
+  s.field(
+      "drop", drop,
+      "Regular expressions (Ruby's, as in tokenizers: ^ and $ are the ends of a line); tokens with a byte "
+      "in a match are not trained.");
+  for (const char* key : {"import_path", "kwargs"})
+    s.refused(key, "no Python of a configuration is run: name what to leave out in advantage.filter.drop");
+}
+
 void AdvantageSection::describe(config::Schema& s) {
   std::string doc = "Advantage of a rollout.";
   std::vector<std::string> names;
@@ -198,7 +208,7 @@ void AdvantageSection::describe(config::Schema& s) {
   s.field("length_weighted_mean", length_weighted_mean,
           "Subtract the mean weighted by completion length instead of the plain mean.");
   s.section("roles", roles, "echo: which messages of environments are trained as text, and how much.");
-  s.refused("filter", "echo trains whole messages: set advantage.roles").unless({"null"});
+  s.section("filter", filter, "echo: parts of those messages that are not trained; None: all is trained.");
 }
 
 void TeacherModelSection::describe(config::Schema& s) {
@@ -373,6 +383,13 @@ void OrchestratorSection::validate() const {
         "orchestrator.rollouts_per_example = 1 leaves nothing to learn from",
         "the advantage of a rollout is its reward less the mean of its group, and of one alone that is 0",
         "raise it, or set orchestrator.advantage = \"None\" to train on the rewards themselves");
+  }
+  if (advantage.has_value() && advantage->filter.has_value()) {
+    if (advantage->filter->drop.empty()) {
+      throw bad_input("orchestrator.advantage.filter has no pattern", "without one it takes nothing away",
+                      "set advantage.filter.drop, or remove the section");
+    }
+    ReplyFilter(advantage->filter->drop);  // each compiles
   }
   if (env.empty())
     throw bad_input("orchestrator.env is empty", "", "name at least one environment: [[orchestrator.env]]");

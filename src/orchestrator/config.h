@@ -88,10 +88,17 @@ struct EchoRolesSection {
   RoleWeights weights() const;
 };
 
+// Parts of it that are not trained (algo/reply_filter.h).
+struct EchoFilterSection {
+  std::vector<std::string> drop;
+  void describe(config::Schema& s);
+};
+
 struct AdvantageSection {
   std::string type = "grpo";
   bool length_weighted_mean = false;
   EchoRolesSection roles;
+  std::optional<EchoFilterSection> filter;
   void describe(config::Schema& s);
   std::string algorithm() const { return length_weighted_mean ? "length_weighted_mean" : type; }
 };

@@ -11,8 +11,8 @@
 
 namespace rlcpp::orchestrator {
 
-Environments::Environments(const std::vector<EnvSection>& sections, TextCodec codec)
-    : codec_(std::move(codec)) {
+Environments::Environments(const std::vector<EnvSection>& sections, TextCodec codec, ReplyFilter filter)
+    : codec_(std::move(codec)), filter_(std::move(filter)) {
   for (const EnvSection& section : sections) {
     environments_.push_back(env::make_environment(section.id, section.shown(), section.args, section.places));
     if (environments_.back()->size() == 0) {
@@ -75,6 +75,7 @@ std::optional<Environments::Answer> Environments::answer(const Group& group, Rol
       before.insert(before.end(), said.begin(), said.end());
     }
     out.tokens = codec_.continuation(before, out.messages);
+    filter_.apply(out.tokens);
   } catch (const std::exception&) {
     rollout.error = "ReplyError";
     return std::nullopt;

@@ -11,6 +11,7 @@
 
 #include "data/continuation.h"
 #include "env/environment.h"
+#include "orchestrator/algo/reply_filter.h"
 #include "orchestrator/config.h"
 #include "orchestrator/rollout.h"
 
@@ -33,8 +34,8 @@ struct TextCodec {
 class Environments {
  public:
   // Throws bad_input if an environment cannot be made or has no task, or has several turns and the chat
-  // template cannot go on after a response.
-  Environments(const std::vector<EnvSection>& sections, TextCodec codec);
+  // template cannot go on after a response. filter: of what environments say, for echo.
+  Environments(const std::vector<EnvSection>& sections, TextCodec codec, ReplyFilter filter = {});
 
   std::int64_t count() const { return static_cast<std::int64_t>(environments_.size()); }
   const env::Environment& at(std::int64_t env) const { return *environments_[static_cast<std::size_t>(env)]; }
@@ -61,6 +62,7 @@ class Environments {
 
   std::vector<std::unique_ptr<env::Environment>> environments_;
   TextCodec codec_;
+  ReplyFilter filter_;
 };
 
 // The same environments with args.split = "eval". Throws bad_input if one holds nothing out.

@@ -58,6 +58,11 @@ std::optional<Environments> evaluation_environments_of(const OrchestratorSection
   return Environments({section.eval->env.begin(), section.eval->env.end()}, codec);
 }
 
+ReplyFilter reply_filter_of(const OrchestratorSection& section) {
+  if (!section.advantage.has_value() || !section.advantage->filter.has_value()) return {};
+  return ReplyFilter(section.advantage->filter->drop);
+}
+
 // Without a reply of such a role echo would be grpo, and say nothing.
 void require_trained_replies(const Environments& environments, const RoleWeights& roles) {
   std::string said;
@@ -88,7 +93,7 @@ const OrchestratorSection& checked(const OrchestratorSection& section) {
 Orchestrator::Orchestrator(const OrchestratorSection& section, Parts parts)
     : section_(checked(section)),
       parts_(std::move(parts)),
-      environments_(section_.env, parts_.codec),
+      environments_(section_.env, parts_.codec, reply_filter_of(section_)),
       val_(validation_environments_of(section_, parts_.codec)),
       eval_(evaluation_environments_of(section_, parts_.codec)),
       algorithm_(algorithm_of(section_)),

@@ -22,7 +22,8 @@ struct Example {
 struct Reply {
   std::int64_t begin = 0, end = 0;  // its tokens in Rollout::ids, with what the template wrote around it
   std::vector<env::Message> messages;
-  std::vector<std::int32_t> message;  // one a token: whose content it is; -1: the template's own
+  // One a token: whose content it is; -1: the template's own, or taken away by the filter of echo.
+  std::vector<std::int32_t> message;
 };
 
 struct Rollout {

@@ -117,6 +117,36 @@ TEST_F(Turns, TwoProcessesDoWhatOneDoes) {
   expect_is("short-pair", "short", 3);
 }
 
+// What is never trained is never learnt: with all but the first letter of a line left out, there are fewer
+// tokens of text, and nothing else of the first step changes.
+TEST_F(Turns, EchoLeavesOutWhatItsFilterNames) {
+  const std::string key = "--orchestrator.advantage.filter.";
+  ASSERT_EQ(world_
+                ->run(world_->rl("filtered", {"@", *world_ / "turns.toml", "--max-steps", "1", key + "drop",
+                                              R"(["(?<=.).", "
+"])"}))
+                .code,
+            0);
+  const auto first = [&](const std::string& run) {
+    for (const Json& line : world_->metrics(run)) {
+      if (line["step"] == 1) return line;
+    }
+    return Json();
+  };
+  const Json some = first("filtered"), all = first("turns");
+  EXPECT_EQ(some["reward/mean"], all["reward/mean"]);
+  EXPECT_GT(some["nll/mean"], 0.0);
+  EXPECT_NE(some["nll/mean"], all["nll/mean"]);
+  for (const auto& [words, said] : std::vector<std::pair<Words, Words>>{
+           {{key + "import_path", "filters.warnings"}, {"advantage.filter.drop", "no Python"}},
+           {{key + "drop", "[\"(\"]"}, {"orchestrator.advantage.filter.drop", "does not compile"}},
+           {{key + "drop", "[]"}, {"orchestrator.advantage.filter has no pattern"}}}) {
+    const auto o = world_->run(world_->rl("bad", plus({"@", *world_ / "turns.toml", "--dry-run"}, words)));
+    EXPECT_EQ(o.code, 2) << o.err;
+    expect_has(o.err, said);
+  }
+}
+
 TEST_F(Turns, EchoWithoutAnythingToTrainIsRefused) {
   const Words tool = {"@", *world_ / "turns.toml", "--no-orchestrator.advantage.roles.user", "--dry-run"};
   auto o = world_->run(world_->rl("tool", tool));

@@ -50,12 +50,20 @@ TEST(Continuation, IsWhatTheTemplateWritesBehindAResponse) {
     EXPECT_EQ(prompt + response + tokens.decode(got.ids), chat.render(all, true, variables));
     EXPECT_EQ(got.ids.front(), tokens.id_of("<|im_end|>"));
     ASSERT_EQ(got.message.size(), got.ids.size());
+    ASSERT_EQ(got.bytes.size(), got.ids.size());
+    for (std::size_t t = 0; t < got.ids.size(); ++t) {
+      if (got.message[t] < 0) continue;
+      const std::string& content = got.contents.at(static_cast<std::size_t>(got.message[t]));
+      EXPECT_EQ(tokens.token_bytes(got.ids[t]),
+                content.substr(got.bytes[t].begin, got.bytes[t].end - got.bytes[t].begin));
+    }
     for (std::size_t m = 0; m < next.size(); ++m) {
       std::vector<std::int32_t> own;
       for (std::size_t t = 0; t < got.ids.size(); ++t) {
         if (got.message[t] == static_cast<std::int32_t>(m)) own.push_back(got.ids[t]);
       }
       EXPECT_EQ(tokens.decode(own), next[m]["content"].get<std::string>());
+      EXPECT_EQ(got.contents.at(m), next[m]["content"].get<std::string>());
     }
   }
 }
@@ -91,6 +99,25 @@ TEST(Continuation, DoesNotDependOnWhatWasSaid) {
                     "B?\n</tool_response><|im_end|>\n<|im_start|>"
                     "assistant\n");
   }
+}
+
+// Qwen3's tokenizer composes (NFC), so "e" and an accent come out as one letter: the bytes of a token cannot
+// be told apart then, and each stands for the whole content.
+TEST(Continuation, TextThatTheTokenizerChangesIsOnePiece) {
+  const tokenizer::ChatTemplate chat(kChatMl);
+  const Json before = Json::array({message("user", "A?"), message("assistant", "Yes")});
+  const std::string said = "caf\x65\xcc\x81 at noon";
+  const Continuation got = continue_conversation(test::qwen3(), chat, Json::object(), before,
+                                                 Json::array({message("user", said)}));
+  EXPECT_EQ(got.contents.at(0), said);
+  std::string own;
+  for (std::size_t t = 0; t < got.ids.size(); ++t) {
+    if (got.message[t] < 0) continue;
+    own += test::qwen3().token_bytes(got.ids[t]);
+    EXPECT_EQ(got.bytes[t].begin, 0U);
+    EXPECT_EQ(got.bytes[t].end, said.size());
+  }
+  EXPECT_EQ(own, "caf\xc3\xa9 at noon");
 }
 
 TEST(Continuation, ATemplateThatHidesResponsesIsRefused) {

@@ -27,7 +27,7 @@ namespace {
 std::atomic<std::size_t> held{0}, most{0};
 
 void* counted(void* memory) {
-  if (memory == nullptr) throw std::bad_alloc();
+  if (memory == nullptr) return nullptr;
   const std::size_t now = held += malloc_usable_size(memory);
   std::size_t before = most;
   while (now > before && !most.compare_exchange_weak(before, now)) {
@@ -43,11 +43,20 @@ void returned(void* memory) {
 
 }  // namespace
 
-void* operator new(std::size_t size) {
+// Every form that the deletes below take back: AddressSanitizer has forms of its own for what is left out.
+void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   return counted(std::malloc(size));
 }
-void* operator new[](std::size_t size) {
+void* operator new[](std::size_t size, const std::nothrow_t&) noexcept {
   return counted(std::malloc(size));
+}
+void* operator new(std::size_t size) {
+  void* const memory = counted(std::malloc(size));
+  if (memory == nullptr) throw std::bad_alloc();
+  return memory;
+}
+void* operator new[](std::size_t size) {
+  return operator new(size);
 }
 void operator delete(void* memory) noexcept {
   returned(memory);

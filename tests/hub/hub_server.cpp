@@ -101,6 +101,11 @@ std::vector<HubServer::Request> HubServer::requests() const {
   return requests_;
 }
 
+void HubServer::require_token(const std::string& token) {
+  const std::lock_guard lock(mutex_);
+  token_ = token;
+}
+
 int HubServer::count(const std::string& path_part) const {
   int found = 0;
   for (const Request& request : requests())
@@ -157,14 +162,16 @@ void HubServer::answer(int socket) {
     text.append(piece, static_cast<std::size_t>(got));
   }
   const Request request = parse(text);
+  std::string token;
   {
     const std::lock_guard lock(mutex_);
     requests_.push_back(request);
+    token = token_;
   }
   const auto authorization = request.headers.find("authorization");
   const bool cdn = request.path.starts_with("/cdn/");
-  if (!token_.empty() && !cdn &&
-      (authorization == request.headers.end() || authorization->second != "Bearer " + token_)) {
+  if (!token.empty() && !cdn &&
+      (authorization == request.headers.end() || authorization->second != "Bearer " + token)) {
     send_all(socket, head(401, 0, ""));
     return;
   }

@@ -45,7 +45,7 @@ class HubServer {
   void fault(const std::string& path_part, std::vector<Fault> faults);
   // The list without sizes and ids, as an old mirror gives it.
   void plain_lists() { plain_lists_ = true; }
-  void require_token(const std::string& token) { token_ = token; }
+  void require_token(const std::string& token);
 
   struct Request {
     std::string method, path;
@@ -72,8 +72,8 @@ class HubServer {
   int port_ = 0;
   std::atomic<bool> stop_{false};
   std::atomic<bool> plain_lists_{false};
-  std::string token_;
   mutable std::mutex mutex_;
+  std::string token_;
   std::map<std::string, std::map<std::string, Stored>> repositories_;
   std::map<std::string, std::vector<Fault>> faults_;
   std::vector<Request> requests_;

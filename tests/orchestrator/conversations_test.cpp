@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <regex>
 #include <set>
 
 #include "base/error.h"
@@ -49,9 +50,10 @@ std::vector<std::int32_t> joined(const Group& group, const Rollout& rollout, std
 
 struct Bench {
   Bench(const EnvSection& section, std::int64_t seq_len, std::uint64_t timing = 1,
-        std::optional<std::int64_t> max_tokens = std::nullopt, double oversampling = 1.0)
+        std::optional<std::int64_t> max_tokens = std::nullopt, double oversampling = 1.0,
+        ReplyFilter filter = {})
       : policy(talker(), timing),
-        environments({section}, byte_codec()),
+        environments({section}, byte_codec(), std::move(filter)),
         buffer({}, {{"alphabet-sort", 40, [](std::int64_t i) { return static_cast<std::uint64_t>(i); }}}, 3),
         scheduler(policy, environments, buffer, options(seq_len, max_tokens, oversampling)) {}
   static SchedulerOptions options(std::int64_t seq_len, std::optional<std::int64_t> max_tokens,
@@ -214,6 +216,46 @@ TEST(Conversations, EchoWeighsExactlyWhatTheEnvironmentSaid) {
       EXPECT_EQ(cut.ce_weights.size(), cut.ids.size());
     }
   }
+}
+
+// The filter takes away every byte of a match and no other; std::regex and a loop over lines say which.
+TEST(Conversations, EchoLeavesOutWhatItsFilterMatches) {
+  Bench bench(sorting(2, 3), 4096, 1, std::nullopt, 1.0,
+              ReplyFilter({"[A-Z][a-z]*", "^[^\n]*[:.]$", "no such words"}));
+  Bench whole(sorting(2, 3), 4096);
+  const Scheduler::Batch batch = bench.scheduler.collect({});
+  EXPECT_EQ(content(batch), content(whole.scheduler.collect({})));  // the conversations are the same
+  std::size_t left = 0, gone = 0;
+  for (const Group& group : batch.groups) {
+    for (const Rollout& rollout : group.rollouts) {
+      const data::Sample sample = make_sample(group, rollout, 1.0, 4096, 0, {{"user", 0.25}});
+      std::string trained, expected;
+      for (std::size_t t = 0; t < sample.ce_weights.size(); ++t) {
+        if (sample.ce_weights[t] != 0) trained += static_cast<char>(sample.ids[t]);
+      }
+      for (const Reply& reply : rollout.replies) {
+        const std::string& said = reply.messages[0].content;
+        std::vector<bool> keep(said.size(), true);
+        const std::regex word("[A-Z][a-z]*");
+        for (std::sregex_iterator it(said.begin(), said.end(), word), end; it != end; ++it)
+          std::fill_n(keep.begin() + it->position(), it->length(), false);
+        for (std::size_t begin = 0; begin < said.size();) {
+          const std::size_t end = std::min(said.find('\n', begin), said.size());
+          if (end > begin && (said[end - 1] == ':' || said[end - 1] == '.'))
+            std::fill(keep.begin() + static_cast<std::ptrdiff_t>(begin),
+                      keep.begin() + static_cast<std::ptrdiff_t>(end), false);
+          begin = end + 1;
+        }
+        for (std::size_t i = 0; i < said.size(); ++i) {
+          if (keep[i]) expected += said[i];
+          (keep[i] ? left : gone) += 1;
+        }
+      }
+      EXPECT_EQ(trained, expected);
+    }
+  }
+  EXPECT_GT(left, 100U);
+  EXPECT_GT(gone, 100U);
 }
 
 TEST(Conversations, WithoutRoomItEndsTruncated) {

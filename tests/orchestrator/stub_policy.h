@@ -33,15 +33,18 @@ inline TextCodec byte_codec() {
   codec.continuation = [](const std::vector<env::Message>& /*before*/,
                           const std::vector<env::Message>& next) {
     data::Continuation out;
-    const auto add = [&](char c, std::int32_t message) {
+    const auto add = [&](char c, std::int32_t message, std::size_t at = 0) {
       out.ids.push_back(static_cast<unsigned char>(c));
       out.message.push_back(message);
+      out.bytes.push_back(message < 0 ? data::Continuation::Bytes{} : data::Continuation::Bytes{at, at + 1});
     };
     add('\0', -1);
     for (std::size_t m = 0; m < next.size(); ++m) {
       add('[', -1);
-      for (const char c : next[m].content) add(c, static_cast<std::int32_t>(m));
+      const std::string& content = next[m].content;
+      for (std::size_t i = 0; i < content.size(); ++i) add(content[i], static_cast<std::int32_t>(m), i);
       add(']', -1);
+      out.contents.push_back(content);
     }
     return out;
   };
