@@ -119,8 +119,8 @@ class Broadcast : public ::testing::TestWithParam<DeviceKind> {
 };
 
 INSTANTIATE_TEST_SUITE_P(, Broadcast, ::testing::Values(DeviceKind::kCpu, DeviceKind::kCuda),
-                         [](const auto& info) {
-                           return info.param == DeviceKind::kCpu ? "Threads" : "Nccl";
+                         [](const auto& kind) {
+                           return kind.param == DeviceKind::kCpu ? "Threads" : "Nccl";
                          });
 
 TEST_P(Broadcast, EveryRankHasTheSendersBits) {
