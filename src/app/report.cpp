@@ -16,6 +16,7 @@
 #include "bench/history.h"
 #include "bench/page.h"
 #include "bench/page_check.h"
+#include "bench/rl_page.h"
 #include "bench/rollout_page.h"
 #include "bench/runner.h"
 #include "tensor/device.h"
@@ -32,7 +33,7 @@ struct ReportConfig {
   std::string history = "benchmarks/history.jsonl";
   std::string figures = "benchmarks/figures.toml";
   ScalingInput scaling;
-  std::string rollouts = "benchmarks/rollouts";
+  std::string rollouts = "benchmarks/rollouts", rl = "benchmarks/rl";
   std::string out;
   bool check = false;
   bool partial = false;
@@ -54,6 +55,8 @@ struct ReportConfig {
         "rollouts", rollouts,
         "Directory of results of rlcpp bench rollout and of its peers (*.json) for the section Rollouts; it "
         "may be absent.");
+    s.field("rl", rl,
+            "Directory of results of rlcpp bench rl (*.json) for the section RL steps; it may be absent.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check,
             "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
@@ -148,10 +151,11 @@ struct Paths {
   }
 };
 
-// Scaling, then rollouts.
+// Scaling, rollouts, steps of rl.
 std::string sections_of(const ReportConfig& config, const ScalingReport& scaling, const Paths& paths) {
   const std::string first = scaling.lines.empty() ? "" : scaling.section(paths.scaling_from_page);
-  return first + bench::render_rollouts(bench::read_rollouts(config.rollouts));
+  return first + bench::render_rollouts(bench::read_rollouts(config.rollouts)) +
+         bench::render_rl(bench::read_rl(config.rl));
 }
 
 // What stands in page, history and documents against what the results say.
