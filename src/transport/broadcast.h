@@ -57,11 +57,11 @@ class WeightBroadcast {
   // runtime_failure.
   Publication send(const std::string& run, std::int64_t step, std::span<const NamedTensor> weights);
 
-  // On the others, between two steps of whoever reads `live`. spare: memory of the same types and shapes.
-  // Until this returns `live` is untouched, whatever is thrown: bad_input as above (another model, a type or
-  // shape that differs, a policy older than `oldest`, bytes that are not those of the manifest), or the
-  // communicator's runtime_failure, after which the old policy can go on serving. The caller packs the
-  // weights again and tells its engine.
+  // On the others, between two steps of whoever reads `live` (Engine::hold_for_weights() first). spare:
+  // memory of the same types and shapes. Until this returns `live` is untouched, whatever is thrown:
+  // bad_input as above (another model, a type or shape that differs, a policy older than `oldest`, bytes that
+  // are not those of the manifest), or the communicator's runtime_failure, after which the old policy can go
+  // on serving. The caller packs the weights again and tells its engine.
   Publication receive(std::int64_t oldest, std::span<const NamedTensor> spare,
                       std::span<const NamedTensor> live);
 

@@ -341,6 +341,8 @@ TEST(BroadcastToAnEngine, ServesTheOldPolicyUntilTheNewOneIsWhole) {
     for (int i = 0; i < 4; ++i) EXPECT_TRUE(tiny.engine->step().empty());
     EXPECT_THROW(broadcast.receive(0, spare, live), Error);  // between two steps
     expect_answers_of(stale, 0);
+    tiny.engine->hold_for_weights();
+    ASSERT_TRUE(tiny.engine->ready_for_weights());
     const Publication published = broadcast.receive(0, spare, live);
     model::pack_all(policy.ctx, policy.packed, policy.weights);
     tiny.engine->set_version(published.step);
