@@ -11,6 +11,7 @@
 #include "app/bench_engine.h"
 #include "app/bench_rollout.h"
 #include "app/command.h"
+#include "app/rank_engines.h"
 #include "app/run_clock.h"
 #include "app/run_engine.h"
 #include "app/run_model.h"
@@ -37,6 +38,7 @@ using Json = nlohmann::ordered_json;
 struct BenchRlConfig : BenchEngineOptions {
   ModelSection model;
   train::OptimConfig optim;
+  RlDistSection dist;
   std::int64_t groups = 16, completions = 16, prompt_tokens = 512, output_tokens = 512;
   std::int64_t steps = 3, warm_up = 1;
   std::optional<std::string> output_json;
@@ -44,6 +46,7 @@ struct BenchRlConfig : BenchEngineOptions {
   void describe(config::Schema& s) {
     s.section("model", model, "The model and how the trainer computes it; seq_len: of a packed row.");
     s.section("optim", optim, "The optimizer.");
+    s.section("dist", dist, "Several GPUs: each has a rank of the trainer and an engine.");
     s.field("groups", groups, "Prompts of a step.").at_least(1);
     s.field("completions", completions, "Completions of each prompt.").at_least(1);
     s.field("prompt_tokens", prompt_tokens, "Tokens of a prompt.").at_least(1).in("tokens");
@@ -70,14 +73,17 @@ class RlBench {
   RlBench(const BenchRlConfig& config, Logger& log) : config_(config), log_(log) {}
   // False after a dry run, which only plans.
   bool run(bool dry);
-  Json json() const;
-  std::string text() const;
+  Json json();
+  std::string text();
 
  private:
   void validate() const;
   bool prepare(bool dry);
   std::vector<data::MicroBatch> rollouts();
   StepTimes step();
+  void synchronize() {
+    team_->group().on_each([](train::Trainer& trainer) { trainer.synchronize(); });
+  }
   double median(double StepTimes::*part) const {
     std::vector<double> values;
     for (const StepTimes& t : times_) values.push_back(t.*part);
@@ -90,10 +96,9 @@ class RlBench {
   DeviceChoice device_;
   std::unique_ptr<ThreadPool> pool_;
   ops::Context ctx_, engine_ctx_;
-  std::unique_ptr<Arena> arena_;
-  ModelMemory memory_;
-  std::unique_ptr<train::Trainer> trainer_;
-  std::unique_ptr<rollout::Engine> engine_;
+  RankSetup ranks_;
+  std::unique_ptr<RankTeam> team_;
+  std::unique_ptr<RankEngines> engines_;
   std::int64_t version_ = 0, group_ = 0;
   std::vector<StepTimes> times_;
   std::vector<double> mismatches_;  // mismatch_kl/mean of each step
@@ -118,6 +123,8 @@ bool RlBench::prepare(bool dry) {
   require_trainable_positions(model_, config_.length(), "prompt_tokens + output_tokens");
   bool absent = false;
   device_ = dry ? choose_planned_device(config_.device, &absent) : choose_device(config_.device);
+  ranks_ = find_rl_ranks(config_.dist, device_.device, config_.device, /*teacher=*/false);
+  device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.threads));
   const auto context = [&] {
     return run_context(device_.device, *pool_, config_.numeric_mode, absent, model_.config.qkv());
@@ -127,16 +134,18 @@ bool RlBench::prepare(bool dry) {
   if (!absent) ops::measure_products(ctx_);
 
   const RunSection run;
-  const std::size_t limit = config_.memory_limit_bytes(device_.device);
+  const std::size_t limit = ranks_.limit_for_plan(config_.memory_limit_bytes(device_.device));
   train::TrainerOptions options =
       trainer_options(config_.model, config_.optim, {}, run, std::nullopt, config_.row_tokens());
-  MemoryPlan plan;
-  const ModelRegions model_regions =
-      plan_model(ctx_, model_.config, plan, config_.length(), options.optimizer_on_host);
-  const auto trainer_regions = train::Trainer::plan(ctx_, model_.config, options, plan);
+  const auto zero = static_cast<int>(config_.dist.zero);
+  options.sharding = ranks_.sharding(0, zero);
+  RankPlan rank_plan = plan_rank(ctx_, model_.config, options, config_.length());
+  MemoryPlan& plan = rank_plan.plan;
   const std::int64_t each = (config_.length() + config_.page_size - 1) / config_.page_size;
-  const rollout::EngineConfig engine =
-      config_.engine(engine_ctx_, model_.config, config_.length(), each * config_.sequences(), plan, limit);
+  // Groups go round, so the first rank has most of them.
+  const std::int64_t share = (config_.groups + ranks_.count() - 1) / ranks_.count();
+  const rollout::EngineConfig engine = config_.engine(engine_ctx_, model_.config, config_.length(),
+                                                      each * share * config_.completions, plan, limit);
   const auto engine_regions = plan_engine(engine_ctx_, model_.config, engine, plan);
   planned_ = plan.total_bytes();
   log_bench_engine(log_, device_text(device_, ctx_), ctx_, model_, plan, engine);
@@ -146,13 +155,13 @@ bool RlBench::prepare(bool dry) {
     fmt::print("{}", plan.table(limit));
     return false;
   }
-  arena_ = std::make_unique<Arena>(std::move(plan), device_.device, config_.model.pin_host());
-  memory_ = make_model(model_.config, *arena_, model_regions);
-  fill_weights(model_, memory_.full(), 0, *pool_);
-  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options, *arena_, trainer_regions,
-                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  engine_ = make_engine(engine_ctx_, model_.config, engine, *arena_, engine_regions, memory_, nullptr);
-  engine_->set_version(version_);
+  team_ = std::make_unique<RankTeam>(
+      ranks_, ctx_,
+      RankTeam::Parts{model_, options, rank_plan, zero, 0, config_.model.pin_host(), /*fill=*/true});
+  engines_ = std::make_unique<RankEngines>(
+      *team_, RankEngines::Parts{model_.config, engine, engine_regions, engine_ctx_, nullptr});
+  synchronize();
+  engines_->client().set_version(version_);
   return true;
 }
 
@@ -172,11 +181,11 @@ std::vector<data::MicroBatch> RlBench::rollouts() {
     request.max_tokens = static_cast<std::int32_t>(config_.output_tokens);
     for (std::int64_t i = 0; i < config_.completions; ++i) request.seeds.push_back(rng.next_u64());
     prompts.push_back(request.prompt);
-    engine_->submit(std::move(request));
+    engines_->client().submit(std::move(request));
   }
   std::vector<data::Sample> samples;
-  while (!engine_->idle()) {
-    for (const rollout::SampledSequence& s : engine_->step()) {
+  while (engines_->client().outstanding() > 0) {
+    for (const rollout::SampledSequence& s : engines_->client().poll().finished) {
       RLCPP_CHECK(static_cast<std::int64_t>(s.ids.size()) == config_.output_tokens);
       data::Sample sample;
       sample.ids = prompts[static_cast<std::size_t>(s.group - first)];
@@ -203,14 +212,14 @@ StepTimes RlBench::step() {
   StepTimes out;
   const double begin = monotonic_seconds();
   const std::vector<data::MicroBatch> rows = rollouts();
-  ops::synchronize(engine_ctx_);
+  engines_->synchronize();
   const double sampled = monotonic_seconds();
-  const train::StepResult result = trainer_->step(rows);
-  trainer_->synchronize();
+  const train::StepResult result = team_->step(rows);
+  synchronize();
   const double trained = monotonic_seconds();
-  engine_->set_version(++version_);
+  engines_->client().set_version(++version_);
   const double published = monotonic_seconds();
-  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
+  for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   if (result.skipped || !(result.grad_norm > 0)) {
     throw runtime_failure(
         fmt::format("a step had loss {} and gradient norm {}", result.loss, result.grad_norm),
@@ -243,14 +252,14 @@ bool RlBench::run(bool dry) {
   return true;
 }
 
-Json RlBench::json() const {
+Json RlBench::json() {
   const auto tokens = static_cast<double>(config_.sequences() * config_.length());
   Json out;
   out["kind"] = "rl_steps";
   out["config"] = {{"engine", "rlcpp"},
                    {"model_name", config_.model.name},
                    {"lora_rank", model_.config.adapters.any() ? Json(model_.config.adapters.rank) : Json()},
-                   {"num_gpus", 1},
+                   {"num_gpus", ranks_.count()},
                    {"device_name", device_label(device_.device)},
                    {"numeric_mode", std::string(name_of(ctx_.mode))},
                    {"groups", config_.groups},
@@ -261,7 +270,7 @@ Json RlBench::json() const {
                    {"commit_sha", commit_sha()},
                    {"timestamp", bench::utc_timestamp()}};
   out["planned_bytes"] = planned_;
-  out["peak_bytes"] = peak_memory_bytes(device_.device);
+  out["peak_bytes"] = team_->peak_memory();
   out["step_seconds"] = median(&StepTimes::step);
   out["split"] = {{"rollouts", median(&StepTimes::rollouts)},
                   {"training", median(&StepTimes::training)},
@@ -283,7 +292,7 @@ Json RlBench::json() const {
   return out;
 }
 
-std::string RlBench::text() const {
+std::string RlBench::text() {
   const Json all = json();
   const double step = all["step_seconds"].get<double>();
   std::vector<std::vector<std::string>> cells = {{"of a step", "s", "%"}};
@@ -292,11 +301,15 @@ std::string RlBench::text() const {
                      fmt::format("{:.1f}", 100 * seconds.get<double>() / step)});
   }
   cells.push_back({"step", fmt::format("{:.4f}", step), "100.0"});
+  const std::string where =
+      fmt::format("{} {}{}", ranks_.count(), ranks_.device == DeviceKind::kCuda ? "GPU" : "CPU rank",
+                  ranks_.count() == 1 ? "" : "s");
   return monitor::table(cells) +
          fmt::format(
-             "\n{} rollouts of {} + {} tokens: {:.0f} tokens/s in all, {:.0f} sampled, {:.0f} trained; "
+             "\n{} rollouts of {} + {} tokens on {}: {:.0f} tokens/s in all, {:.0f} sampled, {:.0f} "
+             "trained; "
              "mismatch_kl up to {:.3g}; medians of {} steps; mode {}\n",
-             config_.sequences(), config_.prompt_tokens, config_.output_tokens,
+             config_.sequences(), config_.prompt_tokens, config_.output_tokens, where,
              all["tokens_per_second"].get<double>(), all["output_tokens_per_second"].get<double>(),
              all["training_tokens_per_second"].get<double>(),
              *std::max_element(mismatches_.begin(), mismatches_.end()), times_.size(), name_of(ctx_.mode));

@@ -70,6 +70,7 @@ Command bench_command();
 Command bench_kernels_command();
 Command bench_rollout_command();
 Command bench_rl_command();
+Command bench_publication_command();
 Command bench_checkpoint_command();
 Command report_command();
 Command curves_command();

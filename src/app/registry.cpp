@@ -17,6 +17,7 @@ std::vector<Command> all_commands() {
       bench_kernels_command(),
       bench_rollout_command(),
       bench_rl_command(),
+      bench_publication_command(),
       bench_checkpoint_command(),
       report_command(),
       curves_command(),

@@ -35,12 +35,52 @@ void RlTrainerSection::describe(config::Schema& s) {
   s.refused("max_concurrent_runs",
             "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs")
       .unless({"1"});
-  s.refused(
-      "dist",
-      "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: remove "
-      "trainer.dist, or start those two");
+  s.refused("dist", "trainer and engine have the same ranks: set dist at the top instead of trainer.dist");
   s.refused("data", "fake rollouts are for `rlcpp trainer` and --bench: remove trainer.data");
   refuse_reference_keys(s);
+}
+
+void RlDistSection::describe(config::Schema& s) {
+  s.field("ranks", ranks,
+          "Ranks, each with a part of every batch and an engine for its share of the groups: on a GPU "
+          "machine the "
+          "GPUs 0 to N - 1, on a CPU groups of threads.")
+      .at_least(1)
+      .at_most(256);
+  s.field("devices", devices, "The GPUs by their numbers, in place of dist.ranks.");
+  s.field(
+       "zero", zero,
+       "What ranks do not hold whole: 1 optimizer state, 2 gradients too. Weights are whole on every rank, "
+       "whose engine reads them.")
+      .at_least(1)
+      .at_most(2);
+  s.field("timeout", timeout,
+          "A collective that makes no progress for so long ends the run, with the name of the rank that is "
+          "awaited.")
+      .at_least(1)
+      .at_most(1e6)
+      .in("seconds");
+  s.field("idle_timeout", idle_timeout,
+          "No rank does anything for so long, in no collective: ends the run, with what each last did.")
+      .at_least(1)
+      .at_most(1e6)
+      .in("seconds");
+  for (const char* key : {"processes", "process", "address", "run_id", "start_timeout"}) {
+    s.refused(key,
+              fmt::format("rl is one process; several train with rlcpp trainer beside rlcpp orchestrator: "
+                          "remove dist.{}, or start those two",
+                          key));
+  }
+}
+
+DistSection RlDistSection::dist() const {
+  DistSection out;
+  out.ranks = ranks;
+  out.devices = devices;
+  if (ranks > 1 || devices.size() > 1) out.zero = zero;
+  out.timeout = timeout;
+  out.idle_timeout = idle_timeout;
+  return out;
 }
 
 void InferenceModelSection::describe(config::Schema& s) {
@@ -79,7 +119,7 @@ void InferenceSection::describe(config::Schema& s) {
        "under way between steps; prompts of old weights are never reused.")
       .one_of({"keep", "recompute", "drain", "abort"});
   s.refused("server", "the engine is in this process and serves nobody else: remove inference.server");
-  s.refused("parallel", "there is one engine on one device: remove inference.parallel");
+  s.refused("parallel", "every rank has an engine of its own (dist.ranks): remove inference.parallel");
   s.refused("gpu_memory_utilization", "memory is planned exactly: set memory_limit, or inference.num_pages");
   s.refused("enable_lora",
             "the engine reads the trainer's adapters (trainer.model.lora): remove inference.enable_lora")
@@ -122,6 +162,7 @@ void RlConfig::describe(config::Schema& s) {
   s.section("log", log, "The log.");
   s.section("bench", bench, "Benchmark: the trainer alone on fake rollouts, no files, a table at the end.");
   run.describe(s);
+  s.section("dist", dist, "Several GPUs: each has a rank of the trainer and an engine.");
   watch.describe_rl(s);
   refuse_reference_keys(s);
   for (const char* key : {"inference_gpu_ids", "trainer_gpu_ids", "teacher_gpu_ids"}) {
@@ -135,10 +176,6 @@ void RlConfig::describe(config::Schema& s) {
             "weight_broadcast")
       .unless({"null", R"({"type":"filesystem"})"});
   s.refused("deployment", "rl runs in one process: remove the section deployment");
-  s.refused("dist",
-            "rl is one rank; several train with rlcpp trainer --dist.ranks N beside rlcpp orchestrator: "
-            "remove dist, or "
-            "start those two");
   s.refused("slurm", "rl does not submit jobs: start it from your job script and remove the section slurm");
 }
 
@@ -237,6 +274,7 @@ std::string RlConfig::decisive_json() const {
   same.orchestrator.save_rollouts.reset();
   same.inference = InferenceSection{};
   same.run = decisive(run);
+  same.dist = {};  // a checkpoint does not know ranks
   if (!depends_on_length(trainer.scheduler)) same.max_steps.reset();
   // The shortcuts repeat what the sections say.
   same.model = ModelShortcut{};

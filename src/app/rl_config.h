@@ -5,13 +5,14 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "app/run_training.h"
 #include "base/config/load.h"
 #include "orchestrator/config.h"
 #include "rollout/engine.h"
-#include "train/trainer.h"
 #include "train/audit.h"
+#include "train/trainer.h"
 
 namespace rlcpp::app {
 
@@ -25,8 +26,18 @@ struct RlTrainerSection {
   train::OptimConfig optim;
   train::SchedulerConfig scheduler;
   train::LossConfig loss;
-  void describe(config::Schema& s);
   std::optional<train::AuditConfig> audit;
+  void describe(config::Schema& s);
+};
+
+// The ranks of `rlcpp rl`: one process, a thread a GPU.
+struct RlDistSection {
+  std::int64_t ranks = 1;
+  std::vector<std::int64_t> devices;
+  std::int64_t zero = 1;
+  std::int64_t timeout = 120, idle_timeout = 1800;
+  void describe(config::Schema& s);
+  DistSection dist() const;
 };
 
 struct InferenceModelSection {
@@ -53,6 +64,7 @@ struct RlConfig {
   LogSection log;
   std::optional<BenchSection> bench;
   RunSection run;
+  RlDistSection dist;
   WatchSection watch;
 
   void describe(config::Schema& s);

@@ -7,7 +7,8 @@
 namespace rlcpp::app {
 
 void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const model::ModelConfig& model,
-                       const rollout::EngineConfig& engine, std::size_t teacher, const MemoryLimits& limits) {
+                       const rollout::EngineConfig& engine, std::size_t teacher,
+                       const train::Sharding& sharding, const MemoryLimits& limits) {
   const RlTrainerSection& trainer = config.trainer;
   AdviceKeys keys;
   keys.model = "--trainer.model.";
@@ -21,13 +22,11 @@ void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const mo
   require_memory(
       {trainer.model, trainer.optim, config.row_tokens(), 1, engine.num_pages, engine.max_batch_tokens}, keys,
       limits, [&](const Plannable& p) {
-        MemoryPlan plan;
         const model::ModelConfig shape = planned_shape(model, p);
-        plan_model(ctx, shape, plan, config.max_model_len_of(), p.model.optim_cpu_offload);
-        train::Trainer::plan(
-            ctx, shape,
-            trainer_options(p.model, p.optim, trainer.scheduler, config.run, config.max_steps, p.seq_len),
-            plan);
+        train::TrainerOptions options =
+            trainer_options(p.model, p.optim, trainer.scheduler, config.run, config.max_steps, p.seq_len);
+        options.sharding = sharding;
+        MemoryPlan plan = plan_rank(ctx, shape, options, config.max_model_len_of()).plan;
         if (teacher > 0) {
           plan.add(MemoryUse::kWeights, "teacher", DType::kU8, {static_cast<std::int64_t>(teacher)});
         }

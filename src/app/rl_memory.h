@@ -9,8 +9,9 @@
 namespace rlcpp::app {
 
 // Throws environment_error with changes that fit, as require_memory(). `teacher`: bytes of the plan that are
-// the teacher's.
+// the teacher's; `sharding`: of one of several ranks, whose limits these are.
 void require_rl_memory(const RlConfig& config, const ops::Context& ctx, const model::ModelConfig& model,
-                       const rollout::EngineConfig& engine, std::size_t teacher, const MemoryLimits& limits);
+                       const rollout::EngineConfig& engine, std::size_t teacher,
+                       const train::Sharding& sharding, const MemoryLimits& limits);
 
 }  // namespace rlcpp::app

@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
+#include "app/rank_engines.h"
 #include "app/rl_audit.h"
 #include "app/rl_memory.h"
 #include "app/rl_report.h"
@@ -16,13 +17,13 @@
 #include "app/run_clock.h"
 #include "app/run_console.h"
 #include "app/run_directory.h"
+#include "app/run_ranks.h"
 #include "app/run_rows.h"
 #include "app/run_start.h"
 #include "app/run_step_report.h"
 #include "app/run_watch.h"
 #include "base/error.h"
 #include "base/signals.h"
-#include "client/engine_client.h"
 #include "monitor/step_line.h"
 #include "ops/matmul.h"
 #include "orchestrator/orchestrator.h"
@@ -41,6 +42,11 @@ class RlRun {
  private:
   void prepare();
   void plan_memory();
+  int zero() const { return static_cast<int>(config_.dist.zero); }
+  // What the trainers changed is there for the engines, on every rank.
+  void synchronize() {
+    team_->group().on_each([](train::Trainer& trainer) { trainer.synchronize(); });
+  }
   void open_directory(const RunStart& start);
   void start_or_resume();
   void train();
@@ -71,18 +77,14 @@ class RlRun {
   std::unique_ptr<Teacher> teacher_;  // null: none
   train::TrainerOptions options_;
   rollout::EngineConfig engine_config_;
-  MemoryPlan plan_;
-  ModelRegions model_regions_;
-  std::shared_ptr<train::Trainer::Regions> trainer_regions_;
+  RankSetup ranks_;
+  RankPlan rank_plan_;  // of each rank, with its engine
   EngineRegions engine_regions_;
 
   std::unique_ptr<RunDirectory> directory_;  // null in a dry run
-  std::unique_ptr<Arena> arena_;
-  ModelMemory memory_;
-  std::unique_ptr<train::Trainer> trainer_;
+  std::unique_ptr<RankTeam> team_;
   std::unique_ptr<Checkpoints> checkpoints_;  // after what it reads
-  std::unique_ptr<rollout::Engine> engine_;
-  std::unique_ptr<client::EngineClient> client_;
+  std::unique_ptr<RankEngines> engines_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<Sampling> sampling_;
   std::unique_ptr<RunWatch> watch_;
@@ -105,6 +107,8 @@ void RlRun::prepare() {
   orchestrator_ = make_orchestrator(config_, text_, log_);
   device_ = invocation_.dry_run ? choose_planned_device(config_.run.device, &absent_)
                                 : choose_device(config_.run.device);
+  ranks_ = find_rl_ranks(config_.dist, device_.device, config_.run.device, teacher_ != nullptr);
+  device_.device = ranks_.device_of(0);
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   const auto context = [&] {
     return run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
@@ -122,26 +126,26 @@ void RlRun::plan_memory() {
   options_ = trainer_options(trainer.model, trainer.optim, trainer.scheduler, config_.run, config_.max_steps,
                              config_.row_tokens());
   options_.loss = trainer.loss;
-  const std::size_t limit = config_.run.memory_limit_bytes(device_.device);
-  model_regions_ =
-      plan_model(ctx_, model_.config, plan_, config_.max_model_len_of(), trainer.model.optim_cpu_offload);
-  trainer_regions_ = train::Trainer::plan(ctx_, model_.config, options_, plan_);
-  const std::size_t without_teacher = plan_.total_bytes();
+  options_.sharding = ranks_.sharding(0, zero());
+  const std::size_t limit = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
+  rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.max_model_len_of());
+  MemoryPlan& plan = rank_plan_.plan;
+  const std::size_t without_teacher = plan.total_bytes();
   if (teacher_ != nullptr)
-    teacher_->plan(teacher_ctx_, config_.row_tokens(), config_.max_model_len_of(), plan_);
-  const std::size_t teacher = plan_.total_bytes() - without_teacher;
+    teacher_->plan(teacher_ctx_, config_.row_tokens(), config_.max_model_len_of(), plan);
+  const std::size_t teacher = plan.total_bytes() - without_teacher;
   // The engine's cache leaves room for the rollouts.
   const double rollouts = rollout_bytes(config_.orchestrator);
   engine_config_ =
-      engine_config(config_, engine_ctx_, model_.config, plan_, limit_beside_rollouts(ctx_, limit, rollouts));
-  engine_regions_ = plan_engine(engine_ctx_, model_.config, engine_config_, plan_);
-  require_rl_memory(config_, ctx_, model_.config, engine_config_, teacher,
+      engine_config(config_, engine_ctx_, model_.config, plan, limit_beside_rollouts(ctx_, limit, rollouts));
+  engine_regions_ = plan_engine(engine_ctx_, model_.config, engine_config_, plan);
+  require_rl_memory(config_, ctx_, model_.config, engine_config_, teacher, options_.sharding,
                     memory_limits(device_.device, absent_, limit, rollouts));
   require_host_room(
       fmt::format("the rollouts of a step do not fit the memory: orchestrator.batch_size is {} of at most {} "
                   "tokens",
                   config_.orchestrator.batch_size, config_.orchestrator.seq_len),
-      rollouts, plan_.total_bytes(), limit, device_.device,
+      rollouts, plan.total_bytes(), limit, device_.device,
       "lower orchestrator.batch_size, orchestrator.seq_len or inference.num_pages");
 }
 
@@ -154,35 +158,38 @@ void RlRun::open_directory(const RunStart& start) {
 }
 
 void RlRun::start_or_resume() {
-  arena_ = std::make_unique<Arena>(plan_, device_.device, config_.trainer.model.pin_host());
-  memory_ = make_model(model_.config, *arena_, model_regions_);
   const std::optional<std::int64_t> resume = checkpoints_->resume_step();
   // A checkpoint of adapters does not hold the base.
-  if (!resume.has_value() || model_.config.adapters.any())
-    fill_weights(model_, memory_.full(), config_.run.seed, *pool_);
+  const bool fill = !resume.has_value() || model_.config.adapters.any();
   options_.before_update = [this] { checkpoints_->await_read(); };
-  trainer_ = std::make_unique<train::Trainer>(ctx_, model_.config, options_, *arena_, trainer_regions_,
-                                              memory_.weights, memory_.packed, memory_.rope, memory_.masters);
-  if (teacher_ != nullptr) teacher_->load(teacher_ctx_, *arena_, config_.run.seed);
-  engine_ = make_engine(engine_ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_,
-                        text_.token_bytes());
-  client_ = std::make_unique<client::EngineClient>(*engine_);
-  orchestrator_->attach(*client_);
+  team_ = std::make_unique<RankTeam>(ranks_, ctx_,
+                                     RankTeam::Parts{model_, options_, rank_plan_, zero(), config_.run.seed,
+                                                     config_.trainer.model.pin_host(), fill});
+  team_->on_each([&](int local, const RankTeam::Place& place) {
+    if (teacher_ != nullptr && local == 0) teacher_->load(teacher_ctx_, place.arena, config_.run.seed);
+  });
+  engines_ = std::make_unique<RankEngines>(
+      *team_,
+      RankEngines::Parts{model_.config, engine_config_, engine_regions_, engine_ctx_, text_.token_bytes()});
+  orchestrator_->attach(engines_->client());
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
   if (resume.has_value()) {
-    const train::Restored restored = checkpoints_->resume(*resume, *trainer_, "orchestrator", "rl");
+    const train::Restored restored = checkpoints_->resume(*resume, team_->group(), "orchestrator", "rl");
     progress_ = restored.progress;
     const auto state = nlohmann::json::parse(restored.extra);
     for (const std::string& note : orchestrator_->restore(state)) log_.warn(note);
   }
-  checkpoints_->prepare(*trainer_, device_.device.kind == DeviceKind::kCpu ? plan_.total_bytes() : 0,
+  checkpoints_->prepare(team_->group(),
+                        device_.device.kind == DeviceKind::kCpu ? rank_plan_.plan.total_bytes() : 0,
                         max_steps_ < 0 ? -1 : max_steps_ - progress_.step);
-  client_->set_version(progress_.step);
+  synchronize();
+  engines_->client().set_version(progress_.step);
   metrics_ = std::make_unique<monitor::MetricsWriter>(directory_->path(), kRlProducer, progress_.step + 1);
-  watch_ = std::make_unique<RunWatch>(config_.watch,
-                                      WatchedRun{kRlProducer, directory_->path(), progress_.step + 1, &plan_,
-                                                 config::to_json(config::describer(config_))},
-                                      log_);
+  watch_ =
+      std::make_unique<RunWatch>(config_.watch,
+                                 WatchedRun{kRlProducer, directory_->path(), progress_.step + 1,
+                                            &rank_plan_.plan, config::to_json(config::describer(config_))},
+                                 log_);
 }
 
 void RlRun::save(bool wait) {
@@ -192,15 +199,15 @@ void RlRun::save(bool wait) {
   content.extra = nlohmann::json{{"orchestrator", orchestrator_->state()}}.dump();
   metrics_->flush();
   if (wait) {
-    checkpoints_->save(*trainer_, std::move(content));
+    checkpoints_->save(team_->group(), std::move(content));
   } else {
-    checkpoints_->begin(*trainer_, std::move(content));
+    checkpoints_->begin(team_->group(), std::move(content));
   }
 }
 
 void RlRun::report_step(const TrainedStep& step, const orchestrator::TrainingBatch& batch,
                         double generate_seconds, monitor::Metrics metrics) {
-  const StepReports reports{max_steps_};
+  const StepReports reports{max_steps_, ranks_.count()};
   metrics.set("time/update_weights", 0);  // trainer and engine share them
   metrics.set("time/wait_for_batch", generate_seconds);
   metrics.set("time/load_data", batch.pack_seconds);
@@ -238,11 +245,7 @@ void RlRun::audit(orchestrator::TrainingBatch& batch) {
   const auto place = [&](std::int64_t document, std::int64_t token) {
     return orchestrator::describe_place(batch, document, token);
   };
-  const auto logprobs = [&](const std::vector<data::MicroBatch>& rows) {
-    std::vector<std::vector<float>> all;
-    for (const data::MicroBatch& row : rows) all.push_back(trainer_->logprobs(row));
-    return all;
-  };
+  const auto logprobs = [&](const std::vector<data::MicroBatch>& rows) { return team_->logprobs(rows); };
   audit_step(config_.trainer.audit, batch.micro_batches,
              {batch.step, config_.row_tokens(), config_.run.seed, true, place}, logprobs, batch.metrics);
 }
@@ -260,13 +263,13 @@ void RlRun::one_step() {
   }
   if (teacher_ != nullptr) batch.metrics.set("time/teacher_logprobs", teacher_->score(batch.micro_batches));
   // A forward of the engine that nobody waited for is done before the weights change.
-  ops::synchronize(engine_ctx_);
+  engines_->synchronize();
   audit(batch);
   const double scored = monotonic_seconds();
   TrainedStep step;
-  step.result = trainer_->step(batch.micro_batches);
-  trainer_->synchronize();
-  for (const std::string& warning : ops::take_product_warnings(ctx_)) log_.warn(warning);
+  step.result = team_->step(batch.micro_batches);
+  synchronize();
+  for (const std::string& warning : team_->take_product_warnings()) log_.warn(warning);
   const double trained = monotonic_seconds();
   const auto mismatch = orchestrator::describe_mismatch(batch, step.result.first_mismatch);
   if (mismatch.has_value() && !step.result.skipped && ctx_.mode == ops::NumericMode::kExact) {
@@ -280,7 +283,7 @@ void RlRun::one_step() {
   ++here_;
   stop_ = step.result.stop;
   const double broadcast = monotonic_seconds();
-  client_->set_version(progress_.step);
+  engines_->client().set_version(progress_.step);
   const double broadcast_seconds = monotonic_seconds() - broadcast;
 
   step.step = progress_.step;
@@ -291,7 +294,7 @@ void RlRun::one_step() {
   metrics.merge(step.result.metrics);
   metrics.set("time/broadcast_weights", broadcast_seconds);
   measure(metrics, step.step == max_steps_);
-  step.peak_memory_bytes = peak_memory_bytes(device_.device);
+  step.peak_memory_bytes = team_->peak_memory();
   const double end = monotonic_seconds();
   step.interval_seconds = end - (last_end_ > 0 ? last_end_ : begin);
   last_end_ = end;
@@ -338,13 +341,13 @@ ExitCode RlRun::finish() {
   report.steps = progress_.step;
   report.steps_here = here_;
   report.max_steps = max_steps_;
-  report.skipped = trainer_->state().skipped;
+  report.skipped = team_->trainer().state().skipped;
   report.saves = config_.ckpt.has_value();
   report.progress = orchestrator_->progress();
   report.seconds = monotonic_seconds() - begin_;
-  report.memory = memory_row(plan_, device_.device).second;
-  report.planned_memory = plan_.total_bytes();
-  report.peak_memory = peak_memory_bytes(device_.device);
+  report.memory = memory_row(rank_plan_.plan, device_.device).second;
+  report.planned_memory = rank_plan_.plan.total_bytes();
+  report.peak_memory = team_->peak_memory();
   const RlRecord record = read_record(report.run_dir);
   directory_->write("curves.svg", curves_svg(record, report));
   const RunResult result = final_result(record, report);
@@ -361,13 +364,13 @@ ExitCode RlRun::run(const config::Loaded& loaded) {
   const RunFacts facts{device_text(device_, ctx_),
                        model_.text,
                        data_text(*orchestrator_, config_),
-                       plan_,
-                       config_.run.memory_limit_bytes(device_.device),
+                       rank_plan_.plan,
+                       ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device)),
                        "prompts",
                        [&] { return prompt_listing(environments, text_, 3); },
                        [&] { return prompt_json(environments, text_, 3); },
                        absent_,
-                       {},
+                       ranks_text(ranks_, zero(), model_.config.adapters.any()),
                        std::string(name_of(ctx_.mode))};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
   if (!announce(start, facts, log_)) return ExitCode::kDone;

@@ -103,6 +103,7 @@ TrainerConfig trainer_of(RlConfig config, const config::Origins& origins) {
   out.bench = config.bench;
   out.max_steps = config.max_steps;
   out.run = config.run;
+  out.dist = config.dist.dist();
   out.watch = config.watch;
   out.model.seq_len = config.row_tokens();
   out.data.fake.emplace();

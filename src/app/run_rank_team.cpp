@@ -252,6 +252,16 @@ std::vector<std::vector<float>> RankTeam::logprobs(const std::vector<data::Micro
   return out;
 }
 
+void RankTeam::on_each(const std::function<void(int, const Place&)>& body) {
+  RLCPP_CHECK(zero_ < 3 || setup_.count() == 1 || trainer().model().adapters.any());
+  each([&](int local) {
+    const Rank& rank = *ranks_[static_cast<std::size_t>(local)];
+    const bool sharded = rank.peers.sharded.any();
+    body(local, {rank.ctx, *rank.arena, sharded ? rank.peers.sharded.weights : rank.memory.weights,
+                 sharded ? rank.peers.sharded.packed : rank.memory.packed, rank.memory.rope});
+  });
+}
+
 std::vector<std::vector<double>> RankTeam::exchange(const std::vector<double>& mine, std::string_view name) {
   if (world_ == nullptr) return {mine};
   std::vector<std::vector<double>> all, out;

@@ -112,6 +112,18 @@ class RankTeam {
   // Of each batch; the ranks share the work.
   std::vector<std::vector<float>> logprobs(const std::vector<data::MicroBatch>& batches);
 
+  // A rank's memory as its decoder reads it. Not with ZeRO 3, where no rank has all of it.
+  struct Place {
+    const ops::Context& ctx;
+    const Arena& arena;
+    const model::WeightSet& weights;
+    const model::WeightSet& packed;
+    const model::RopeTables& rope;
+  };
+  // Runs `body` on every rank's thread; errors as those of steps. For what works beside the trainers.
+  void on_each(const std::function<void(int local, const Place& place)>& body);
+  std::size_t local() const { return ranks_.size(); }
+
   // What the processes say, in their order; and the largest of their numbers. Collective.
   std::vector<std::vector<double>> exchange(const std::vector<double>& mine, std::string_view name);
   double largest(double mine, std::string_view name);

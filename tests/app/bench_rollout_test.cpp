@@ -181,8 +181,10 @@ TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
     words.insert(words.end(), more.begin(), more.end());
     return words;
   };
-  for (const std::vector<std::string>& more :
-       {std::vector<std::string>{}, {"--model.lora.rank", "4"}, {"--num-pages", "8", "--page-size", "4"}}) {
+  for (const std::vector<std::string>& more : {std::vector<std::string>{},
+                                               {"--model.lora.rank", "4"},
+                                               {"--num-pages", "8", "--page-size", "4"},
+                                               {"--dist.ranks", "2"}}) {
     const ProcessOutcome o = world_->run(with(joined({"--json"}, more)));
     ASSERT_EQ(o.code, 0) << o.err;
     const Json result = Json::parse(o.out);
@@ -205,8 +207,8 @@ TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
   }
   const ProcessOutcome o = world_->run(command);
   ASSERT_EQ(o.code, 0) << o.err;
-  expect_has(o.out,
-             {"rollouts", "training", "publication", "waiting", "12 rollouts of 9 + 7 tokens", "mode exact"});
+  expect_has(o.out, {"rollouts", "training", "publication", "waiting",
+                     "12 rollouts of 9 + 7 tokens on 1 CPU rank", "mode exact"});
   const ProcessOutcome narrow = world_->run(with({"--output-tokens", "100"}));
   EXPECT_EQ(narrow.code, 2);
   expect_has(narrow.err, {"does not fit a row", "model.seq_len"});
@@ -216,6 +218,33 @@ TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
                    "70GiB", "--model.seq-len", "8192", "--dry-run"});
   ASSERT_EQ(dry.code, 0) << dry.err;
   expect_has(dry.out, {"kv cache", "optimizer"});
+}
+
+TEST_F(BenchRollout, PublicationTimesAddUp) {
+  const std::vector<std::string> command = {"bench",        "publication",
+                                            "--model.name", *world_ / "model",
+                                            "--device",     "cpu",
+                                            "--threads",    "1",
+                                            "--repeats",    "4"};
+  const ProcessOutcome o = world_->run(joined(command, {"--dist.ranks", "3", "--json"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const Json result = Json::parse(o.out);
+  EXPECT_EQ(result["kind"], "publication");
+  EXPECT_EQ(result["config"]["num_gpus"], 3);
+  double parts = 0;
+  for (const char* part : {"checksums", "transfer", "verify", "replace"}) {
+    EXPECT_GT(result["split"][part].get<double>(), 0) << part;
+    parts += result["split"][part].get<double>();
+  }
+  EXPECT_GT(result["seconds"].get<double>(), parts / 4);
+  EXPECT_GT(result["bytes"].get<double>(), 0);
+  const ProcessOutcome text = world_->run(command);
+  ASSERT_EQ(text.code, 0) << text.err;
+  expect_has(text.out,
+             {"checksums", "transfer", "verify", "replace", "whole", "to 1 other ranks", "medians of 4"});
+  const ProcessOutcome alone = world_->run(joined(command, {"--dist.ranks", "1"}));
+  EXPECT_EQ(alone.code, 2);
+  expect_has(alone.err, {"one rank has nobody to publish to"});
 }
 
 }  // namespace
