@@ -33,7 +33,7 @@ struct RlTrainerSection {
 // The ranks of `rlcpp rl`: one process, a thread a GPU.
 struct RlDistSection {
   std::int64_t ranks = 1;
-  std::vector<std::int64_t> devices;
+  std::vector<std::int64_t> devices = {};
   std::int64_t zero = 1;
   std::int64_t timeout = 120, idle_timeout = 1800;
   void describe(config::Schema& s);

@@ -39,13 +39,13 @@ TEST_F(Rl, RolloutsDoNotDependOnTheNumberOfRanks) {
 // in between; another number of ranks continues it.
 TEST_F(Rl, TheSameRanksGiveTheSameBits) {
   const std::vector<std::string> all = {"@", *world_ / "all.toml", "--max-steps", "6", "--dist.ranks", "2"};
-  ASSERT_EQ(world_->run(world_->rl("bits", all)).code, 0);
-  ASSERT_EQ(world_->run(world_->rl("again", plus(all, {"--max-steps", "3"}))).code, 0);
-  const auto on = world_->run(world_->rl("again", plus(all, {"--ckpt.resume-step", "3"})));
+  ASSERT_EQ(world_->run(world_->rl("ranks-bits", all)).code, 0);
+  ASSERT_EQ(world_->run(world_->rl("ranks-again", plus(all, {"--max-steps", "3"}))).code, 0);
+  const auto on = world_->run(world_->rl("ranks-again", plus(all, {"--ckpt.resume-step", "3"})));
   ASSERT_EQ(on.code, 0) << on.err;
-  world_->expect_same_state("again", "bits", 6);
+  world_->expect_same_state("ranks-again", "ranks-bits", 6);
   const auto alone = world_->run(
-      world_->rl("again", plus(all, {"--dist.ranks", "1", "--max-steps", "7", "--ckpt.resume-step", "-1"})));
+      world_->rl("ranks-again", plus(all, {"--dist.ranks", "1", "--max-steps", "7", "--ckpt.resume-step", "-1"})));
   EXPECT_EQ(alone.code, 0) << alone.err;
 }
 
