@@ -10,8 +10,8 @@
 #include "base/config/load.h"
 #include "orchestrator/config.h"
 #include "rollout/engine.h"
-#include "train/trainer.h"
 #include "train/audit.h"
+#include "train/trainer.h"
 
 namespace rlcpp::app {
 
