@@ -134,7 +134,8 @@ Publication WeightBroadcast::send(const std::string& run, std::int64_t step,
   const std::string text = broadcast_manifest(run, step, weights, sums);
   RLCPP_CHECK(text.size() <= static_cast<std::size_t>(text_.size()));
   const auto bytes = std::as_bytes(std::span(text));
-  const Header header{kWeightsMagic, static_cast<std::int64_t>(text.size()), durable::crc32c(bytes), step, {}};
+  const Header header{
+      kWeightsMagic, static_cast<std::int64_t>(text.size()), durable::crc32c(bytes), step, {}};
   const double summed = now();
   say(words_.rows(0, kWords), std::as_bytes(std::span(&header, 1)), "weights: header");
   agree({}, step, "weights: header taken");
