@@ -14,6 +14,7 @@
 #include "app/run_engine.h"
 #include "app/run_model.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "model/adapter_files.h"
 #include "ops/matmul.h"
 
@@ -78,7 +79,7 @@ ChatOptions chat_options(const ChatConfig& config, const RunModel& model,
   ChatOptions options;
   options.adapter = config.adapter;
   options.system = config.system;
-  options.variables = Json::parse(config.variables, nullptr, false);
+  options.variables = parse_json<Json>(config.variables);
   if (!options.variables.is_object())
     throw bad_input("--variables must be a JSON object", {}, "write e.g. '{\"enable_thinking\": false}'");
   options.max_tokens = config.max_tokens;

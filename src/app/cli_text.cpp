@@ -43,7 +43,7 @@ constexpr std::pair<int, const char*> kExitCodes[] = {
     {4, "a check ran and did not pass"},
     {75, "stopped by its own limit with work left: the same command goes on"},
     {130, "stopped by SIGINT, after saving"},
-    {143, "stopped by SIGTERM, after saving"},
+    {143, "stopped by SIGTERM or SIGHUP, after saving"},
 };
 
 std::string shell_line(const std::vector<std::string>& words) {

@@ -75,6 +75,7 @@ std::optional<std::string> fetch_named(const std::string& name, hub::RepositoryK
   try {
     return hub::fetch_repository(*repository, hub_options(), selection);
   } catch (const Error& error) {
+    if (error.code() == ExitCode::kInterrupted || error.code() == ExitCode::kTerminated) throw;
     throw Error(
         error.code(),
         fmt::format("{} = \"{}\" is no path here, and as an id of the hub: {}", key, name, error.what()),

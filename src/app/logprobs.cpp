@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -11,6 +12,7 @@
 #include "app/run_model.h"
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "monitor/console.h"
 #include "monitor/progress.h"
 #include "tokenizer/tokenizer.h"
@@ -86,6 +88,11 @@ std::vector<std::int32_t> ids_of(const Json& row, const std::string& place,
 std::vector<Text> read_texts(const LogprobsConfig& config, const RunModel& model) {
   std::ifstream file(config.data);
   if (!file) throw bad_input("cannot read " + config.data, "", "name a .jsonl file with --data");
+  std::error_code ignored;
+  if (std::filesystem::equivalent(config.data, config.out, ignored)) {
+    throw bad_input("--out names the file of --data", "the result would take the place of the texts",
+                    "name another file with --out");
+  }
   std::optional<tokenizer::Tokenizer> tokenizer;
   std::vector<Text> texts;
   int number = 0;
@@ -93,7 +100,7 @@ std::vector<Text> read_texts(const LogprobsConfig& config, const RunModel& model
     ++number;
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
     const std::string place = fmt::format("{}:{}", config.data, number);
-    const Json row = Json::parse(line, nullptr, false);
+    const Json row = parse_json<Json>(line);
     if (!row.is_object()) throw bad_input(place + " is no JSON object", "", "write one object a line");
     if (!row.contains("ids") && !tokenizer) {
       const std::string dir = tokenizer_directory(config.tokenizer, model);

@@ -49,7 +49,8 @@ std::vector<std::string> next_commands(const RlReport& report) {
   std::vector<std::string> next = {fmt::format("{} curves --runs {} --out {}", shell_quote(words.front()),
                                                shell_quote(report.run_dir),
                                                shell_quote(report.run_dir + "/curves.svg"))};
-  if (report.max_steps > 0) next.push_back(longer_command(words, report.max_steps));
+  if (report.max_steps > 0)
+    next.push_back(longer_command(words, std::max(report.max_steps, report.progress.step)));
   return next;
 }
 

@@ -14,10 +14,21 @@ ModelSection section_of(const orchestrator::TeacherSection& teacher) {
   return out;
 }
 
+// Messages about a model begin with the key of the policy's.
+RunModel resolve_teacher(const orchestrator::TeacherSection& section, std::int64_t seed) {
+  try {
+    return resolve_model(section_of(section), seed, false);
+  } catch (const Error& error) {
+    const std::string what = error.what();
+    if (!what.starts_with("model.name")) throw;
+    throw Error(error.code(), "orchestrator.teacher_model." + what, error.because(), error.help());
+  }
+}
+
 }  // namespace
 
 Teacher::Teacher(const orchestrator::TeacherSection& section, const RunModel& policy, std::int64_t seed)
-    : model_(resolve_model(section_of(section), seed, false)) {
+    : model_(resolve_teacher(section, seed)) {
   if (model_.config.vocab_size == policy.config.vocab_size) return;
   throw bad_input(fmt::format("teacher_model.model.name = \"{}\" has another vocabulary than the policy",
                               section.model.name),

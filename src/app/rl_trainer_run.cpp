@@ -378,7 +378,7 @@ TrainerOutcome TrainerRun::finish() {
   if (signal_ != 0) {
     result.next = {continue_command(words, !checkpoint.empty())};
   } else if (checkpoints_->enabled() && max_steps_ > 0) {
-    result.next = {longer_command(words, max_steps_)};
+    result.next = {longer_command(words, std::max(max_steps_, progress_.step))};
   }
   print_result(invocation_.json ? result_json(result) : result_text(result));
   return out;

@@ -73,6 +73,15 @@ bool holds_results(const fs::path& path, std::string_view entry) {
   });
 }
 
+// Whether there are directories of steps to continue from: checkpoints, or an orchestrator's rollouts.
+bool holds_steps(const std::string& path) {
+  std::error_code ignored;
+  const fs::directory_iterator entries(path, ignored);
+  return std::any_of(fs::begin(entries), fs::end(entries), [&](const fs::directory_entry& entry) {
+    return entry.is_directory(ignored) && entry.path().filename().string().starts_with("step_");
+  });
+}
+
 std::string make_run_id() {
   const auto now = std::chrono::system_clock::now().time_since_epoch().count();
   return fmt::format("{:08x}", static_cast<std::uint32_t>(mix64(static_cast<std::uint64_t>(now),
@@ -167,12 +176,20 @@ void RunDirectory::check(const std::string& path, OpenRun how) {
   if (fs::exists(path, ignored) && !fs::is_directory(path, ignored)) {
     throw bad_input(fmt::format("output_dir = \"{}\" is a file", path), {}, "choose another output_dir");
   }
+  if (fs::is_symlink(path, ignored) && !fs::exists(path, ignored)) {
+    throw bad_input(fmt::format("output_dir = \"{}\" is a link to nothing", path), {},
+                    "make the directory that it names, or choose another output_dir");
+  }
   require_writable(path, "output_dir");
   if (how == OpenRun::kFresh && used(path)) {
-    throw bad_input(fmt::format("output_dir = \"{}\" was used by another run", path),
-                    "it holds its metrics or checkpoints, which a new run would mix with its own",
-                    "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old run "
-                    "with --clean");
+    const bool saved = holds_steps(path + "/checkpoints") || holds_steps(path + "/rollouts");
+    throw bad_input(
+        fmt::format("output_dir = \"{}\" was used by another run", path),
+        "it holds its metrics or checkpoints, which a new run would mix with its own",
+        saved ? "choose another --output-dir, continue with --ckpt.resume-step -1, or remove the old "
+                "run with --clean"
+              : "choose another --output-dir, or remove the old run with --clean: it has no "
+                "checkpoint to continue from");
   }
   if (how != OpenRun::kClean) return;
   if (const std::string why = not_to_clean(path); !why.empty()) {

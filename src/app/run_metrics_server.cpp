@@ -9,6 +9,8 @@
 
 #include <fmt/format.h>
 
+#include "base/error.h"
+
 namespace rlcpp::app {
 namespace {
 
@@ -27,10 +29,23 @@ std::string response(const char* status, const char* type, const std::string& bo
                      status, type, body.size(), head ? "" : body);
 }
 
+dist::Socket listen_for_scrapes(const std::string& host, int port) {
+  try {
+    return dist::listen_on(host, port);
+  } catch (const Error& error) {
+    throw environment_error(fmt::format("the metrics server cannot listen on {}:{}", host, port),
+                            error.because(),
+                            "set metrics_server.port to a free port (0: any) and metrics_server.host to an "
+                            "address of this machine, or remove the section metrics_server");
+  }
+}
+
 }  // namespace
 
 MetricsServer::MetricsServer(const std::string& host, int port)
-    : listener_(dist::listen_on(host, port)), port_(dist::port_of(listener_)), thread_([this] { serve(); }) {}
+    : listener_(listen_for_scrapes(host, port)),
+      port_(dist::port_of(listener_)),
+      thread_([this] { serve(); }) {}
 
 MetricsServer::~MetricsServer() {
   stop_ = true;

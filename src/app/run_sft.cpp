@@ -340,7 +340,7 @@ std::vector<std::string> SftRun::next_commands(bool interrupted) const {
     next.push_back(fmt::format("{} rl @ configs/rl/reverse-text.toml --model.name {}", shell_quote(program),
                                shell_quote(weights)));
   }
-  if (max_steps_ > 0) next.push_back(longer_command(words, max_steps_));
+  if (max_steps_ > 0) next.push_back(longer_command(words, std::max(max_steps_, progress_.step)));
   return next;
 }
 

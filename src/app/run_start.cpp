@@ -95,11 +95,11 @@ bool announce(const RunStart& start, const RunFacts& facts, Logger& log) {
 
 ExitCode exit_of(int signal) {
   if (signal == SIGINT) return ExitCode::kInterrupted;
-  return signal == SIGTERM ? ExitCode::kTerminated : ExitCode::kDone;
+  return signal == 0 ? ExitCode::kDone : ExitCode::kTerminated;
 }
 
 std::string signal_name(int signal) {
-  return signal == SIGINT ? "SIGINT" : "SIGTERM";
+  return signal == SIGINT ? "SIGINT" : signal == SIGHUP ? "SIGHUP" : "SIGTERM";
 }
 
 void stop_if_asked() {

@@ -13,6 +13,7 @@
 #include "app/command.h"
 #include "base/config/load.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "monitor/progress.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/corpus.h"
@@ -181,7 +182,7 @@ int encode(const Invocation& invocation, const std::string& path, const std::vec
   }
   std::int64_t number = 0;
   for (std::string line; std::getline(std::cin, line);) {
-    const Json text = Json::parse(line, nullptr, false);
+    const Json text = parse_json<Json>(line);
     ++number;
     if (!text.is_string()) throw bad_input(fmt::format("line {} of stdin is no JSON string", number));
     encode_one(text.get<std::string>());
@@ -228,7 +229,8 @@ int decode(const Invocation& invocation, const std::string& path, const std::vec
   return 0;
 }
 
-Json parse_json(const std::string& text, const std::string& what) {
+Json json_of(const std::string& text, const std::string& what) {
+  if (json_nesting(text) > kDeepestJson) throw bad_input(what + " is nested too deep", {}, "mend it");
   try {
     return Json::parse(text);
   } catch (const Json::parse_error& error) {
@@ -246,10 +248,10 @@ int render(const Invocation& invocation, const std::string& path, const std::vec
   Json variables = {{"bos_token", tokens.bos_token()},
                     {"eos_token", tokens.eos_token()},
                     {"pad_token", tokens.pad_token()}};
-  const Json given = parse_json(config.variables, "--variables");
+  const Json given = json_of(config.variables, "--variables");
   if (!given.is_object()) throw bad_input("--variables must be a JSON object");
   variables.update(given);
-  Json messages = parse_json(read_stdin(), "the conversation on stdin");
+  Json messages = json_of(read_stdin(), "the conversation on stdin");
   if (messages.is_object() && messages.contains("messages")) {
     for (const auto& [key, value] : messages.items()) {
       if (key != "messages") variables[key] = value;

@@ -17,7 +17,7 @@ enum class ExitCode : int {
   kCheckFailed = 4,    // a check ran and did not pass
   kStopped = 75,       // stopped by its own limit with work left; resumable
   kInterrupted = 130,  // SIGINT, after saving
-  kTerminated = 143,   // SIGTERM, after saving
+  kTerminated = 143,   // SIGTERM or SIGHUP, after saving
 };
 
 class Error : public std::runtime_error {

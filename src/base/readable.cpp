@@ -24,7 +24,13 @@ void require_writable(const std::string& path, const std::string& what) {
   fs::path there = fs::absolute(path);
   std::error_code ignored;
   // A file is written beside its place, then renamed.
-  while (!fs::is_directory(there, ignored) && there.has_relative_path()) there = there.parent_path();
+  while (!fs::is_directory(there, ignored) && there.has_relative_path()) {
+    there = there.parent_path();
+    if (fs::exists(there, ignored) && !fs::is_directory(there, ignored)) {
+      throw bad_input("cannot write in " + what + " = \"" + path + "\"", there.string() + " is a file",
+                      "choose another directory");
+    }
+  }
   if (access(there.c_str(), W_OK | X_OK) == 0) return;
   const std::string why = std::strerror(errno);
   throw environment_error("cannot write in " + what + " = \"" + path + "\"",

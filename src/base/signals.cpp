@@ -21,8 +21,10 @@ std::atomic<std::int64_t> stop_time{0};  // of the first signal, in nanoseconds 
 static_assert(std::atomic<int>::is_always_lock_free && std::atomic<std::int64_t>::is_always_lock_free,
               "the handler may only touch lock-free state");
 
-// Written before the handlers are installed, only read after that. [0] for SIGINT, [1] for SIGTERM.
-std::array<std::string, 2> first_lines, second_lines;
+constexpr std::array<int, 3> kSignals = {SIGINT, SIGTERM, SIGHUP};
+constexpr std::array<const char*, 3> kNames = {"SIGINT", "SIGTERM", "SIGHUP"};
+// Written before the handlers are installed, only read after that; in the order of kSignals.
+std::array<std::string, 3> first_lines, second_lines;
 
 // Write(2) alone: a signal may arrive in the middle of any other call.
 void say(const std::string& line) {
@@ -38,14 +40,14 @@ std::int64_t now_nanoseconds() {
 }
 
 // `timeout` and schedulers send one request twice, to the process and to its group: SIGTERM, which nobody
-// types, counts again after a second. Two SIGINT of one request are microseconds apart, two of a hand are
-// not.
+// types, counts again after a second, and so does a terminal's SIGHUP. Two SIGINT of one request are
+// microseconds apart, two of a hand are not.
 std::int64_t one_request(int signal) {
-  return signal == SIGTERM ? 1'000'000'000 : 20'000'000;
+  return signal == SIGINT ? 20'000'000 : 1'000'000'000;
 }
 
 extern "C" void rlcpp_on_stop_signal(int signal) {
-  const std::size_t which = signal == SIGINT ? 0 : 1;
+  const std::size_t which = signal == SIGINT ? 0 : signal == SIGTERM ? 1 : 2;
   const std::int64_t now = now_nanoseconds();
   int first = 0;
   // Only async-signal-safe calls here.
@@ -64,13 +66,12 @@ extern "C" void rlcpp_on_stop_signal(int signal) {
 
 void install_signal_handlers(const StopNotice& notice) {
   // Nobody may read the lines while they change.
-  sigset_t both, before;
-  sigemptyset(&both);
-  sigaddset(&both, SIGINT);
-  sigaddset(&both, SIGTERM);
-  pthread_sigmask(SIG_BLOCK, &both, &before);
-  for (std::size_t which = 0; which < 2; ++which) {
-    const std::string name = which == 0 ? "SIGINT" : "SIGTERM";
+  sigset_t all, before;
+  sigemptyset(&all);
+  for (const int signal : kSignals) sigaddset(&all, signal);
+  pthread_sigmask(SIG_BLOCK, &all, &before);
+  for (std::size_t which = 0; which < kSignals.size(); ++which) {
+    const std::string name = kNames[which];
     const auto line = [&](const std::string& text) {
       if (notice.json) return "{\"level\": \"warn\", \"message\": " + json_string(text) + "}\n";
       // A terminal has shown ^C, perhaps behind a live line.
@@ -82,10 +83,14 @@ void install_signal_handlers(const StopNotice& notice) {
   }
   struct sigaction action {};
   action.sa_handler = rlcpp_on_stop_signal;
-  action.sa_mask = both;  // one at a time: the second looks at the time of the first
+  action.sa_mask = all;  // one at a time: the second looks at the time of the first
   action.sa_flags = SA_RESTART;
-  sigaction(SIGINT, &action, nullptr);
-  sigaction(SIGTERM, &action, nullptr);
+  for (const int signal : kSignals) {
+    struct sigaction old {};
+    // nohup has it ignored, so that the run outlives its terminal.
+    if (signal == SIGHUP && sigaction(signal, nullptr, &old) == 0 && old.sa_handler == SIG_IGN) continue;
+    sigaction(signal, &action, nullptr);
+  }
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 

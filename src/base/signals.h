@@ -1,6 +1,7 @@
-// SIGINT and SIGTERM set a flag that loops look at: the step is finished and saved, then the process leaves
-// with 130 or 143. The second signal ends the process at once; the same one again within a second (SIGTERM)
-// or 20 ms (SIGINT) is the first, sent twice as `timeout` does.
+// SIGINT, SIGTERM and SIGHUP (a terminal that closes; not under nohup) set a flag that loops look at: the
+// step is finished and saved, then the process leaves with 130, or with 143. The second signal ends the
+// process at once; the same one again within a second (20 ms for SIGINT) is the first, sent twice as
+// `timeout` does.
 #pragma once
 
 #include <string>

@@ -88,12 +88,23 @@ void DataConfig::describe(config::Schema& s) {
       .unless({"0", "1"});
 }
 
+namespace {
+
+constexpr std::int64_t kMostTokens = std::int64_t{1} << 48;  // of a step: products stay far from overflow
+
+}  // namespace
+
 void DataConfig::validate() const {
   if (pack_function == "stack" && seq_len % 256 != 0) {
     throw bad_input(
         "data.pack_function = \"stack\" needs a data.seq_len that 256 divides",
         fmt::format("it is {}", seq_len),
         fmt::format("set data.seq_len to {}, or data.pack_function to cat", (seq_len / 256 + 1) * 256));
+  }
+  if (batch_size > kMostTokens / seq_len || micro_batch_size > kMostTokens / seq_len) {
+    throw bad_input("a step has more tokens than any memory holds",
+                    fmt::format("{} rows of {} tokens, {} at a time", batch_size, seq_len, micro_batch_size),
+                    "lower data.batch_size, data.micro_batch_size or data.seq_len");
   }
   if (batch_size % micro_batch_size != 0) {
     throw bad_input("data.micro_batch_size does not divide data.batch_size",

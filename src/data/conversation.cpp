@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "data/dataset.h"
 
 namespace rlcpp::data {
@@ -67,33 +68,6 @@ std::string content_text(const Json& content, const std::string& where, const st
   return strip(text);
 }
 
-// How deep brackets stand in each other, outside of strings. What walks a JSON value later recurses as deep.
-int nesting_of(std::string_view json) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (std::size_t i = 0; i < json.size(); ++i) {
-    const char c = json[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      in_string = c != '"';
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
-constexpr int kDeepest = 256;
-
-// JSON inside of a string; discarded if it is none, or nested beyond reason.
-Json parse_inner(const std::string& text) {
-  return nesting_of(text) > kDeepest ? Json(Json::value_t::discarded) : Json::parse(text, nullptr, false);
-}
-
 void decode_tool_calls(Json& calls, const std::string& where, const std::string& path) {
   if (!calls.is_array()) throw wrong(where, path + ".tool_calls is not a list", kind_of(calls));
   for (Json& call : calls) {
@@ -102,7 +76,7 @@ void decode_tool_calls(Json& calls, const std::string& where, const std::string&
     Json& function = call.contains("function") && call["function"].is_object() ? call["function"] : call;
     if (!function.contains("arguments") || !function["arguments"].is_string()) continue;
     const std::string text = function["arguments"].get<std::string>();
-    Json decoded = parse_inner(text);
+    Json decoded = parse_json<Json>(text);
     if (decoded.is_discarded())
       throw wrong(where, path + ".tool_calls: the arguments are not JSON", text.substr(0, 80));
     function["arguments"] = std::move(decoded);
@@ -161,7 +135,7 @@ Json openai_tools(Json tools, const std::string& where) {
   if (tools.is_string()) {
     const std::string text = tools.get<std::string>();
     if (text.empty()) return Json::array();
-    tools = parse_inner(text);
+    tools = parse_json<Json>(text);
     if (tools.is_discarded()) throw wrong(where, "column \"tools\" is not JSON", text.substr(0, 80));
   }
   if (!tools.is_array()) throw wrong(where, "column \"tools\" is not a list", kind_of(tools));
@@ -187,19 +161,7 @@ std::string strip(std::string_view text) {
 }
 
 Conversation parse_row(std::string_view line, const std::string& where) {
-  if (const int depth = nesting_of(line); depth > kDeepest) {
-    throw bad_input(fmt::format("{}: JSON that is nested {} levels deep", where, depth),
-                    fmt::format("{} are the limit", kDeepest), "mend this row");
-  }
-  Json row;
-  try {
-    row = Json::parse(line);
-  } catch (const nlohmann::json::parse_error& e) {
-    throw bad_input(fmt::format("{}: malformed JSON at column {}", where, e.byte), {},
-                    "every line is one JSON object");
-  } catch (const nlohmann::json::exception&) {  // 1e999
-    throw bad_input(where + ": a number is beyond what JSON's readers hold", {}, "mend this row");
-  }
+  const Json row = parse_json_line<Json>(line, where);
   if (!row.is_object()) throw wrong(where, "a row is a JSON object", kind_of(row));
   const auto has = [&](const char* column) { return row.contains(column) && !row[column].is_null(); };
 

@@ -3,6 +3,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "data/data_files.h"
 #include "data/parquet/rows.h"
 #include "data/unpack.h"
@@ -16,7 +17,7 @@ constexpr std::size_t kMostUnpacked = std::size_t{64} << 30;
 std::string lines_of_json(std::string text, const std::string& path) {
   const std::size_t first = text.find_first_not_of(" \t\r\n");
   if (first == std::string::npos || text[first] != '[') return text;
-  const auto rows = nlohmann::ordered_json::parse(text, nullptr, false);
+  const auto rows = parse_json<nlohmann::ordered_json>(text);
   if (rows.is_discarded()) throw bad_input(path + " is no valid JSON", {}, "download or write it again");
   std::string lines;
   for (const auto& row : rows) lines += row.dump() + "\n";

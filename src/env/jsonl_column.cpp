@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "env/unicode.h"
 
 namespace rlcpp::env {
@@ -21,13 +22,7 @@ std::string column_names(const nlohmann::json& row) {
 }
 
 std::string parse_row(std::string_view line, const std::string& column, const std::string& place) {
-  nlohmann::json row;
-  try {
-    row = nlohmann::json::parse(line);
-  } catch (const nlohmann::json::parse_error& e) {
-    throw bad_input(fmt::format("{}: malformed JSON at column {}", place, e.byte), "",
-                    "every line must be one JSON object");
-  }
+  const nlohmann::json row = parse_json_line(line, place);
   if (!row.is_object())
     throw bad_input(place + ": the row is not a JSON object", "", "every line must be one JSON object");
   const auto found = row.find(column);

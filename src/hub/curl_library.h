@@ -24,6 +24,8 @@ enum CurlOption : int {
   kCurlConnectTimeout = 78,
   kCurlHeaderFunction = 20079,
   kCurlNoSignal = 99,
+  kCurlNoProgress = 43,
+  kCurlProgressFunction = 20219,
   kCurlUserAgent = 10018,
   kCurlProtocolsText = 10318,  // from 7.85; CURLOPT_PROTOCOLS before
   kCurlRedirectProtocolsText = 10319,

@@ -10,7 +10,6 @@
 #include <charconv>
 #include <cstdio>
 #include <filesystem>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -119,6 +118,7 @@ Attempt attempt(const DownloadTask& task, std::optional<std::uint64_t>& size, Pa
   request.connect_limit = task.retry.connect_limit;
   request.stall_limit = task.retry.stall_limit;
   request.offset = partial.size();
+  request.stoppable = true;
   Attempt out;
   bool first = true;
   const HttpResponse response =
@@ -182,6 +182,7 @@ void transfer(const DownloadTask& task, std::optional<std::uint64_t>& size, Part
     const std::uint64_t before = partial.size();
     const Attempt result = attempt(task, size, partial);
     if (result.done) return;
+    leave_if_stopped(task.what);
     if (result.fatal) throw refused_by_hub(result.status, task.what, !task.headers.empty());
     if (partial.size() > before) {
       fruitless = 0;
@@ -194,7 +195,7 @@ void transfer(const DownloadTask& task, std::optional<std::uint64_t>& size, Part
     }
     if (task.note)
       task.note(fmt::format("{}: {}; trying again at byte {}", task.what, result.why, partial.size()));
-    std::this_thread::sleep_for(pause);
+    pause_unless_stopped(pause, task.what);
     pause = std::min(pause * 2, std::chrono::milliseconds(20'000));
   }
 }

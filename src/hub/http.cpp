@@ -1,15 +1,18 @@
 #include "hub/http.h"
 
 #include <fmt/format.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <memory>
 #include <string_view>
+#include <thread>
 
 #include "base/error.h"
 #include "base/log.h"
+#include "base/signals.h"
 #include "hub/curl_library.h"
 
 namespace rlcpp::hub {
@@ -66,6 +69,11 @@ std::size_t take_body(char* data, std::size_t size, std::size_t count, void* to)
   return 0;
 }
 
+// Called while bytes come, and about once a second while none do; anything but 0 ends the transfer.
+int end_if_stopped(void*, std::int64_t, std::int64_t, std::int64_t, std::int64_t) {
+  return stop_signal() != 0 ? 1 : 0;
+}
+
 }  // namespace
 
 std::string HttpResponse::header(const std::string& name) const {
@@ -104,6 +112,8 @@ HttpResponse http_request(const HttpRequest& request, const HttpSink& sink) {
   set(kCurlLowSpeedLimit, 1L);
   set(kCurlLowSpeedTime, static_cast<long>(request.stall_limit.count()));
   set(kCurlErrorBuffer, error.data());
+  set(kCurlNoProgress, request.stoppable ? 0L : 1L);
+  set(kCurlProgressFunction, &end_if_stopped);
   set(kCurlHeaderFunction, &take_header);
   set(kCurlHeaderData, static_cast<void*>(&transfer));
   set(kCurlWriteFunction, &take_body);
@@ -131,6 +141,24 @@ HttpResponse http_text(const HttpRequest& request, std::string& body, std::size_
     body.append(reinterpret_cast<const char*>(part.data()), part.size());
     return true;
   });
+}
+
+void leave_if_stopped(const std::string& what) {
+  const int signal = stop_signal();
+  if (signal == 0) return;
+  throw Error(signal == SIGINT ? ExitCode::kInterrupted : ExitCode::kTerminated,
+              "stopped while downloading " + what, "what came of it is kept in the cache",
+              "start again: it goes on where it stopped");
+}
+
+void pause_unless_stopped(std::chrono::milliseconds pause, const std::string& what) {
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point end = Clock::now() + pause;
+  for (Clock::time_point now = Clock::now(); now < end; now = Clock::now()) {
+    leave_if_stopped(what);
+    std::this_thread::sleep_for(std::min<Clock::duration>(end - now, std::chrono::milliseconds(50)));
+  }
+  leave_if_stopped(what);
 }
 
 std::string url_path(const std::string& path) {

@@ -19,6 +19,7 @@ struct HttpRequest {
   bool head = false;
   bool follow = true;        // redirects
   std::uint64_t offset = 0;  // of the body: "Range: bytes=offset-"
+  bool stoppable = false;    // a signal (base/signals.h) ends the transfer
   std::chrono::seconds connect_limit{20};
   std::chrono::seconds stall_limit{30};  // without a byte
 };
@@ -40,6 +41,12 @@ using HttpSink = std::function<bool(const HttpResponse& so_far, std::span<const 
 HttpResponse http_request(const HttpRequest& request, const HttpSink& sink);
 // The same with the body as text; more than `limit` bytes are a failure.
 HttpResponse http_text(const HttpRequest& request, std::string& body, std::size_t limit);
+
+// Throws once a signal (base/signals.h) has asked the process to leave: who waits for `what` to be downloaded
+// has nothing else to finish.
+void leave_if_stopped(const std::string& what);
+// Waits so long between two attempts, and no longer than until a signal, which throws as above.
+void pause_unless_stopped(std::chrono::milliseconds pause, const std::string& what);
 
 // "a b" → "a%20b"; '/' stays.
 std::string url_path(const std::string& path);

@@ -8,13 +8,13 @@
 #include <atomic>
 #include <cerrno>
 #include <filesystem>
-#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "hub/http.h"
 
 namespace rlcpp::hub {
 namespace {
@@ -196,7 +196,12 @@ HubCache::Lock::Lock(const HubCache& cache, const std::string& etag, std::chrono
                               fmt::format("waited {} s", limit.count() / 1000),
                               "end that process, then start this one again");
     }
-    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    try {
+      pause_unless_stopped(std::chrono::milliseconds(50), cache.blob(etag));
+    } catch (...) {
+      close(fd_);
+      throw;
+    }
   }
 }
 

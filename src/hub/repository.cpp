@@ -7,12 +7,12 @@
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
-#include <thread>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "hub/http.h"
 
@@ -39,6 +39,7 @@ HttpRequest hub_request(const HubOptions& options, const std::string& url) {
   request.headers = authorization(options);
   request.connect_limit = options.retry.connect_limit;
   request.stall_limit = options.retry.stall_limit;
+  request.stoppable = true;
   return request;
 }
 
@@ -84,6 +85,7 @@ std::string ask(const Repository& repository, const HubOptions& options, const s
     std::string body;
     const HttpResponse response = http_text(hub_request(options, url), body, kMaxListBytes);
     if (response.status == 200 && response.complete()) return body;
+    leave_if_stopped(repository.text());
     const bool passing =
         !response.complete() || response.status == 408 || response.status == 429 || response.status >= 500;
     if (!passing) throw refused_by_hub(response.status, repository.text(), !options.token.empty());
@@ -96,7 +98,7 @@ std::string ask(const Repository& repository, const HubOptions& options, const s
                               "directory");
     }
     if (options.note) options.note(fmt::format("{}: {}; asking again", options.endpoint, why));
-    std::this_thread::sleep_for(pause);
+    pause_unless_stopped(pause, repository.text());
     pause *= 2;
   }
 }
@@ -105,7 +107,7 @@ Listing list_repository(const Repository& repository, const HubOptions& options)
   const std::string url = fmt::format("{}/api/{}/{}/revision/{}?blobs=true", options.endpoint,
                                       repository.kind == RepositoryKind::kModel ? "models" : "datasets",
                                       repository.id, url_path(repository.revision));
-  const json answer = json::parse(ask(repository, options, url), nullptr, false);
+  const json answer = parse_json(ask(repository, options, url));
   if (!answer.is_object() || !answer.contains("sha") || !answer["sha"].is_string() ||
       !is_commit(answer["sha"].get<std::string>()) || !answer.contains("siblings") ||
       !answer["siblings"].is_array()) {
@@ -135,6 +137,7 @@ void ask_for_id(const HubOptions& options, const std::string& url, const std::st
   request.follow = false;
   const HttpResponse response =
       http_request(request, [](const HttpResponse&, std::span<const std::byte>) { return true; });
+  if (response.status == 0) leave_if_stopped(what);
   if (response.status == 0)
     throw environment_error("the hub does not answer for " + what, response.failure, "start again later");
   if (response.status >= 400) throw refused_by_hub(response.status, what, !options.token.empty());

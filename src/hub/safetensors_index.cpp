@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 
 namespace rlcpp::hub {
@@ -21,7 +22,7 @@ bool plain_name(std::string_view name) {
 
 std::map<std::string, std::string> read_safetensors_index(const std::string& path) {
   const char* help = "download the model again";
-  const nlohmann::json index = nlohmann::json::parse(durable::read_file(path), nullptr, false);
+  const nlohmann::json index = parse_json(durable::read_file(path));
   if (index.is_discarded()) throw bad_input(path + ": not valid JSON", {}, help);
   const auto map = index.is_object() ? index.find("weight_map") : index.end();
   if (map == index.end() || !map->is_object() || map->empty()) {

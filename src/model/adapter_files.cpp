@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "base/readable.h"
 #include "hub/safetensors.h"
@@ -266,7 +267,7 @@ AdapterConfig read_adapter_config(const std::string& dir) {
     throw bad_input(dir + " is not a directory of adapters", fmt::format("there is no {}", kConfigFile),
                     "give the directory that save_pretrained of peft, or rlcpp, wrote");
   }
-  const nlohmann::json root = nlohmann::json::parse(durable::read_file(where), nullptr, false);
+  const nlohmann::json root = parse_json(durable::read_file(where));
   if (root.is_discarded() || !root.is_object()) {
     throw bad_input(where + ": not a JSON object", {}, "save the adapter again");
   }

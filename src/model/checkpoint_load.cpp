@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "model/checkpoint.h"
 #include "model/config_json.h"
@@ -121,7 +122,7 @@ ModelConfig load_config(const std::string& dir) {
   const std::string generation = dir + "/generation_config.json";
   std::error_code ignored;
   if (!std::filesystem::exists(generation, ignored)) return config;
-  const nlohmann::json root = nlohmann::json::parse(durable::read_file(generation), nullptr, false);
+  const nlohmann::json root = parse_json(durable::read_file(generation));
   if (root.is_discarded() || !root.is_object()) {
     throw bad_input(generation + ": not a JSON object", {}, "download the file again, or remove it");
   }

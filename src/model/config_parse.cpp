@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "model/config.h"
 #include "model/config_json.h"
@@ -253,7 +254,7 @@ std::optional<std::vector<std::int64_t>> token_ids_of(const json& value) {
 }
 
 ModelConfig parse_config(const std::string& json_text, const std::string& where) {
-  const json root = json::parse(json_text, nullptr, false);
+  const json root = parse_json(json_text);
   if (root.is_discarded() || !root.is_object()) {
     throw bad_input(where + ": not a JSON object", {}, "use the config.json that belongs to the model");
   }

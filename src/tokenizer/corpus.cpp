@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -28,13 +29,7 @@ void collect(const Json& value, std::vector<std::string>& out) {
 
 void collect_row(const std::string& line, const std::string& file, std::int64_t number,
                  std::vector<std::string>& out) {
-  Json row;
-  try {
-    row = Json::parse(line);
-  } catch (const Json::parse_error& error) {
-    throw bad_input(fmt::format("{}:{}: the line is not valid JSON", file, number),
-                    fmt::format("reading stopped at character {}", error.byte), "mend or remove the line");
-  }
+  const Json row = parse_json_line<Json>(line, fmt::format("{}:{}", file, number));
   if (!row.is_object()) {
     throw bad_input(fmt::format("{}:{}: the line is no JSON object", file, number), row.type_name(),
                     "give rows with messages, prompt and completion, or text");

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/json_text.h"
 #include "tokenizer/unicode_tables.h"
 #include "tokenizer/utf8.h"
 
@@ -281,6 +282,10 @@ void read_model(const Part& part, Definition& out) {
 }  // namespace
 
 Definition parse_definition(const std::string& text, const std::string& where) {
+  if (const int depth = json_nesting(text); depth > kDeepestJson) {
+    throw bad_input(fmt::format("{}: this is no tokenizer.json", where),
+                    fmt::format("it is nested {} levels deep", depth), "fetch the file again");
+  }
   Json json;
   try {
     json = Json::parse(text);

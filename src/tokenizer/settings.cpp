@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -77,9 +78,12 @@ Settings read_settings(const std::string& directory) {
   Settings settings;
   settings.where = directory + "/tokenizer_config.json";
   if (std::filesystem::is_regular_file(settings.where)) {
+    const std::string text = durable::read_file(settings.where);
+    if (json_nesting(text) > kDeepestJson)
+      throw bad_input(fmt::format("{}: this is nested too deep", settings.where), {}, "fetch the file again");
     Json config;
     try {
-      config = Json::parse(durable::read_file(settings.where));
+      config = Json::parse(text);
     } catch (const Json::parse_error& error) {
       throw bad_input(fmt::format("{}: this is not valid JSON", settings.where),
                       fmt::format("reading stopped at byte {}", error.byte));

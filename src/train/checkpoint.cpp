@@ -300,14 +300,16 @@ std::int64_t resolve_resume_step(const std::string& root, std::int64_t wanted,
     throw bad_input(
         root + " holds no checkpoint to resume from",
         skipped->empty() ? "ckpt.resume_step is -1, the newest" : "passed over " + skipped->front(),
-        "check output_dir, or leave ckpt.resume_step out to start anew");
+        "check output_dir; to start anew, leave ckpt.resume_step out, and add --clean if a run was there");
   }
   const std::vector<std::int64_t> steps = durable::committed_steps(root, skipped, checksums);
   if (std::find(steps.begin(), steps.end(), wanted) == steps.end()) {
     throw bad_input(fmt::format("{} holds no checkpoint of step {}", root, wanted),
                     steps.empty() ? "there is none at all" : fmt::format("steps: {}", fmt::join(steps, ", ")),
-                    steps.empty() ? "check output_dir, or leave ckpt.resume_step out to start anew"
-                                  : "set ckpt.resume_step to one of these, or to -1 for the newest");
+                    steps.empty()
+                        ? "check output_dir; to start anew, leave ckpt.resume_step out, and add --clean if "
+                          "a run was there"
+                        : "set ckpt.resume_step to one of these, or to -1 for the newest");
   }
   return wanted;
 }

@@ -2,6 +2,9 @@
 // that are full. Each is refused in a sentence, or said in one.
 #include <sys/resource.h>
 
+#include <algorithm>
+#include <filesystem>
+
 #include "sft_run.h"
 
 namespace rlcpp::test {
@@ -145,6 +148,54 @@ TEST_F(Careless, DirectoriesWithoutRightsAreNamed) {
   fs::permissions(locked, fs::perms::owner_all);
 }
 
+TEST_F(Careless, AmountsThatNoMachineHasAreRefused) {
+  refused({"--data.micro-batch-size", "9223372036854775807", "--data.batch-size", "9223372036854775807"},
+          {"more tokens than any memory holds"});
+  refused({"--data.seq-len", "9223372036854775807"}, {"more tokens than any memory holds"});
+}
+
+// What copies or prints a JSON value recurses.
+TEST_F(Careless, FilesOfModelsThatAreNestedWithoutEndAreRefused) {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  world_->file("deep/config.json", "{\"architectures\": " + deep + "}");
+  refused({"--model.name", *world_ / "deep"}, {"deep/config.json"});
+  world_->file("deeptok/tokenizer.json", "{\"model\": " + deep + "}");
+  refused({"--tokenizer.name", *world_ / "deeptok"},
+          {"deeptok/tokenizer.json", "nested 1000001 levels deep"});
+}
+
+TEST_F(Careless, DirectoriesThatCannotBeAreNamed) {
+  const std::string file = world_->file("afile", "x");
+  const auto place = [&](const std::string& path, const std::vector<std::string>& parts) {
+    std::vector<std::string> words = world_->sft("refused", {"--max-steps", "1"});
+    *(std::find(words.begin(), words.end(), "--output-dir") + 1) = path;
+    const ProcessOutcome o = world_->run(words);
+    EXPECT_EQ(o.code, 2) << o.err;
+    expect_has(o.err, parts);
+  };
+  place(file + "/run", {"cannot write in output_dir", "afile is a file"});
+  std::filesystem::create_symlink("nowhere/at/all", *world_ / "alink");
+  place(*world_ / "alink", {"is a link to nothing"});
+}
+
+// A run that was killed before its first checkpoint: what one message advises, the next does not refuse.
+TEST_F(Careless, ADirectoryWithoutACheckpointIsBegunAnew) {
+  ASSERT_EQ(world_->run(world_->sft("bare", {"--max-steps", "1", "--no-ckpt"})).code, 0);
+  const ProcessOutcome used = world_->run(world_->sft("bare", {"--max-steps", "1"}));
+  EXPECT_EQ(used.code, 2);
+  expect_has(used.err, {"was used by another run", "with --clean", "no checkpoint to continue from"});
+  EXPECT_EQ(used.err.find("--ckpt.resume-step"), std::string::npos) << used.err;
+  const ProcessOutcome none =
+      world_->run(world_->sft("bare", {"--max-steps", "1", "--ckpt.resume-step", "-1"}));
+  EXPECT_EQ(none.code, 2);
+  expect_has(none.err, {"holds no checkpoint to resume from", "add --clean"});
+  EXPECT_EQ(world_->run(world_->sft("bare", {"--max-steps", "2", "--clean"})).code, 0);
+  const ProcessOutcome again =
+      world_->run(world_->sft("bare", {"--max-steps", "1", "--ckpt.resume-step", "-1"}));
+  EXPECT_EQ(again.code, 0) << again.err;
+  expect_has(again.out, {"--max-steps 4"});
+}
+
 TEST_F(Careless, RowsThatAreNotRowsAreNamed) {
   const auto row = [&](const std::string& text, const std::vector<std::string>& parts) {
     world_->file("odd/train.jsonl", text + "\n");
@@ -152,6 +203,7 @@ TEST_F(Careless, RowsThatAreNotRowsAreNamed) {
   };
   row(R"({"prompt": 1, "completion": null})", {"prompt, completion", "null"});
   row(R"({"prompt": "a")", {"malformed JSON at column 15"});
+  row("{\"prompt\": \"a\xff\", \"completion\": \"b\"}", {"train.jsonl:1", "the line is not UTF-8"});
   const ProcessOutcome o = world_->run(world_->sft("refused", {"--data.name", *world_ / "odd"}));
   EXPECT_EQ(o.err.find("json.exception"), std::string::npos) << o.err;
   // Three rows, none of which has a token to train in so few: three were looked at.

@@ -114,6 +114,9 @@ TEST_F(Chat, RefusesInOneSentence) {
   };
   refused({"--prompt", "say", "--context", "4"}, {"longer than its window", "--context"});
   refused({"--prompt", "say", "--variables", "[1]"}, {"--variables must be a JSON object"});
+  refused({"--prompt", "say", "--variables",
+           "{\"a\": " + std::string(60'000, '[') + std::string(60'000, ']') + "}"},
+          {"--variables must be a JSON object"});
   refused({"--prompt", "say", "--temperature", "-1"}, {"temperature"});
   const auto absent = world_->run({"chat", *world_ / "absent", "--prompt", "say"});
   EXPECT_EQ(absent.code, 2);

@@ -99,6 +99,9 @@ TEST_F(Logprobs, RefusesWhatItCannotScore) {
   refused("[1, 2]\n", {"bad.jsonl:1 is no JSON object"});
   refused("{\"ids\": []}\n", {"the row has no token"});
   refused("\n", {"has no row"});
+  const std::string texts = "{\"ids\": [1, 2]}\n";
+  refused(texts, {"--out names the file of --data"}, {"--out", *world_ / "bad.jsonl"});
+  EXPECT_EQ(slurp(*world_ / "bad.jsonl"), texts);
   refused("{\"ids\": [1, 2, 3]}\n", {"longer than seq_len", "--seq-len 3"}, {"--seq-len", "2"});
 }
 

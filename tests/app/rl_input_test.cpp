@@ -26,7 +26,13 @@ TEST_F(RlInput, RowsOfTheEnvironment) {
   refused({"--orchestrator.env.0.args.data", *world_ / "nowhere.jsonl"}, {"nowhere.jsonl"});
   refused({"--orchestrator.env.0.args.data", ""}, {"reverse-text", "data", "JSONL"});
   refused(data("malformed.jsonl", good + good + "{\"prompt\": \"ab\n"),
-          {"malformed.jsonl:3", "malformed JSON", "column", "every line must be one JSON object"});
+          {"malformed.jsonl:3", "malformed JSON", "column", "every line is one JSON object"});
+  refused(data("bytes.jsonl", "{\"prompt\": \"a\xff\"}\n"), {"bytes.jsonl:1", "not UTF-8"});
+  refused(data("number.jsonl", "{\"prompt\": 1e999}\n"),
+          {"number.jsonl:1", "beyond what JSON's readers hold"});
+  refused(
+      data("deep.jsonl", "{\"prompt\": " + std::string(1'000'000, '[') + std::string(1'000'000, ']') + "}\n"),
+      {"deep.jsonl:1", "nested 1000001 levels deep"});
   refused(data("list.jsonl", good + "[1]\n"), {"list.jsonl:2", "not a JSON object"});
   refused(data("columns.jsonl", good + "\n{\"text\": \"ab\"}\n"),
           {"columns.jsonl:3", "no column 'prompt'", "the row has text", "add the column"});

@@ -67,7 +67,7 @@ TEST_F(Pair, TeachersThatCannotBeAreRefused) {
       world_->rl("no", {"--trainer.loss.teacher-tau", "0.5"}), "no",
       {"trainer.loss.teacher_tau needs a teacher", "orchestrator.teacher_model.model.name"});
   world_->expect_refused(world_->rl("no", {"--orchestrator.teacher-model.model.name", *world_ / "nowhere"}),
-                         "no", {"nowhere"});
+                         "no", {"orchestrator.teacher_model.model.name = \"", "nowhere"});
   std::string config = slurp(*world_ / "model/config.json");
   const std::size_t at = config.find("\"vocab_size\"");
   ASSERT_NE(at, std::string::npos);

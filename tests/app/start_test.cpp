@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <nlohmann/json.hpp>
@@ -251,6 +252,18 @@ TEST_F(Start, SettingsOfEnvironmentsThatCannotWork) {
                             *world_ / "prompts.jsonl", "--dry-run"}));
   EXPECT_EQ(o.code, 0) << o.err;
   has(o.err, {"orchestrator.val.num_examples is 10, but reverse-text has 3: validation is on 3 prompts"});
+}
+
+TEST_F(Start, ATokenizerIsToldWhatIsWrongWithARow) {
+  const std::string deep = std::string(1'000'000, '[') + std::string(1'000'000, ']');
+  for (const auto& [text, part] :
+       {std::pair{"{\"text\": " + deep + "}", "nested 1000001 levels deep"},
+        std::pair{std::string("{\"text\": 1e999}"), "beyond what JSON's readers hold"},
+        std::pair{std::string("{\"text\": \"\xff\"}"), "not UTF-8"}}) {
+    const std::string file = write("row.jsonl", text + "\n");
+    refused({"tokenize", "train", "--data", file, "--out", *world_ / "no-tokenizer"},
+            {"error: " + file + ":1: ", part});
+  }
 }
 
 TEST_F(Start, ATokenizerNeedsText) {

@@ -159,7 +159,7 @@ TEST_F(Watch, ATakenPortIsSaidBeforeTheFirstStep) {
   const auto o = world_->run(
       world_->sft("taken", {"--metrics-server.port", port, "--metrics-server.host", "127.0.0.1"}));
   EXPECT_EQ(o.code, 3) << o.err;
-  expect_has(o.err, {port});
+  expect_has(o.err, {"the metrics server cannot listen on 127.0.0.1:" + port, "metrics_server.port"});
   EXPECT_EQ(o.err.find("step 1"), std::string::npos);
 }
 

@@ -124,6 +124,37 @@ TEST(ConfigError, Files) {
   expect_has(load_error({"@", dir / "a.toml"}), {"a.toml:1:15: toml_files must be a list of paths"});
 }
 
+// The parser and what walks its tables recurse; a device need not end.
+TEST(ConfigError, WhatIsEndless) {
+  std::string key = "a";
+  for (int i = 0; i < 50000; ++i) key += i % 2 == 0 ? ".a" : " . 'b'";
+  expect_has(file_error("seed = 1\n" + key + " = 1\n"), {"a.toml:2: a key of too many parts"});
+  expect_has(file_error("[" + key + "]\nb = 1\n"), {"a.toml:1: a key of too many parts"});
+  expect_has(file_error("[[" + key + "]]\nb = 1\n"), {"a.toml:1: a key of too many parts"});
+  expect_has(file_error("seed = {" + key + " = 1}\n"), {"a.toml:1: a key of too many parts"});
+  std::string value = "1";
+  for (int i = 0; i < 60; ++i) value = "{a.b.c.d.e.f = " + value + "}";
+  expect_has(file_error("seed = " + value + "\n"), {"seed must be an integer"});
+  for (int i = 0; i < 100; ++i) value = "{a = " + value + "}";
+  expect_has(file_error("seed = " + value + "\n"), {"not valid TOML"});
+  expect_has(load_error({"@", "/dev/zero"}), {"/dev/zero", "it has more than 16777216 bytes"});
+}
+
+TEST(ConfigError, DotsThatArePartOfNoKeyAreNotCounted) {
+  std::string dots;
+  for (int i = 0; i < 1000; ++i) dots += "a.";
+  TemporaryDirectory dir;
+  const std::string more = "\n[optim]\nlr = 1.5 # '" + dots + "\n";
+  for (const std::string& note : {"\"" + dots + "\\\"" + dots + "\"", "\"\"\"x\n\" " + dots + "\n'\"\"\"",
+                                  "'''x\\\n\" " + dots + "\n'''", "'" + dots + "\\'"}) {
+    write_text(dir / "a.toml", "# \"" + dots + "\nnote = " + note + more);
+    Sample sample;
+    load_into(sample, {"@", dir / "a.toml"});
+    EXPECT_NE(sample.note.find(dots), std::string::npos) << note.substr(0, 3);
+    EXPECT_EQ(sample.optim.lr, 1.5);
+  }
+}
+
 TEST(ConfigError, BrokenToml) {
   expect_has(file_error("seed = 1\n[optim\nlr = 1\n"), {"a.toml:2:", "not valid TOML", "    2 | [optim"});
   expect_has(file_error("seed = 1\nseed = 2\n"), {"a.toml:2:", "not valid TOML"});

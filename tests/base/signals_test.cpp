@@ -25,7 +25,7 @@ int status_of(Body body) {
 }
 
 TEST(Signals, TheFirstOnlyAsks) {
-  for (const int signal : {SIGINT, SIGTERM}) {
+  for (const int signal : {SIGINT, SIGTERM, SIGHUP}) {
     EXPECT_EQ(status_of([&] {
                 if (stop_signal() != 0) _exit(1);
                 raise(signal);
@@ -33,6 +33,16 @@ TEST(Signals, TheFirstOnlyAsks) {
               }),
               0);
   }
+}
+
+TEST(Signals, UnderNohupATerminalMayClose) {
+  EXPECT_EQ(status_of([] {
+              signal(SIGHUP, SIG_IGN);
+              install_signal_handlers();
+              raise(SIGHUP);
+              _exit(stop_signal() == 0 ? 0 : 2);
+            }),
+            0);
 }
 
 TEST(Signals, TheSecondEndsTheProcessAtOnce) {

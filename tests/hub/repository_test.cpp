@@ -6,12 +6,15 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <chrono>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
 
 #include "base/error.h"
+#include "base/signals.h"
 #include "hub/digest.h"
 #include "hub/hub_server.h"
 #include "support.h"
@@ -219,6 +222,25 @@ TEST_F(Hub, AWrongRangeIsNotTaken) {
 
 TEST_F(Hub, AStalledConnectionIsGivenUp) {
   server_.fault("/cdn/", {{Fault::kStall, 1000}, {}});
+  expect_whole(fetch());
+  EXPECT_EQ(ranges(), (std::vector<std::string>{"bytes=1000-"}));
+}
+
+// Nobody waits for the end of a download that was interrupted, and nothing of it is lost.
+TEST_F(Hub, ASignalEndsAWait) {
+  options_.retry.stall_limit = std::chrono::seconds(30);
+  for (const char* place : {"/cdn/", "/api/"}) {
+    server_.fault(place, {{Fault::kStall, place == std::string("/cdn/") ? 1000 : 0}, {}});
+    std::thread hand([] {
+      std::this_thread::sleep_for(std::chrono::milliseconds(300));
+      request_stop(SIGTERM);
+    });
+    const auto begin = std::chrono::steady_clock::now();
+    refused(ExitCode::kTerminated, {"stopped while downloading org/tiny", "goes on where it stopped"});
+    hand.join();
+    clear_stop();
+    EXPECT_LT(std::chrono::steady_clock::now() - begin, std::chrono::seconds(4)) << place;
+  }
   expect_whole(fetch());
   EXPECT_EQ(ranges(), (std::vector<std::string>{"bytes=1000-"}));
 }

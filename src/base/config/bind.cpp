@@ -9,6 +9,7 @@
 
 #include "base/config/scalar.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "base/log.h"
 #include "base/utf8.h"
 
@@ -81,7 +82,7 @@ bool is_harmless(const Field& refused, const Node& value) {
 }
 
 bool is_harmless(const Field& refused, const std::string& flag_text) {
-  Json value = Json::parse(flag_text == "None" ? "null" : flag_text, nullptr, false);
+  Json value = parse_json<Json>(flag_text == "None" ? "null" : flag_text);
   if (value.is_discarded()) value = flag_text;
   if (flag_text == "True" || flag_text == "False") value = flag_text == "True";
   const std::string text = value.dump(-1, ' ', false, Json::error_handler_t::replace);
@@ -343,7 +344,7 @@ void Binder::bind_flag(const Target& probe, const std::vector<std::string>& path
     walk(schema, path, true).field->set(*value);
   } else {
     RLCPP_CHECK(probe.kind == Target::Kind::kFree);
-    Json value = Json::parse(text, nullptr, false);
+    Json value = parse_json<Json>(text);
     if (text == "None") {
       value = nullptr;
     } else if (value.is_discarded()) {

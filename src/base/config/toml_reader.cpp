@@ -4,9 +4,11 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <optional>
 #include <sstream>
 #include <stdexcept>
 #include <string_view>
@@ -23,6 +25,8 @@ void toml_assertion_failed(std::string_view expression) {
 }  // namespace
 #undef NDEBUG
 #define TOML_ASSERT(expression) ((expression) ? static_cast<void>(0) : toml_assertion_failed(#expression))
+// The parser, convert() and destructors recurse, so values nest little and keys have few parts (endless_key).
+#define TOML_MAX_NESTED_VALUES 64
 // Its tables of characters take what they do not list for unreachable, and U+03CD reaches it: here that means
 // "not in it".
 #include <toml++/impl/preprocessor.h>
@@ -91,6 +95,47 @@ Node convert(const toml::node& node, const Text& text) {
   return out;
 }
 
+constexpr std::size_t kMostKeyParts = 64;
+constexpr std::size_t kMostBytes = std::size_t{16} << 20;
+
+// Where a quoted string that begins at `at` ends; multi-line ones too. Whether it is well formed is the
+// parser's question.
+std::size_t behind_string(std::string_view text, std::size_t at) {
+  const char quote = text[at];
+  const std::string three(3, quote);
+  const bool lines = text.substr(at, 3) == three;
+  for (at += lines ? 3 : 1; at < text.size(); ++at) {
+    if (quote == '"' && text[at] == '\\') {
+      ++at;
+    } else if (lines && text.substr(at, 3) == three) {
+      return at + 3;
+    } else if (!lines && (text[at] == quote || text[at] == '\n')) {
+      return at + 1;
+    }
+  }
+  return text.size();
+}
+
+// Where a key has more than kMostKeyParts parts ("a.b.c" has three), if one has.
+std::optional<std::size_t> endless_key(std::string_view text) {
+  std::size_t dots = 0;
+  for (std::size_t at = 0; at < text.size();) {
+    const char c = text[at];
+    if (c == '"' || c == '\'') {
+      at = behind_string(text, at);
+      continue;
+    }
+    if (c == '#') {
+      at = std::min(text.find('\n', at), text.size());
+      continue;
+    }
+    if (c == '.' && ++dots >= kMostKeyParts) return at;
+    if (std::string_view("=,[]{}\n").find(c) != std::string_view::npos) dots = 0;
+    ++at;
+  }
+  return std::nullopt;
+}
+
 std::string slurp(const std::string& path, const Place& asked_at) {
   const auto fail = [&](const std::string& because) {
     const std::string from = asked_at.file != nullptr ? asked_at.long_text() + ": " : std::string();
@@ -102,13 +147,16 @@ std::string slurp(const std::string& path, const Place& asked_at) {
   if (::stat(path.c_str(), &status) != 0) fail(std::strerror(errno));
   if (S_ISDIR(status.st_mode)) fail("it is a directory");
   std::ifstream stream(path, std::ios::binary);
-  std::ostringstream content;
-  content << stream.rdbuf();
-  if (!stream || stream.bad()) {
-    // An empty file sets failbit on `content`, not on `stream`; what fails here is the file itself.
-    fail(std::strerror(errno));
+  if (!stream) fail(std::strerror(errno));
+  // In parts: it may be a pipe, and a device need not end.
+  std::string content;
+  std::array<char, 65536> part{};
+  while (stream.read(part.data(), part.size()) || stream.gcount() > 0) {
+    content.append(part.data(), static_cast<std::size_t>(stream.gcount()));
+    if (content.size() > kMostBytes) fail(fmt::format("it has more than {} bytes", kMostBytes));
   }
-  return content.str();
+  if (stream.bad()) fail(std::strerror(errno));
+  return content;
 }
 
 }  // namespace
@@ -117,6 +165,13 @@ Node read_toml(const std::string& path, const Place& asked_at) {
   auto text = std::make_shared<SourceText>();
   text->path = path;
   text->content = slurp(path, asked_at);
+  if (const auto at = endless_key(text->content)) {
+    const std::string_view before = std::string_view(text->content).substr(0, *at);
+    const auto line = std::count(before.begin(), before.end(), '\n') + 1;
+    throw bad_input(fmt::format("{}:{}: a key of too many parts", printable(path), line),
+                    fmt::format("more than {} are put together with dots", kMostKeyParts),
+                    "the command's --help lists all keys");
+  }
   try {
     return convert(toml::parse(text->content, path), text);
   } catch (const toml::parse_error& error) {
