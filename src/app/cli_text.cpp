@@ -124,6 +124,7 @@ std::string nearest_command(const std::string& name, const std::vector<Command>&
       {"page", "report"}, {"settings", "config"},
   };
   std::vector<std::string> names;
+  names.reserve(commands.size());
   for (const Command& command : commands) names.push_back(command.name);
   for (const auto& [other, ours] : kOthers) {
     if (name == other && std::find(names.begin(), names.end(), ours) != names.end()) return ours;

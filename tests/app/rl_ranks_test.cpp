@@ -44,8 +44,8 @@ TEST_F(Rl, TheSameRanksGiveTheSameBits) {
   const auto on = world_->run(world_->rl("ranks-again", plus(all, {"--ckpt.resume-step", "3"})));
   ASSERT_EQ(on.code, 0) << on.err;
   world_->expect_same_state("ranks-again", "ranks-bits", 6);
-  const auto alone = world_->run(
-      world_->rl("ranks-again", plus(all, {"--dist.ranks", "1", "--max-steps", "7", "--ckpt.resume-step", "-1"})));
+  const auto alone = world_->run(world_->rl(
+      "ranks-again", plus(all, {"--dist.ranks", "1", "--max-steps", "7", "--ckpt.resume-step", "-1"})));
   EXPECT_EQ(alone.code, 0) << alone.err;
 }
 
