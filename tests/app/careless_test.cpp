@@ -77,11 +77,13 @@ TEST_F(Careless, OptionsThatChangeNothingAreSaidInALine) {
 }
 
 TEST_F(Careless, RlNamesWhatTrainsOnSeveralRanks) {
-  for (const char* key : {"--dist.ranks", "--trainer.dist.ranks"}) {
-    const ProcessOutcome o = world_->run({"rl", key, "2", "--output-dir", *world_ / "rl"});
-    EXPECT_EQ(o.code, 2);
-    expect_has(o.err, {"rlcpp trainer --dist.ranks", "rlcpp orchestrator"});
-  }
+  const ProcessOutcome inner =
+      world_->run({"rl", "--trainer.dist.ranks", "2", "--output-dir", *world_ / "rl"});
+  EXPECT_EQ(inner.code, 2);
+  expect_has(inner.err, {"trainer and engine have the same ranks", "set dist at the top"});
+  const ProcessOutcome several = world_->run({"rl", "--dist.processes", "2", "--output-dir", *world_ / "rl"});
+  EXPECT_EQ(several.code, 2);
+  expect_has(several.err, {"rl is one process", "rlcpp trainer", "rlcpp orchestrator"});
   const ProcessOutcome o = world_->run({"orchestrator", "--dist.ranks", "2", "--output-dir", *world_ / "rl"});
   EXPECT_EQ(o.code, 2);
   expect_has(o.err, {"the orchestrator is one process", "rlcpp trainer --dist.ranks"});

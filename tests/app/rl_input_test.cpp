@@ -119,7 +119,7 @@ TEST_F(RlInput, Configuration) {
                                                        {"--trainer.model.fp8", "FP8"},
                                                        {"--trainer.model.load-in-4bit", "quantised"},
                                                        {"--inference.enable-lora", "adapters"},
-                                                       {"--inference.parallel.tp", "one engine"},
+                                                       {"--inference.parallel.tp", "an engine of its own"},
                                                        {"--orchestrator.teacher-model.name", "teacher"},
                                                        {"--trainer.wandb.project", "set wandb at the top"}};
   for (const auto& [flag, word] : features) refused({flag, "2"}, {word});

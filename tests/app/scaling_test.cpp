@@ -80,10 +80,26 @@ TEST_F(Scaling, ThePageHasTheSection) {
   world_.file("baselines/none.txt", "");
   std::filesystem::create_directories(world_ / "peers");
   const auto report = [&](const std::string& matrix, const std::string& more = "--no-check") {
-    return world_.run({"report", "--results", world_ / "results", "--baselines", world_ / "baselines",
-                       "--peers", world_ / "peers", "--history", world_ / "history.jsonl", "--scaling-matrix",
-                       matrix, "--collectives", RLCPP_SOURCE "/benchmarks/collectives", "--rollouts",
-                       world_ / "rollouts", "--figures", "", more});
+    return world_.run({"report",
+                       "--results",
+                       world_ / "results",
+                       "--baselines",
+                       world_ / "baselines",
+                       "--peers",
+                       world_ / "peers",
+                       "--history",
+                       world_ / "history.jsonl",
+                       "--scaling-matrix",
+                       matrix,
+                       "--collectives",
+                       RLCPP_SOURCE "/benchmarks/collectives",
+                       "--rollouts",
+                       world_ / "rollouts",
+                       "--rl",
+                       world_ / "rl",
+                       "--figures",
+                       "",
+                       more});
   };
   const ProcessOutcome o = report(RLCPP_SOURCE "/benchmarks/matrix-scaling.toml");
   ASSERT_EQ(o.code, 0) << o.err;
