@@ -97,7 +97,8 @@ TEST_P(EngineAdapters, MixedBatchIsEachRequestAlone) {
     if (i % 3 > 0) r.prompt = requests[static_cast<std::size_t>(i - i % 3)].prompt;
     requests.push_back(std::move(r));
   }
-  // A group that has no room in few pages, so that some of it is preempted.
+  // A group that has no room in few pages. It comes first, so its four members grow side by side, and some of
+  // them are preempted whatever the others ask for.
   GroupRequest& large = requests.back();
   large.n = 4;
   large.seeds = {rng_.next_u64(), rng_.next_u64(), rng_.next_u64(), rng_.next_u64()};
@@ -124,7 +125,7 @@ TEST_P(EngineAdapters, MixedBatchIsEachRequestAlone) {
     tiny.engine->load_adapter("two", second);
     tiny.engine->load_adapter("one", first);
     for (int round = 0; round < 2; ++round) {  // the second one finds pages
-      for (const GroupRequest& r : requests) tiny.engine->submit(r);
+      for (auto r = requests.rbegin(); r != requests.rend(); ++r) tiny.engine->submit(*r);
       std::size_t got = 0;
       for (const SampledSequence& sequence : tiny.engine->run()) {
         expect_same(answer_of(sequence), expected.at({sequence.group, sequence.sample}),
