@@ -322,9 +322,7 @@ int run_bench_rl(const Invocation& invocation) {
   install_signal_handlers({"stopping this measurement; nothing is saved", false});
   RlBench bench(config, log);
   if (!bench.run(invocation.dry_run)) return 0;
-  const std::string json = bench.json().dump(1) + "\n";
-  write_result(config.output_json, json);
-  fmt::print("{}", invocation.json ? json : bench.text());
+  give_result(invocation, config.output_json, bench.json().dump(1) + "\n", bench.text());
   return 0;
 }
 

@@ -244,9 +244,8 @@ int run_bench_rollout(const Invocation& invocation) {
   install_signal_handlers({"stopping this measurement; nothing is saved", false});
   RolloutBench bench(config, log);
   if (!bench.run(invocation.dry_run)) return 0;
-  const std::string json = rollout_json(config, bench.report());
-  write_result(config.output_json, json);
-  fmt::print("{}", invocation.json ? json : rollout_text(bench.report()));
+  give_result(invocation, config.output_json, rollout_json(config, bench.report()),
+              rollout_text(bench.report()));
   return 0;
 }
 

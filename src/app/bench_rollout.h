@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "app/bench_engine.h"
+#include "app/command.h"
 #include "bench/rollout_roofline.h"
 
 namespace rlcpp::app {
@@ -65,7 +66,9 @@ struct RolloutReport {
 // What is printed, and what a result file holds.
 std::string rollout_text(const RolloutReport& report);
 std::string rollout_json(const BenchRolloutConfig& config, const RolloutReport& report);
-// Writes it to `path`, if there is one; folders that are missing are made.
-void write_result(const std::optional<std::string>& path, const std::string& json);
+// Writes `json` to `path`, if there is one; folders that are missing are made. Prints it or, without --json,
+// the text.
+void give_result(const Invocation& invocation, const std::optional<std::string>& path,
+                 const std::string& json, const std::string& text);
 
 }  // namespace rlcpp::app

@@ -162,11 +162,14 @@ std::string rollout_json(const BenchRolloutConfig& config, const RolloutReport& 
   return out.dump(1) + "\n";
 }
 
-void write_result(const std::optional<std::string>& path, const std::string& json) {
-  if (!path.has_value()) return;
-  durable::FileLayer& files = durable::system_files();
-  durable::make_directories(files, std::filesystem::absolute(*path).parent_path().string());
-  durable::write_file(files, *path, json);
+void give_result(const Invocation& invocation, const std::optional<std::string>& path,
+                 const std::string& json, const std::string& text) {
+  if (path.has_value()) {
+    durable::FileLayer& files = durable::system_files();
+    durable::make_directories(files, std::filesystem::absolute(*path).parent_path().string());
+    durable::write_file(files, *path, json);
+  }
+  fmt::print("{}", invocation.json ? json : text);
 }
 
 }  // namespace rlcpp::app

@@ -21,7 +21,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
-#include "client/engine_client.h"
+#include "client/engine_team.h"
 #include "monitor/step_line.h"
 #include "transport/files.h"
 
@@ -82,7 +82,7 @@ class OrchestratorRun {
   ModelMemory memory_;
   model::WeightSet spare_;  // where weights arrive: a policy is taken whole or not at all
   std::unique_ptr<rollout::Engine> engine_;
-  std::unique_ptr<client::EngineClient> client_;
+  std::unique_ptr<client::EngineTeam> client_;
   std::unique_ptr<Sampling> sampling_;
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<RunWatch> watch_;
@@ -148,7 +148,7 @@ void OrchestratorRun::start_or_resume() {
   if (teacher_ != nullptr) teacher_->load(teacher_ctx_, *arena_, config_.run.seed);
   engine_ = make_engine(ctx_, model_.config, engine_config_, *arena_, engine_regions_, memory_,
                         text_.token_bytes());
-  client_ = std::make_unique<client::EngineClient>(*engine_);
+  client_ = std::make_unique<client::EngineTeam>(*engine_);
   orchestrator_->attach(*client_);
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
   sender_ =

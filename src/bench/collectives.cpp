@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/json_files.h"
 
 namespace rlcpp::bench {
 namespace {
@@ -70,12 +70,7 @@ CollectiveFile collectives_from_json(const std::string& text, const std::string&
 }
 
 std::vector<CollectiveFile> read_collectives(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(path, missing)) {
-    if (entry.path().extension() == ".json") names.push_back(entry.path().string());
-  }
-  std::sort(names.begin(), names.end());
+  const std::vector<std::string> names = json_files(path);
   std::vector<CollectiveFile> files;
   files.reserve(names.size());
   for (const std::string& name : names)

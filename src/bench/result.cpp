@@ -2,13 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/json_files.h"
 
 namespace rlcpp::bench {
 namespace {
@@ -218,13 +217,7 @@ Result from_json(const std::string& text, const std::string& where) {
 }
 
 std::vector<Result> read_directory(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(path, missing)) {
-    const std::string name = entry.path().filename().string();
-    if (name.starts_with("benchmark-") && name.ends_with(".json")) names.push_back(entry.path().string());
-  }
-  std::sort(names.begin(), names.end());
+  const std::vector<std::string> names = json_files(path, "benchmark-");
   std::vector<Result> results;
   results.reserve(names.size());
   for (const std::string& name : names) results.push_back(from_json(durable::read_file(name), name));

@@ -4,11 +4,11 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/json_files.h"
 #include "bench/page.h"
 #include "bench/page_text.h"
 
@@ -75,12 +75,7 @@ RlFile rl_from_json(const std::string& text, const std::string& where) {
 }
 
 std::vector<RlFile> read_rl(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(path, missing)) {
-    if (entry.path().extension() == ".json") names.push_back(entry.path().string());
-  }
-  std::sort(names.begin(), names.end());
+  const std::vector<std::string> names = json_files(path);
   std::vector<RlFile> files;
   files.reserve(names.size());
   for (const std::string& name : names) files.push_back(rl_from_json(durable::read_file(name), name));
@@ -88,12 +83,10 @@ std::vector<RlFile> read_rl(const std::string& path) {
 }
 
 std::string render_rl(const std::vector<RlFile>& files) {
-  std::vector<std::pair<std::string, std::vector<const RlFile*>>> tables;
+  TitledRows<const RlFile*> tables;
   for (const RlFile& file : files) {
     const std::string title = fmt::format("{} on {}", model_title(file.model_name), file.device_name);
-    auto table = std::find_if(tables.begin(), tables.end(), [&](const auto& t) { return t.first == title; });
-    if (table == tables.end()) table = tables.insert(table, {title, {}});
-    table->second.push_back(&file);
+    rows_under(tables, title).push_back(&file);
   }
   if (tables.empty()) return {};
   std::string out =

@@ -3,11 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "bench/json_files.h"
 #include "bench/page.h"
 #include "bench/page_text.h"
 
@@ -125,12 +125,7 @@ RolloutFile rollouts_from_json(const std::string& text, const std::string& where
 }
 
 std::vector<RolloutFile> read_rollouts(const std::string& path) {
-  std::vector<std::string> names;
-  std::error_code missing;
-  for (const auto& entry : std::filesystem::directory_iterator(path, missing)) {
-    if (entry.path().extension() == ".json") names.push_back(entry.path().string());
-  }
-  std::sort(names.begin(), names.end());
+  const std::vector<std::string> names = json_files(path);
   std::vector<RolloutFile> files;
   files.reserve(names.size());
   for (const std::string& name : names) files.push_back(rollouts_from_json(durable::read_file(name), name));
@@ -138,12 +133,10 @@ std::vector<RolloutFile> read_rollouts(const std::string& path) {
 }
 
 std::string render_rollouts(const std::vector<RolloutFile>& files) {
-  std::vector<std::pair<std::string, std::vector<Row>>> tables;
+  TitledRows<Row> tables;
   for (const RolloutFile& file : files) {
     const std::string title = fmt::format("{} on {}", model_title(file.model_name), file.device_name);
-    auto table = std::find_if(tables.begin(), tables.end(), [&](const auto& t) { return t.first == title; });
-    if (table == tables.end()) table = tables.insert(table, {title, {}});
-    for (const RolloutFigure& figure : file.figures) table->second.push_back({&file, &figure});
+    for (const RolloutFigure& figure : file.figures) rows_under(tables, title).push_back({&file, &figure});
   }
   if (tables.empty()) return {};
   std::string out =

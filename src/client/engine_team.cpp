@@ -17,6 +17,9 @@ EngineTeam::EngineTeam(std::vector<rollout::Engine*> engines, OnEachEngine on_ea
                                : fmt::format("the {} in-process rollout engines", engines_.size());
 }
 
+EngineTeam::EngineTeam(rollout::Engine& engine)
+    : EngineTeam({&engine}, [](const std::function<void(std::size_t)>& body) { body(0); }) {}
+
 void EngineTeam::submit(rollout::GroupRequest request) {
   const std::int32_t n = request.n;
   rollout::Engine& engine = owner(request.id);

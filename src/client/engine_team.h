@@ -1,5 +1,5 @@
-// The policy as several engines of this process, each on a device of its own and all with the same weights.
-// Who asks sees one policy.
+// The policy as the engines of this process: one, or several on devices of their own, all with the same
+// weights. Who asks sees one policy. A poll is a step of each, so the caller's threads do the work.
 #pragma once
 
 #include <cstddef>
@@ -25,6 +25,8 @@ class EngineTeam final : public PolicyClient {
  public:
   // The engines outlive the client, and nobody else submits to them or steps them.
   EngineTeam(std::vector<rollout::Engine*> engines, OnEachEngine on_each);
+  // One alone, on the caller's thread.
+  explicit EngineTeam(rollout::Engine& engine);
 
   const std::string& name() const override { return name_; }
   void submit(rollout::GroupRequest request) override;

@@ -59,12 +59,4 @@ void DeviceSampler::queue(const ops::Context& ctx, const Tensor& hidden, const T
   if (!step.device_shaped.empty()) ops::sample_shaped_rows(ctx, ids, logprobs, logits, step.device_shaped);
 }
 
-void DeviceSampler::take(std::span<const Draw> draws, std::span<const std::int32_t> ids,
-                         std::span<const float> logprobs, std::span<ops::SampledToken> tokens) {
-  for (std::size_t i = 0; i < draws.size(); ++i) {
-    if (ids[i] < 0) throw not_finite(draws[i], logprobs[i]);
-    tokens[i] = {ids[i], logprobs[i]};
-  }
-}
-
 }  // namespace rlcpp::rollout

@@ -28,9 +28,6 @@ class DeviceSampler {
   // graph. In mode exact the log-probability of a row that is not shaped is the trainer's operation's.
   void queue(const ops::Context& ctx, const Tensor& hidden, const Tensor& head, const Tensor& packed,
              const StepViews& step, const Tensor& ids, const Tensor& logprobs) const;
-  // From what was fetched: tokens[i] of draws[i]. Throws runtime_failure if a row of logits is not finite.
-  static void take(std::span<const Draw> draws, std::span<const std::int32_t> ids,
-                   std::span<const float> logprobs, std::span<ops::SampledToken> tokens);
 
  private:
   Tensor hidden_;       // [R, H] of the compute type

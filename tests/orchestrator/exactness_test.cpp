@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "client/engine_client.h"
+#include "client/engine_team.h"
 #include "model/config.h"
 #include "orchestrator/batch.h"
 #include "orchestrator/evaluation.h"
@@ -154,7 +154,7 @@ struct Sampling {
     engine = std::make_unique<rollout::Engine>(ctx, policy.config, config, *arena, regions, policy.weights,
                                                policy.packed, policy.rope,
                                                [](std::int32_t) { return std::string(); });
-    client = std::make_unique<client::EngineClient>(*engine);
+    client = std::make_unique<client::EngineTeam>(*engine);
   }
 
   std::string text() const {
@@ -168,7 +168,7 @@ struct Sampling {
   ThreadPool pool;
   std::unique_ptr<Arena> arena;
   std::unique_ptr<rollout::Engine> engine;
-  std::unique_ptr<client::EngineClient> client;
+  std::unique_ptr<client::EngineTeam> client;
 };
 
 using Answers = std::map<std::pair<std::int64_t, std::int32_t>, SampledSequence>;  // by request and sample

@@ -1,5 +1,5 @@
 // The in-process policy: what comes out of the client is what the engine alone gives.
-#include "client/engine_client.h"
+#include "client/engine_team.h"
 
 #include <algorithm>
 #include <utility>
@@ -10,11 +10,11 @@
 namespace rlcpp::client {
 namespace {
 
-TEST(EngineClient, GivesWhatTheEngineGives) {
+TEST(OneEngine, GivesWhatTheEngineGives) {
   Rng rng(test::fresh_seed());
   const std::uint64_t seed = rng.next_u64();
   Policy alone(seed), served(seed);
-  EngineClient client(*served.engine);
+  EngineTeam client(*served.engine);
   GroupCollector collector;
   std::vector<rollout::GroupRequest> requests;
   std::int64_t samples = 0;
@@ -43,10 +43,10 @@ TEST(EngineClient, GivesWhatTheEngineGives) {
   }
 }
 
-TEST(EngineClient, AbortAndVersionReachTheEngine) {
+TEST(OneEngine, AbortAndVersionReachTheEngine) {
   Rng rng(test::fresh_seed());
   Policy policy(1);
-  EngineClient client(*policy.engine);
+  EngineTeam client(*policy.engine);
   client.set_version(5);
   EXPECT_EQ(client.version(), 5);
   rollout::GroupRequest request = random_request(1, rng);
