@@ -104,6 +104,7 @@ TEST_P(EngineAdapters, MixedBatchIsEachRequestAlone) {
   large.seeds = {rng_.next_u64(), rng_.next_u64(), rng_.next_u64(), rng_.next_u64()};
   large.prompt.resize(std::min<std::size_t>(large.prompt.size(), 6));
   large.max_tokens = large.min_tokens = 30;
+  large.sampling = {.temperature = 1.0F};  // the same tokens would share their pages
   std::map<Key, Answer> expected;
   for (const GroupRequest& r : requests) {
     for (std::int32_t i = 0; i < r.n; ++i) expected[{r.id, i}] = oracles.at(r.adapter)->naive(r, i, kMaxLen);
