@@ -86,6 +86,7 @@ RlConfig OrchestratorConfig::as_rl() const {
 
 void OrchestratorConfig::validate() const {
   watch.validate(max_steps);
+  weight_broadcast.validate();
   try {
     as_rl().validate();
   } catch (const Error& e) {

@@ -18,12 +18,14 @@
 #include "app/run_rows.h"
 #include "app/run_start.h"
 #include "app/run_watch.h"
+#include "app/weight_link.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "client/engine_team.h"
 #include "monitor/step_line.h"
 #include "transport/files.h"
+#include "transport/offered_weights.h"
 
 namespace rlcpp::app {
 namespace {
@@ -46,6 +48,8 @@ class OrchestratorRun {
   void plan_memory();
   void start_or_resume();
   void resume(const transport::FileRolloutSender::State& state);
+  bool trainer_is_gone() const { return link_ != nullptr && (link_->failed() || offers_->sender_finished()); }
+  [[noreturn]] void throw_gone(std::int64_t step) const;
   bool take_policy(std::int64_t first, std::int64_t last);
   void close_line(bool last);
   void one_step();
@@ -87,7 +91,9 @@ class OrchestratorRun {
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<RunWatch> watch_;
   std::unique_ptr<transport::FileRolloutSender> sender_;
-  std::unique_ptr<transport::FileWeightReceiver> receiver_;
+  std::unique_ptr<transport::WeightReceiver> receiver_;
+  transport::OfferedWeightReceiver* offers_ = nullptr;  // the same, where weights come over NCCL
+  std::unique_ptr<WeightLink> link_;
 
   std::string run_;                               // of the trainer; empty: not met yet
   std::optional<transport::Publication> policy_;  // that the engine has
@@ -116,6 +122,7 @@ void OrchestratorRun::prepare() {
   };
   ctx_ = context();
   if (teacher_ != nullptr) teacher_ctx_ = context();
+  require_linkable(config_.weight_broadcast, device_.device);
   plan_memory();
 }
 
@@ -153,8 +160,15 @@ void OrchestratorRun::start_or_resume() {
   sampling_ = std::make_unique<Sampling>(*orchestrator_, *directory_, log_, max_steps_);
   sender_ =
       std::make_unique<transport::FileRolloutSender>(files, *directory_ / "rollouts", directory_->run_id());
-  receiver_ = std::make_unique<transport::FileWeightReceiver>(
-      broadcasts_of(config_.weight_broadcast, config_.run.output_dir));
+  const std::string broadcasts = broadcasts_of(config_.weight_broadcast, config_.run.output_dir);
+  if (config_.weight_broadcast.linked()) {
+    auto offers =
+        std::make_unique<transport::OfferedWeightReceiver>(files, broadcasts, *directory_ / "rollouts");
+    offers_ = offers.get();
+    receiver_ = std::move(offers);
+  } else {
+    receiver_ = std::make_unique<transport::FileWeightReceiver>(broadcasts);
+  }
   if (const auto wanted = config_.ckpt.resume_step; wanted.has_value() && *wanted != 0) {
     std::vector<std::string> skipped;
     const auto state = sender_->newest_state(*wanted < 0 ? std::nullopt : std::optional(*wanted), &skipped);
@@ -169,6 +183,10 @@ void OrchestratorRun::start_or_resume() {
                                       WatchedRun{kOrchestratorProducer, directory_->path(), step() + 1,
                                                  &plan_, config::to_json(config::describer(config_))},
                                       log_);
+  if (offers_ == nullptr) return;
+  link_ = std::make_unique<WeightLink>(WeightLink::Side::kOrchestrator, config_.weight_broadcast, ctx_,
+                                       model_.config, log_);
+  offers_->carry_over(link_->broadcast());
 }
 
 void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
@@ -195,6 +213,13 @@ void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
   log_.info(fmt::format("resumed behind step {} of {}", state.step, *directory_ / "rollouts"));
 }
 
+// What was sampled so far is stored with its batches.
+void OrchestratorRun::throw_gone(std::int64_t step) const {
+  link_->check();
+  throw runtime_failure("the trainer has stopped", fmt::format("it has sent no weights of step {}", step),
+                        "start both again with --ckpt.resume-step -1");
+}
+
 // Waits for a policy of first <= version <= last unless the engine has one, and takes a newer one if there is
 // one. False: a signal came first.
 bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
@@ -208,13 +233,15 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
   wait.stop = [&] {
     const std::string found = receiver_->newest_run();
     if (!run_.empty() && !found.empty() && found != run_) other = found;
-    return stop_signal() != 0 || !other.empty();
+    return stop_signal() != 0 || !other.empty() || trainer_is_gone();
   };
+  if (link_ != nullptr) wait.poll = std::chrono::milliseconds(2);  // one small file is looked at
   if (enough) {
     // Not awaited: one look, and if none of them verifies the engine keeps what it has.
     wait.stop = [looks = 0]() mutable { return looks++ > 0; };
     wait.poll = std::chrono::milliseconds(0);
   }
+  ops::synchronize(ctx_);  // a forward that the engine asked for ahead still reads the weights
   const auto found = transport::await_policy(*receiver_, from, last, model_.config, spare_, memory_.weights,
                                              pool_.get(), wait);
   if (!other.empty() || (found.has_value() && !run_.empty() && found->run != run_)) {
@@ -225,6 +252,7 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
                     "start the orchestrator with --clean too");
   }
   wait_seconds_ = monotonic_seconds() - begin;
+  if (!found.has_value() && stop_signal() == 0 && trainer_is_gone()) throw_gone(from);
   if (!found.has_value()) return enough && stop_signal() == 0;
   const double packing = monotonic_seconds();
   policy_ = *found;
@@ -343,6 +371,7 @@ void OrchestratorRun::sample() {
 }
 
 OrchestratorOutcome OrchestratorRun::finish() {
+  if (offers_ != nullptr) offers_->finish();
   metrics_->flush();
   OrchestratorOutcome out;
   out.steps = step();

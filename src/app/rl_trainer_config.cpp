@@ -70,6 +70,11 @@ void TrainerConfig::validate() const {
   watch.validate(max_steps);
   optim.validate();
   loss.validate();
+  weight_broadcast.validate();
+  if (weight_broadcast.linked() && model.lora.has_value()) {
+    throw bad_input("adapters do not travel over NCCL", "they are merged into the files that are published",
+                    "set weight_broadcast.type = \"filesystem\" for both processes");
+  }
   if (loss.needs_teacher() && data.fake.has_value()) {
     throw bad_input(loss.type == "distill" ? "loss.type = \"distill\" needs a teacher"
                                            : "loss.teacher_tau needs a teacher",

@@ -22,6 +22,11 @@ transport::Publication publish_weights(RankTeam& team, transport::FileWeightSend
                                        const model::ModelConfig& model, std::int64_t step,
                                        std::int64_t replay_from);
 
+// Throws bad_input if rollouts that were received cannot be trained: of weights too old or too new, without
+// what the loss reads, or of rows and documents that are too long.
+void require_fitting(const transport::RolloutBatch& batch, const TrainerConfig& config,
+                     const model::ModelConfig& model);
+
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
                               const Invocation& invocation, const TrainingHooks& hooks, Logger& log);

@@ -18,12 +18,14 @@
 #include "app/run_processes.h"
 #include "app/run_start.h"
 #include "app/run_watch.h"
+#include "app/weight_link.h"
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/signals.h"
 #include "monitor/metrics.h"
 #include "ops/matmul.h"
 #include "transport/files.h"
+#include "transport/offered_weights.h"
 
 namespace rlcpp::app {
 namespace {
@@ -41,10 +43,13 @@ class TrainerRun {
  private:
   void prepare();
   void start_or_resume();
+  void require_one_sender() const;
   void publish();
+  void publish_files(std::int64_t replay_from);
+  void offer(std::int64_t replay_from);
+  void look_at_link();
   void save(bool wait);
   bool one_step();
-  void require_fitting(const transport::RolloutBatch& batch) const;
   bool sampled_now(const transport::RolloutBatch& batch) const;
   void audit(const transport::RolloutBatch& batch);
   void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
@@ -73,7 +78,9 @@ class TrainerRun {
   std::unique_ptr<monitor::MetricsWriter> metrics_;
   std::unique_ptr<RunWatch> watch_;  // null but on the first process
   std::unique_ptr<transport::FileRolloutReceiver> receiver_;
-  std::unique_ptr<transport::FileWeightSender> sender_;
+  std::unique_ptr<transport::FileWeightSender> sender_;  // one of the two
+  std::unique_ptr<transport::OfferedWeightSender> offers_;
+  std::unique_ptr<WeightLink> link_;
 
   std::string run_;  // names this run to the orchestrator, from its first step on
   train::Progress progress_;
@@ -85,7 +92,7 @@ class TrainerRun {
   std::int64_t here_ = 0;                                                // steps of this process
   std::int64_t fewest_rows_ = std::numeric_limits<std::int64_t>::max();  // of a step
   int signal_ = 0;
-  std::optional<Error> stop_;  // too many steps in a row were not finite
+  std::optional<Error> stop_;  // too many steps in a row were not finite, or the orchestrator is lost
 };
 
 void TrainerRun::prepare() {
@@ -106,8 +113,26 @@ void TrainerRun::prepare() {
   options_.loss = config_.loss;
   memory_limit_ = ranks_.limit_for_plan(config_.run.memory_limit_bytes(device_.device));
   zero_ = require_trainer_memory(config_, model_, ctx_, ranks_, absent_, memory_limit_);
+  require_one_sender();
   options_.sharding = ranks_.sharding(0, zero_);
   rank_plan_ = plan_rank(ctx_, model_.config, options_, config_.seq_len());
+}
+
+// Over NCCL the weights come from one GPU that holds all of them.
+void TrainerRun::require_one_sender() const {
+  require_linkable(config_.weight_broadcast, device_.device);
+  if (!config_.weight_broadcast.linked()) return;
+  if (ranks_.launch.processes > 1) {
+    throw bad_input("weights go over NCCL from one process",
+                    fmt::format("this trainer is {} of them", ranks_.launch.processes),
+                    "start one with all GPUs of its machine (--dist.ranks N), or set weight_broadcast.type = "
+                    "\"filesystem\"");
+  }
+  if (zero_ >= 3) {
+    throw bad_input("weights go over NCCL from a GPU that holds all of them",
+                    "at dist.zero = 3 none does: layers are gathered as they are read",
+                    "set --dist.zero 2, or weight_broadcast.type = \"filesystem\"");
+  }
 }
 
 void TrainerRun::start_or_resume() {
@@ -139,22 +164,45 @@ void TrainerRun::start_or_resume() {
                                               &rank_plan_.plan, config::to_json(config::describer(config_))},
                                    log_);
   }
-  sender_ = std::make_unique<transport::FileWeightSender>(
-      durable::system_files(), *directory_ / "broadcasts", run_,
-      broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()));
-  // Whoever samples waits for these, then goes on from the step that is resumed.
-  if (ranks_.first()) sender_->remove_after(progress_.step);
+  const std::string broadcasts = *directory_ / "broadcasts";
+  if (config_.weight_broadcast.linked()) {
+    offers_ = std::make_unique<transport::OfferedWeightSender>(
+        durable::system_files(), broadcasts, rollouts_of(config_.rollout_transport, config_.run.output_dir),
+        run_);
+    link_ = std::make_unique<WeightLink>(WeightLink::Side::kTrainer, config_.weight_broadcast, ctx_,
+                                         model_.config, log_);
+  } else {
+    sender_ = std::make_unique<transport::FileWeightSender>(
+        durable::system_files(), broadcasts, run_,
+        broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()));
+    // Whoever samples waits for these, then goes on from the step that is resumed.
+    if (ranks_.first()) sender_->remove_after(progress_.step);
+  }
   publish();
+  if (stop_.has_value()) throw *stop_;  // nothing to save yet
 }
 
-// The weights as they are now. Then those that nobody may sample from any more go, as in the reference: step
-// N - (max_async_level + 1), unless there is a checkpoint of it, whose step may be resumed.
+// The weights as they are now.
 void TrainerRun::publish() {
-  const double begin = monotonic_seconds();
-  const std::int64_t step = progress_.step;
   const std::int64_t replay_from =
-      checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : step + 1;
-  team_->note(fmt::format("publishes the weights of step {}", step));
+      checkpoints_->enabled() ? checkpoints_->last_saved().value_or(0) + 1 : progress_.step + 1;
+  team_->note(fmt::format("publishes the weights of step {}", progress_.step));
+  const double begin = monotonic_seconds();
+  if (link_ != nullptr) {
+    offer(replay_from);
+    // Until they are taken the trainer waits for the orchestrator, as it does for rollouts.
+    broadcast_seconds_ = monotonic_seconds() - begin - offers_->waited();
+    wait_seconds_ += offers_->waited();
+  } else {
+    publish_files(replay_from);
+    broadcast_seconds_ = monotonic_seconds() - begin;
+  }
+}
+
+// Then those that nobody may sample from any more go, as in the reference: step N - (max_async_level + 1),
+// unless there is a checkpoint of it, whose step may be resumed.
+void TrainerRun::publish_files(std::int64_t replay_from) {
+  const std::int64_t step = progress_.step;
   published_ = publish_weights(*team_, *sender_, model_.config, step, replay_from);
   if (!ranks_.first()) return;
   sender_->prune_before(step - config_.max_async_level, [&](std::int64_t old) {
@@ -162,7 +210,38 @@ void TrainerRun::publish() {
     return checkpoints_->due(old) &&
            std::filesystem::exists(train::step_directory(directory_->checkpoints(), old), ignored);
   });
-  broadcast_seconds_ = monotonic_seconds() - begin;
+}
+
+// Without the orchestrator there is nothing left to do, but what was trained is saved first.
+void TrainerRun::offer(std::int64_t replay_from) {
+  team_->group().on_each([](train::Trainer& trainer) { trainer.synchronize(); });
+  transport::WaitOptions wait = wait_options(config_.weight_broadcast.timeout, log_);
+  wait.stop = [this] {
+    team_->note("waits for the orchestrator to take weights");
+    return stop_signal() != 0 || link_->failed();
+  };
+  try {
+    const auto weights = transport::named_weights(model_.config, team_->group().first().decoder_weights());
+    const auto sent = offers_->publish(link_->broadcast(), weights, progress_.step, replay_from, wait);
+    if (sent.has_value()) published_ = *sent;
+    link_->check();
+  } catch (const Error& error) {
+    if (!stop_.has_value()) stop_ = error;
+  }
+}
+
+// Nobody makes rollouts any more if the orchestrator is gone before it has made them all.
+void TrainerRun::look_at_link() {
+  if (link_ == nullptr || stop_.has_value() || stop_signal() != 0) return;
+  try {
+    link_->check();
+    if (!offers_->taker_finished()) return;
+    stop_ = runtime_failure("the orchestrator has stopped",
+                            fmt::format("it has sent no rollouts of step {}", progress_.step + 1),
+                            "start both again with --ckpt.resume-step -1");
+  } catch (const Error& error) {
+    stop_ = error;
+  }
 }
 
 void TrainerRun::save(bool wait) {
@@ -179,51 +258,11 @@ void TrainerRun::save(bool wait) {
   }
 }
 
-void TrainerRun::require_fitting(const transport::RolloutBatch& batch) const {
-  const std::int64_t newest = batch.step - 1, oldest = newest - config_.max_async_level;
-  if (batch.newest_version > newest || batch.oldest_version < oldest) {
-    throw bad_input(
-        fmt::format("the rollouts of step {} are of weights that do not belong to it", batch.step),
-        fmt::format("they are of steps {} to {}; max_async_level = {} allows {} to {}", batch.oldest_version,
-                    batch.newest_version, config_.max_async_level, std::max<std::int64_t>(oldest, 0), newest),
-        "give trainer and orchestrator the same max_async_level, and resume both from the same step");
-  }
-  if (batch.ranks != 1) {
-    throw bad_input(fmt::format("the rollouts of step {} were packed for {} ranks", batch.step, batch.ranks),
-                    "this trainer is one", "start both for the same number of ranks");
-  }
-  if (batch.micro_batches.empty())
-    throw bad_input(fmt::format("step {} has no rollouts", batch.step), {}, "look at the orchestrator's log");
-  for (const data::MicroBatch& row : batch.micro_batches) {
-    if (!row.rl) {
-      throw bad_input(fmt::format("a row of step {} has no rollouts", batch.step),
-                      "it holds neither log-probabilities nor advantages", "look at the orchestrator's log");
-    }
-    if (config_.loss.needs_teacher() && row.teacher_logprobs.empty()) {
-      throw bad_input(fmt::format("the rollouts of step {} have no teacher log-probabilities", batch.step),
-                      "loss.teacher_tau and loss.type = \"distill\" read them",
-                      "set teacher_model.model.name of the orchestrator, or another loss");
-    }
-    for (std::size_t d = 0; d + 1 < row.cu_seqlens.size(); ++d) {
-      const std::int64_t length = row.cu_seqlens[d + 1] - row.cu_seqlens[d];
-      if (length <= model_.config.max_position) continue;
-      throw bad_input(
-          fmt::format("a rollout of step {} has {} tokens", batch.step, length),
-          fmt::format("config.json gives the model max_position_embeddings = {}", model_.config.max_position),
-          "lower the orchestrator's seq_len");
-    }
-    if (row.tokens() <= config_.seq_len()) continue;
-    throw bad_input(fmt::format("a row of step {} has {} tokens", batch.step, row.tokens()),
-                    fmt::format("model.seq_len is {}", config_.seq_len()),
-                    "raise it to the orchestrator's row_tokens (or seq_len)");
-  }
-}
-
 // Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
 // sampled with, if both sides compute exactly and nothing was rounded on the way (merging adapters does).
 bool TrainerRun::sampled_now(const transport::RolloutBatch& batch) const {
-  return ctx_.mode == ops::NumericMode::kExact && ctx_.compute_type() == DType::kF32 &&
-         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == DType::kF32 &&
+  return ctx_.mode == ops::NumericMode::kExact &&
+         broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == ctx_.compute_type() &&
          batch.oldest_version == published_.step && batch.newest_version == published_.step &&
          batch.policy == published_.fingerprint && !model_.config.adapters.any();
 }
@@ -266,10 +305,20 @@ bool TrainerRun::one_step() {
   transport::WaitOptions wait = wait_options(config_.rollout_transport.timeout, log_);
   // Who has forgotten to start the orchestrator hears of it soon; later ones may take their time.
   if (here_ == 0) wait.soft = std::min<std::chrono::milliseconds>(wait.soft, std::chrono::seconds(10));
+  if (link_ != nullptr) {
+    // The last rollouts come before the word that there will be no others: one more look at the files.
+    wait.stop = [this, stop = wait.stop, looks = 0]() mutable {
+      const bool gone = link_->failed() || offers_->taker_finished();
+      return stop() || (gone && looks++ > 0);
+    };
+  }
   auto batch = receive_together(*receiver_, progress_.step + 1, wait, *team_, ranks_, &signal_, log_);
   const double received = monotonic_seconds();
-  if (!batch.has_value()) return false;
-  require_fitting(*batch);
+  if (!batch.has_value()) {
+    look_at_link();
+    return false;
+  }
+  require_fitting(*batch, config_, model_.config);
   const auto rows = static_cast<std::int64_t>(batch->micro_batches.size());
   if (rows < fewest_rows_ && rows < ranks_.count()) warn_of_idle_ranks(ranks_, rows, log_);
   fewest_rows_ = std::min(fewest_rows_, rows);
@@ -417,7 +466,7 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
   while (max_steps_ < 0 || progress_.step < max_steps_) {
     signal_ = agreed_stop(*team_, ranks_, log_);
     if (signal_ != 0) break;
-    if (!one_step()) continue;
+    if (!one_step() && !stop_.has_value()) continue;
     if (stop_.has_value())
       save_and_throw(
           *stop_, checkpoints_.get(), [this] { save(true); }, log_);
@@ -426,6 +475,7 @@ TrainerOutcome TrainerRun::run(const config::Loaded& loaded) {
   }
   // A signal before the first step leaves nothing to save.
   if (progress_.step > 0) save(true);
+  if (offers_ != nullptr) offers_->finish();
   return finish();
 }
 

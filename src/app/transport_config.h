@@ -29,8 +29,12 @@ struct WeightBroadcastSection {
   std::string type = "filesystem";
   std::string dtype = "auto";
   std::optional<std::string> dir;
+  std::optional<std::string> host;
+  std::optional<std::int64_t> port;
   double timeout = 1200;
   void describe(config::Schema& s, bool reader);
+  bool linked() const { return type == "nccl"; }
+  void validate() const;  // throws bad_input
 };
 
 // config::Schema::section() wants one describe() with one argument.

@@ -461,6 +461,9 @@ const model::WeightSet& Trainer::weights() const {
   if (impl_->on_host != nullptr) impl_->on_host->synchronize();
   return impl_->masters;
 }
+const model::WeightSet& Trainer::decoder_weights() const {
+  return impl_->weights;
+}
 const model::ModelConfig& Trainer::model() const {
   return impl_->model;
 }

@@ -132,6 +132,8 @@ class Trainer {
   // The masters; with adapters the base and their masters. Of one of several ranks that holds shards of the
   // masters alone: what the decoder reads, at levels 1 and 2.
   const model::WeightSet& weights() const;
+  // What the decoder reads. At level 3 the layers share buffers, so they are never there at once.
+  const model::WeightSet& decoder_weights() const;
   const model::ModelConfig& model() const;
   const OptimConfig& optim() const;
   // What the optimizer changes, with its gradients (of the last step, before clipping) and moments.

@@ -6,6 +6,7 @@
 
 #include "rl_pair.h"
 #include "ways_out.h"
+#include "wide_model.h"
 
 namespace rlcpp::test {
 namespace {
@@ -132,18 +133,7 @@ class RlGpu : public Rl {
     const char* value = std::getenv("RLCPP_TEST_GPU");
     if (value == nullptr || std::string_view(value) != "1")
       GTEST_SKIP() << "needs a GPU and RLCPP_TEST_GPU=1";
-    if (std::filesystem::exists(*world_ / "wide/weights/step_60")) return;
-    // Heads that every attention kernel takes.
-    world_->file("wide-model/config.json",
-                 R"({"architectures": ["Qwen3ForCausalLM"], "model_type": "qwen3", "hidden_size": 128,
-      "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1,
-      "head_dim": 64, "vocab_size": 320, "max_position_embeddings": 128, "rms_norm_eps": 1e-6,
-      "rope_theta": 10000, "tie_word_embeddings": true, "torch_dtype": "float32"})");
-    const auto made = world_->run({"sft", "--model.name", *world_ / "wide-model", "--tokenizer.name",
-                                   *world_ / "tokenizer", "--data.name", *world_ / "sft", "--data.batch-size",
-                                   "16", "--data.seq-len", "64", "--optim.lr", "3e-3", "--max-steps", "60",
-                                   "--device", "cpu", "--output-dir", *world_ / "wide"});
-    ASSERT_EQ(made.code, 0) << made.err;
+    make_wide_model(*world_);
   }
   static std::vector<std::string> on_gpu(const std::string& out, const std::vector<std::string>& more = {}) {
     return joined(world_->rl(out, {"--model.name", *world_ / "wide/weights/step_60", "--device", "cuda",

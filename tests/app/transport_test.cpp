@@ -131,8 +131,21 @@ TEST_F(Pair, InputIsCheckedBeforeAnythingStarts) {
   const auto refused = [&](const Words& words, const std::string& out, const Words& parts) {
     world_->expect_refused(words, out, parts);
   };
-  refused(trainer("bad", {"--weight-broadcast.type", "nccl"}), "bad",
-          {"weight_broadcast.type", "filesystem"});
+  for (const auto& command : {trainer("bad", {"--weight-broadcast.type", "nccl"}),
+                              orchestrator("bad", {"--weight-broadcast.type", "nccl"})}) {
+    const std::string out = command.front() == "trainer" ? "bad" : "bad/run_default";
+    refused(command, out, {"weight_broadcast.type = \"nccl\" is for GPUs", "filesystem"});
+  }
+  refused(trainer("bad", {"--weight-broadcast.type", "nccl", "--model.lora.rank", "4"}), "bad",
+          {"adapters do not travel over NCCL", "filesystem"});
+  refused(trainer("bad", {"--weight-broadcast.type", "nccl", "--weight-broadcast.dtype", "float32"}), "bad",
+          {"weight_broadcast.dtype is of type = \"filesystem\""});
+  refused(trainer("bad", {"--weight-broadcast.port", "5000"}), "bad",
+          {"weight_broadcast.port is of type = \"nccl\""});
+  refused(orchestrator("bad", {"--weight-broadcast.host", "node-a"}), "bad/run_default",
+          {"weight_broadcast.host is of type = \"nccl\""});
+  refused(trainer("bad", {"--weight-broadcast.inference-world-size", "2"}), "bad",
+          {"one orchestrator takes the weights"});
   refused(trainer("bad", {"--rollout-transport.type", "zmq"}), "bad",
           {"rollout_transport.type", "filesystem"});
   refused(trainer("bad", {"--rollout-transport.port", "5555"}), "bad", {"travel through files"});

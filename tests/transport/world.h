@@ -93,11 +93,11 @@ inline WaitOptions short_wait(int hard_ms = 50) {
 
 // Weights that are published, and two places to load them into; all in one arena that was poisoned.
 struct Policy {
-  Policy() {
+  explicit Policy(std::int64_t intermediate = 40) {
     config.family = model::Family::kQwen3;
     config.vocab_size = 37;
     config.hidden_size = 24;
-    config.intermediate_size = 40;
+    config.intermediate_size = intermediate;
     config.num_layers = 2;
     config.num_heads = 3;
     config.num_kv_heads = 1;
