@@ -214,5 +214,19 @@ TEST_F(PairGpu, TheOrchestratorSamplesOnTheGpu) {
   for (const Json& line : lines) EXPECT_LT(line.at("mismatch_kl/mean").get<double>(), 0.01) << line;
 }
 
+TEST_F(PairGpu, InModeExactTheProbabilitiesAreTheTrainersBits) {
+  make_wide_model(*world_);
+  const Words exact = {"--model.name",   *world_ / "wide/weights/step_60",
+                       "--device",       "cuda",
+                       "--numeric-mode", "exact",
+                       "--memory-limit", "4GiB"};
+  const Running o = start(orchestrator("pair-exact", plus(exact, {"--inference.page-size", "16"})));
+  const Running t = start(trainer("pair-exact", exact));
+  expect_both(t, o);
+  const auto lines = world_->metrics("pair-exact");
+  ASSERT_EQ(lines.size(), 5U);
+  for (const Json& line : lines) EXPECT_EQ(line.at("mismatch_kl/mean").get<double>(), 0) << line;
+}
+
 }  // namespace
 }  // namespace rlcpp::test
