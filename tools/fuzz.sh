@@ -17,11 +17,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
-if ! command -v clang++-14 >/dev/null; then
-  echo "error: the fuzzers need clang++-14 and its runtime" >&2
-  echo "  help: apt-get install clang-14 libclang-rt-14-dev" >&2
-  exit 3
-fi
+tools/install_deps.sh --fuzz --no-install
 if [ ${#named[@]} -eq 0 ]; then
   for folder in tests/fuzz/seeds/*/; do named+=("$(basename "$folder")"); done
 fi

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that building, testing or running rl.cpp needs, by name, and only those that are missing.
-#   tools/install_deps.sh [--tests] [--no-install]
+#   tools/install_deps.sh [--tests] [--fuzz] [--no-install]
 # --tests       also what the tests and format checks need
+# --fuzz        also what the fuzzers need (tools/fuzz.sh)
 # --no-install  install nothing: list what is missing and leave with 3
 set -euo pipefail
 
@@ -11,8 +12,9 @@ install=yes
 for argument in "$@"; do
   case "$argument" in
     --tests) packages+=(libgtest-dev xz-utils clang-format-14 clang-tidy-14 python3 openmpi-bin libopenmpi-dev) ;;
+    --fuzz) packages+=(libgtest-dev clang-14 libclang-rt-14-dev) ;;
     --no-install) install=no ;;
-    -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $argument (see --help)" >&2; exit 2 ;;
   esac
 done
@@ -25,6 +27,7 @@ have() {
     xz-utils) command -v xz >/dev/null ;;
     openmpi-bin) command -v mpirun >/dev/null ;;
     libopenmpi-dev) command -v mpicxx >/dev/null ;;
+    clang-14) command -v clang++-14 >/dev/null ;;
     clang-format-14) command -v clang-format-14 >/dev/null ;;
     clang-tidy-14) command -v clang-tidy-14 >/dev/null ;;
     *) [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ] ;;

@@ -19,7 +19,10 @@ if [ -z "$out" ]; then
   echo "error: no folder was named: tools/pack_fuzzers.sh DIR" >&2
   exit 2
 fi
-if [ "$build" = yes ]; then tools/build.sh fuzz fuzzers; fi
+if [ "$build" = yes ]; then
+  tools/install_deps.sh --fuzz --no-install
+  tools/build.sh fuzz fuzzers
+fi
 rm -rf "$out"
 mkdir -p "$out/corpus" "$out/lib"
 cp -r tests/fuzz/seeds tests/fuzz/dictionaries "$out/"

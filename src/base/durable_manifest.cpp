@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/durable_detail.h"
+#include "base/json_text.h"
 
 namespace rlcpp::durable::detail {
 namespace {
@@ -76,7 +77,7 @@ Manifest parse_manifest(const std::string& path, const std::string& text) {
         path, fmt::format("bytes 0 to {} do not match the checksum at offset {}", body.size(), body.size()));
   }
   try {
-    const Json root = Json::parse(text);
+    const Json root = parse_json_or_throw<Json>(text);
     if (root.at("format") != kFormat) throw broken(path, "it has format " + root.at("format").dump());
     if (const std::uint64_t version = whole(path, root.at("version")); version != kVersion) {
       throw bad_input(path + " has version " + std::to_string(version),

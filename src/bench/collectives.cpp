@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "bench/json_files.h"
 
 namespace rlcpp::bench {
@@ -45,11 +46,11 @@ LinkFit fit_of(const std::vector<std::pair<double, double>>& points) {
 CollectiveFile collectives_from_json(const std::string& text, const std::string& where) {
   CollectiveFile file;
   try {
-    const Json whole = Json::parse(text);
+    const Json whole = parse_json_or_throw<Json>(text);
     file.device_name = whole.at("device_name");
     file.carrier = whole.at("carrier");
     file.date = whole.at("date");
-    file.num_gpus = whole.at("num_gpus");
+    file.num_gpus = whole_number<int>(whole.at("num_gpus"));
     for (const Json& f : whole.at("figures")) {
       file.figures.push_back({f.at("collective"), f.at("type"), f.at("bytes"), f.at("seconds")});
     }

@@ -10,6 +10,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace rlcpp::bench {
 namespace {
@@ -148,7 +149,7 @@ bool same_work(const RunConfig& a, const RunConfig& b) {
 std::vector<Peer> peers_from_json(const std::string& text, const std::string& where) {
   Json whole;
   try {
-    whole = Json::parse(text);
+    whole = parse_json_or_throw<Json>(text);
   } catch (const Json::exception& problem) {
     throw bad_input(where + " is not JSON", problem.what(), kHelp);
   }

@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "bench/page_text.h"
 #include "bench/process.h"
 
@@ -25,7 +26,7 @@ RowPlan plan_from_json(const std::string& id, const std::string& text) {
   RowPlan plan;
   plan.id = id;
   try {
-    const Json whole = Json::parse(text);
+    const Json whole = parse_json_or_throw<Json>(text);
     const Json& memory = whole.at("memory");
     const auto gib = [&](const char* name) { return memory.value(name, 0.0) / kBytesOfGiB; };
     plan.weights = gib("weights");

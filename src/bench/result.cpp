@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "bench/json_files.h"
 
 namespace rlcpp::bench {
@@ -198,7 +199,7 @@ std::string to_json(const Result& result) {
 
 Result from_json(const std::string& text, const std::string& where) {
   try {
-    const Json whole = Json::parse(text);
+    const Json whole = parse_json_or_throw<Json>(text);
     Result result;
     result.config = config_from(whole.at("config"));
     const Json& m = whole.at("metrics");

@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "bench/json_files.h"
 #include "bench/page.h"
 #include "bench/page_text.h"
@@ -38,7 +39,7 @@ std::string line_of(const RlFile& f) {
 RlFile rl_from_json(const std::string& text, const std::string& where) {
   RlFile f;
   try {
-    const Json whole = Json::parse(text);
+    const Json whole = parse_json_or_throw<Json>(text);
     const Json& config = whole.at("config");
     if (whole.at("kind") != "rl_steps")
       throw bad_input(where + " is no result of steps of rl", "its kind is another", kHelp);
@@ -46,11 +47,13 @@ RlFile rl_from_json(const std::string& text, const std::string& where) {
     f.device_name = config.at("device_name");
     f.numeric_mode = config.at("numeric_mode");
     f.commit = config.at("commit_sha");
-    if (const Json& rank = config.at("lora_rank"); rank.is_number()) f.lora_rank = rank.get<std::int64_t>();
-    f.num_gpus = config.at("num_gpus");
-    f.sequences = config.at("groups").get<std::int64_t>() * config.at("completions").get<std::int64_t>();
-    f.prompt_tokens = config.at("prompt_tokens");
-    f.output_tokens = config.at("output_tokens");
+    if (const Json& rank = config.at("lora_rank"); rank.is_number())
+      f.lora_rank = whole_number<std::int64_t>(rank);
+    f.num_gpus = whole_number<std::int64_t>(config.at("num_gpus"));
+    f.sequences = std::int64_t{whole_number<std::int32_t>(config.at("groups"))} *
+                  whole_number<std::int32_t>(config.at("completions"));
+    f.prompt_tokens = whole_number<std::int64_t>(config.at("prompt_tokens"));
+    f.output_tokens = whole_number<std::int64_t>(config.at("output_tokens"));
     f.step = whole.at("step_seconds");
     const Json& split = whole.at("split");
     f.rollouts = split.at("rollouts");

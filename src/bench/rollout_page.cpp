@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "bench/json_files.h"
 #include "bench/page.h"
 #include "bench/page_text.h"
@@ -84,7 +85,7 @@ void put_together(std::vector<Row>& rows) {
 RolloutFile rollouts_from_json(const std::string& text, const std::string& where) {
   RolloutFile file;
   try {
-    const Json whole = Json::parse(text);
+    const Json whole = parse_json_or_throw<Json>(text);
     const Json& config = whole.at("config");
     file.engine = config.at("engine");
     file.model_name = config.at("model_name");
@@ -98,9 +99,9 @@ RolloutFile rollouts_from_json(const std::string& text, const std::string& where
       RolloutFigure f;
       f.load = load.at("load");
       f.variant = load.at("variant");
-      f.sequences = load.at("sequences");
-      f.prompt_tokens = load.at("prompt_tokens");
-      f.output_tokens = load.at("output_tokens");
+      f.sequences = whole_number<std::int64_t>(load.at("sequences"));
+      f.prompt_tokens = whole_number<std::int64_t>(load.at("prompt_tokens"));
+      f.output_tokens = whole_number<std::int64_t>(load.at("output_tokens"));
       f.seconds = load.at("seconds");
       f.tokens_per_second = load.at("tokens_per_second");
       f.step_ms = load.at("step_ms");

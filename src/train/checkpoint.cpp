@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/json_text.h"
 #include "hub/image_reader.h"
 #include "hub/image_writer.h"
 #include "tensor/copy.h"
@@ -245,7 +246,7 @@ Restored load_checkpoint(const std::string& directory, const TrainerGroup& group
   Restored restored;
   Trainer::State state;
   try {
-    const auto json = nlohmann::ordered_json::parse(stored.read_all(kState));
+    const auto json = parse_json_or_throw<nlohmann::ordered_json>(stored.read_all(kState));
     if (json.at("format").get<int>() != kFormat) {
       throw bad_input(where + " has another format",
                       fmt::format("{}, this version reads {}", json.at("format").dump(), kFormat),

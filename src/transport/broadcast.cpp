@@ -10,6 +10,7 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "model/adapters.h"
 #include "ops/checksum.h"
 #include "tensor/copy.h"
 
@@ -55,6 +56,18 @@ void flip_a_bit(const Tensor& t) {
 }
 
 }  // namespace
+
+std::vector<NamedTensor> named_weights(const model::ModelConfig& config, const model::WeightSet& weights) {
+  std::vector<NamedTensor> out;
+  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
+  RLCPP_CHECK(parameters.size() == weights.flat.size());
+  for (std::size_t i = 0; i < parameters.size(); ++i) out.push_back({parameters[i].name, weights.flat[i]});
+  if (weights.adapters.empty()) return out;
+  const std::vector<Tensor> adapters = model::flat_adapters(config, weights.adapters);
+  for (std::size_t i = 0; i < adapters.size(); ++i)
+    out.push_back({fmt::format("adapters.{}", i), adapters[i]});
+  return out;
+}
 
 struct WeightBroadcast::Header {
   std::int64_t magic = 0, text_bytes = 0, text_crc = 0, step = 0;

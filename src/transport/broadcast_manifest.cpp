@@ -1,10 +1,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
-#include "model/adapters.h"
+#include "base/error.h"
+#include "base/json_text.h"
 #include "transport/broadcast.h"
 
 namespace rlcpp::transport {
@@ -41,18 +44,6 @@ std::string compare(const OrderedJson& entry, const NamedTensor& here) {
 
 }  // namespace
 
-std::vector<NamedTensor> named_weights(const model::ModelConfig& config, const model::WeightSet& weights) {
-  std::vector<NamedTensor> out;
-  const std::vector<model::ParameterInfo> parameters = model::parameter_list(config);
-  RLCPP_CHECK(parameters.size() == weights.flat.size());
-  for (std::size_t i = 0; i < parameters.size(); ++i) out.push_back({parameters[i].name, weights.flat[i]});
-  if (weights.adapters.empty()) return out;
-  const std::vector<Tensor> adapters = model::flat_adapters(config, weights.adapters);
-  for (std::size_t i = 0; i < adapters.size(); ++i)
-    out.push_back({fmt::format("adapters.{}", i), adapters[i]});
-  return out;
-}
-
 std::string broadcast_manifest(const std::string& run, std::int64_t step,
                                std::span<const NamedTensor> tensors,
                                std::span<const std::uint64_t> checksums) {
@@ -70,9 +61,11 @@ std::string broadcast_manifest(const std::string& run, std::int64_t step,
 std::string read_broadcast_manifest(std::string_view text, std::span<const NamedTensor> tensors,
                                     BroadcastManifest& out) {
   try {
-    const OrderedJson manifest = OrderedJson::parse(text);
+    const OrderedJson manifest = parse_json_or_throw<OrderedJson>(text);
     out.run = manifest.at("run").get<std::string>();
-    out.step = manifest.at("step").get<std::int64_t>();
+    out.step = whole_number<std::int64_t>(manifest.at("step"));
+    // Whoever takes it counts on from it.
+    if (out.step < 0 || out.step == INT64_MAX) return fmt::format("its manifest is of step {}", out.step);
     const OrderedJson& list = manifest.at("tensors");
     if (!list.is_array()) return "its manifest has no list of tensors";
     for (std::size_t i = 0; i < std::min(list.size(), tensors.size()); ++i) {
@@ -83,9 +76,11 @@ std::string read_broadcast_manifest(std::string_view text, std::span<const Named
     out.checksums.clear();
     for (const OrderedJson& entry : list) {
       const auto sum = entry.at("sum").get<std::string>();
-      std::size_t read = 0;
-      out.checksums.push_back(std::stoull(sum, &read, 16));
-      if (read != 16 || sum.size() != 16) return fmt::format("the checksum \"{}\" is none", sum);
+      const char* const end = sum.data() + sum.size();
+      std::uint64_t value = 0;
+      if (const auto read = std::from_chars(sum.data(), end, value, 16); sum.size() != 16 || read.ptr != end)
+        return fmt::format("the checksum \"{}\" is none", sum);
+      out.checksums.push_back(value);
     }
     out.fingerprint = list_fingerprint(list);
     return {};

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/json_text.h"
 #include "model/checkpoint.h"
 #include "tensor/copy.h"
 #include "transport/files.h"
@@ -26,7 +27,7 @@ constexpr const char* kMend = "the trainer writes this directory anew when it is
 // Of the manifest's list of files, sizes and checksums: the same for the same weights, whoever wrote them.
 std::uint32_t fingerprint_of(const std::string& directory) {
   const std::string path = directory + "/" + durable::kManifestName;
-  const auto manifest = nlohmann::json::parse(durable::read_file(path), nullptr, false);
+  const auto manifest = parse_json(durable::read_file(path));
   if (!manifest.is_object() || !manifest.contains("files")) {
     throw bad_input(path + " is not a manifest", "it has no list of files", kMend);
   }
@@ -38,12 +39,12 @@ Publication read_marker(const std::string& directory, std::int64_t step) {
   const std::string path = directory + "/" + kStable;
   const std::string text = durable::read_file(path);
   try {
-    const auto marker = nlohmann::json::parse(text);
-    if (const auto said = marker.at("step").get<std::int64_t>(); said != step)
+    const auto marker = parse_json_or_throw(text);
+    if (const auto said = whole_number<std::int64_t>(marker.at("step")); said != step)
       throw bad_input(path + " does not belong where it is", fmt::format("it is of step {}", said), kMend);
     return {marker.at("run").get<std::string>(), step,
             static_cast<std::uint32_t>(std::stoul(marker.at("fingerprint").get<std::string>(), nullptr, 16)),
-            marker.at("replay_from").get<std::int64_t>(), directory};
+            whole_number<std::int64_t>(marker.at("replay_from")), directory};
   } catch (const Error&) {
     throw;
   } catch (const std::exception& e) {  // no JSON, or of another shape

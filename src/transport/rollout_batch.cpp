@@ -5,27 +5,16 @@
 #include <cmath>
 #include <cstring>
 #include <span>
-#include <utility>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace rlcpp::transport {
 namespace {
-
-// A number with a point, or one that the type does not hold, has no value as a whole one; the caller refuses.
-template <class T>
-T whole(const nlohmann::json& number) {
-  const bool negative = number.is_number_integer() && !number.is_number_unsigned();
-  if (!number.is_number_integer() || (negative && !std::in_range<T>(number.get<std::int64_t>())) ||
-      (!negative && !std::in_range<T>(number.get<std::uint64_t>()))) {
-    throw nlohmann::json::type_error::create(302, "a number is no whole one, or too large", &number);
-  }
-  return number.get<T>();
-}
 
 static_assert(std::endian::native == std::endian::little, "streams are written as they lie in memory");
 
@@ -138,8 +127,8 @@ void require_documents(const data::MicroBatch& row, const Reader& reader) {
 
 data::MicroBatch read_row(const nlohmann::json& claims, Reader& reader) {
   data::MicroBatch row;
-  const auto tokens = whole<std::size_t>(claims.at("tokens"));
-  const auto documents = whole<std::size_t>(claims.at("documents"));
+  const auto tokens = whole_number<std::size_t>(claims.at("tokens"));
+  const auto documents = whole_number<std::size_t>(claims.at("documents"));
   if (tokens == 0 || documents == 0 || documents > tokens)
     throw reader.wrong(fmt::format("a row of {} documents with {} tokens", documents, tokens));
   row.rl = claims.at("rl").get<bool>();
@@ -238,17 +227,17 @@ RolloutBatch decode(std::string_view bytes, const std::string& source) {
   Reader reader(bytes, std::min(begin, end), end, source);
   if (begin > end) throw reader.wrong(fmt::format("its header of {} bytes does not fit", header_bytes));
   try {
-    const auto header = nlohmann::json::parse(bytes.substr(kPrefixBytes, header_bytes));
+    const auto header = parse_json_or_throw(bytes.substr(kPrefixBytes, header_bytes));
     RolloutBatch out;
     out.run = header.at("run").get<std::string>();
-    out.step = whole<std::int64_t>(header.at("step"));
-    out.rank = whole<std::int64_t>(header.at("rank"));
-    out.ranks = whole<std::int64_t>(header.at("ranks"));
-    out.oldest_version = whole<std::int64_t>(header.at("oldest_version"));
-    out.newest_version = whole<std::int64_t>(header.at("newest_version"));
-    out.policy = whole<std::uint32_t>(header.at("policy"));
-    out.tokens = whole<std::int64_t>(header.at("tokens"));
-    out.samples = whole<std::int64_t>(header.at("samples"));
+    out.step = whole_number<std::int64_t>(header.at("step"));
+    out.rank = whole_number<std::int64_t>(header.at("rank"));
+    out.ranks = whole_number<std::int64_t>(header.at("ranks"));
+    out.oldest_version = whole_number<std::int64_t>(header.at("oldest_version"));
+    out.newest_version = whole_number<std::int64_t>(header.at("newest_version"));
+    out.policy = whole_number<std::uint32_t>(header.at("policy"));
+    out.tokens = whole_number<std::int64_t>(header.at("tokens"));
+    out.samples = whole_number<std::int64_t>(header.at("samples"));
     for (const nlohmann::json& claims : header.at("micro_batches"))
       out.micro_batches.push_back(read_row(claims, reader));
     if (!reader.done())

@@ -31,6 +31,29 @@ TEST(JsonText, WhatCannotBeReadIsDiscarded) {
   EXPECT_EQ(ordered.dump(), "{\"b\":1,\"a\":2}");
 }
 
+TEST(JsonText, WhatIsThrownNamesTheLevels) {
+  EXPECT_EQ(parse_json_or_throw(nested(kDeepestJson)).size(), 1U);
+  EXPECT_THROW(parse_json_or_throw("{"), nlohmann::json::parse_error);
+  try {
+    parse_json_or_throw<nlohmann::ordered_json>(nested(1'000'000));
+    FAIL() << "accepted";
+  } catch (const nlohmann::json::exception& error) {
+    EXPECT_NE(std::string(error.what()).find("nested 1000000 levels deep"), std::string::npos)
+        << error.what();
+  }
+}
+
+TEST(JsonText, AWholeNumberIsOneThatItsTypeHolds) {
+  const auto number = [](const char* text) { return nlohmann::json::parse(text); };
+  EXPECT_EQ(whole_number<std::int64_t>(number("-9223372036854775808")), INT64_MIN);
+  EXPECT_EQ(whole_number<std::uint64_t>(number("18446744073709551615")), UINT64_MAX);
+  EXPECT_EQ(whole_number<std::uint32_t>(nlohmann::ordered_json(7)), 7U);
+  for (const char* text : {"4.5", "4.0", "1e300", "true", "null", "\"4\"", "[4]", "9223372036854775808"})
+    EXPECT_THROW(whole_number<std::int64_t>(number(text)), nlohmann::json::type_error) << text;
+  EXPECT_THROW(whole_number<std::uint32_t>(number("-1")), nlohmann::json::type_error);
+  EXPECT_THROW(whole_number<std::int32_t>(number("2147483648")), nlohmann::json::type_error);
+}
+
 TEST(JsonText, ALineSaysWhatIsWrongWithIt) {
   const auto why = [](const std::string& line) {
     try {

@@ -75,8 +75,10 @@ TEST(Result, ReadsTheReferenceProjectsFile) {
 }
 
 TEST(Result, BadFilesAreNamed) {
-  for (const char* text :
-       {"", "{", "[]", "{}", R"({"config": {}})", R"({"config": {"seq_len": "long"}, "metrics": {}})"}) {
+  for (const std::string& text :
+       {std::string(), std::string("{"), std::string("[]"), std::string("{}"),
+        std::string(R"({"config": {}})"), std::string(R"({"config": {"seq_len": "long"}, "metrics": {}})"),
+        R"({"rlcpp": {"true_mfu": )" + std::string(300'000, '[') + std::string(300'000, ']') + "}}"}) {
     try {
       from_json(text, "rows/a.json");
       FAIL() << "accepted " << text;

@@ -43,6 +43,14 @@ TEST(RlPage, FilesThatAreNoneAreRefused) {
        {std::string("["), std::string("{}"), file_of(1, "null", 0), file_of(0, "null", 5)}) {
     EXPECT_THROW(rl_from_json(text, "some.json"), Error) << text;
   }
+  for (const auto& [from, to] :
+       {std::pair<std::string, std::string>("\"num_gpus\": 1", "\"num_gpus\": 1e300"),
+        {"\"groups\": 16", "\"groups\": 4294967296"},  // whose product with another is beyond 64 bits
+        {"\"completions\": 16", "\"completions\": 16.5"}}) {
+    std::string text = file_of(1, "null", 5);
+    text.replace(text.find(from), from.size(), to);
+    EXPECT_THROW(rl_from_json(text, "some.json"), Error) << text;
+  }
   std::string other = file_of(1, "null", 5);
   other.replace(other.find("rl_steps"), 8, "rollouts");
   try {

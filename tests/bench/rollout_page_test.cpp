@@ -73,6 +73,9 @@ TEST(RolloutPage, FilesThatAreNoneAreRefused) {
   std::string none = kOurs;
   none.replace(none.find("\"seconds\": 8"), 12, "\"seconds\": 0");
   EXPECT_TRUE(refused(none));
+  std::string half = kOurs;
+  half.replace(half.find("\"sequences\": 256"), 16, "\"sequences\": 2.5");
+  EXPECT_TRUE(refused(half));
 }
 
 TEST(RolloutPage, ADirectoryByFileNameThatMayBeAbsent) {

@@ -83,7 +83,7 @@ TEST(Links, FilesThatAreNoneAreNamed) {
   for (const std::string& text :
        {std::string("{"), std::string("[]"), with("num_gpus", "gpus"), with("0.5", "0"),
         with("\"bytes\": 8", "\"bytes\": -1"), with("all_gather", "broadcast"),
-        with("\"num_gpus\": 2", "\"num_gpus\": 1")}) {
+        with("\"num_gpus\": 2", "\"num_gpus\": 1"), with("\"num_gpus\": 2", "\"num_gpus\": 2e30")}) {
     try {
       collectives_from_json(text, "here");
       FAIL() << text;

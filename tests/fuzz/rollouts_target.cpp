@@ -20,16 +20,27 @@ void decode(const std::string& bytes) {
   });
 }
 
+void seal(std::string& text) {
+  const std::uint64_t size = text.size();
+  std::memcpy(text.data() + 16, &size, 8);
+  const std::uint32_t crc = durable::crc32c(std::as_bytes(std::span(text.data(), text.size() - 4)));
+  std::memcpy(text.data() + text.size() - 4, &crc, 4);
+}
+
 }  // namespace
 
 void rollouts(std::string_view bytes) {
   std::string text(bytes);
   decode(text);
   if (text.size() < 28) return;
-  const std::uint64_t size = text.size();
-  std::memcpy(text.data() + 16, &size, 8);
-  const std::uint32_t crc = durable::crc32c(std::as_bytes(std::span(text.data(), text.size() - 4)));
-  std::memcpy(text.data() + text.size() - 4, &crc, 4);
+  seal(text);
+  decode(text);
+  // And the length of the header, which an input of another length rarely has.
+  const std::size_t brace = text.rfind('}', text.size() - 5);
+  if (brace == std::string::npos || brace < 24) return;
+  const auto header = static_cast<std::uint32_t>(brace + 1 - 24);
+  std::memcpy(text.data() + 12, &header, 4);
+  seal(text);
   decode(text);
 }
 

@@ -1,10 +1,13 @@
-// A safetensors file, its tensors included.
+// A safetensors file, its tensors included: as it is, and with the length of the header that it would need.
+#include <cstring>
+
 #include "fuzz/targets.h"
 #include "hub/safetensors.h"
 
 namespace rlcpp::fuzz {
+namespace {
 
-void safetensors(std::string_view bytes) {
+void read(std::string_view bytes) {
   const MemoryFile raw(bytes);
   accepted([&] {
     const hub::SafetensorsFile file(raw.path());
@@ -21,6 +24,18 @@ void safetensors(std::string_view bytes) {
     }
     require(sum <= bytes.size(), "tensors do not overlap");
   });
+}
+
+}  // namespace
+
+void safetensors(std::string_view bytes) {
+  read(bytes);
+  const std::size_t brace = bytes.rfind('}');
+  if (brace == std::string_view::npos || brace < 8) return;
+  std::string mended(bytes);
+  const std::uint64_t length = brace + 1 - 8;
+  std::memcpy(mended.data(), &length, 8);
+  if (mended != bytes) read(mended);
 }
 
 }  // namespace rlcpp::fuzz

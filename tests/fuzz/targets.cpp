@@ -12,6 +12,7 @@ namespace rlcpp::fuzz {
 
 const std::map<std::string, Target>& targets() {
   static const std::map<std::string, Target> all = {
+      {"broadcast", broadcast},
       {"chat_template", chat_template},
       {"command_line", command_line},
       {"data_rows", data_rows},

@@ -15,6 +15,7 @@ using Target = void (*)(std::string_view);
 // By name; a new target is a function in a file of its own and a line in targets.cpp.
 const std::map<std::string, Target>& targets();
 
+void broadcast(std::string_view bytes);
 void chat_template(std::string_view bytes);
 void command_line(std::string_view bytes);
 void data_rows(std::string_view bytes);

@@ -378,7 +378,15 @@ TEST(BroadcastManifests, OnlyTheirOwnIsTaken) {
   refused("bf16", "f16", "b is [4] f16 there");
   refused("ffffffffffffffff", "ffff", "\"ffff\" is none");
   refused("ffffffffffffffff", "fffffffffffffffg", "is none");
+  refused("ffffffffffffffff", "0x0000000000000f", "is none");
+  refused("ffffffffffffffff", "-000000000000001", "is none");
   refused(R"("step":9)", R"("step":"nine")", "cannot be read");
+  refused(R"("step":9)", R"("step":9.5)", "cannot be read");
+  refused(R"("step":9)", R"("step":9223372036854775807)", "is of step 9223372036854775807");
+  refused(R"("step":9)", R"("step":-1)", "is of step -1");
+  const std::string deep = std::string(300'000, '[') + std::string(300'000, ']');
+  refused("[2,3]", deep, "nested 300003 levels deep");
+  refused(R"("name":"b")", R"("more":)" + deep + R"(,"name":"b")", "nested 300003 levels deep");
   refused(R"({"run")", R"("run")", "cannot be read");
   refused(R"("tensors":[)", R"("tensors":7,"more":[)", "no list");
   std::vector<NamedTensor> fewer(tensors.begin(), tensors.begin() + 1), more = tensors;
