@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/json_text.h"
 #include "base/rng.h"
 #include "base/wait.h"
 
@@ -32,7 +33,7 @@ nlohmann::json object_in(const std::string& path) {
   std::error_code ignored;
   if (!fs::is_regular_file(path, ignored)) return {};
   try {
-    auto found = nlohmann::json::parse(durable::read_file(path), nullptr, /*allow_exceptions=*/false);
+    auto found = parse_json(durable::read_file(path));
     return found.is_object() ? found : nlohmann::json();
   } catch (const Error&) {  // removed in between
     return {};
@@ -45,9 +46,9 @@ std::optional<WeightOffer> read_offer(const std::string& folder) {
   const nlohmann::json found = object_in(folder + "/" + kOffer);
   if (found.is_null()) return std::nullopt;
   try {
-    return WeightOffer{found.at("run").get<std::string>(), found.at("step").get<std::int64_t>(),
-                       found.at("replay_from").get<std::int64_t>(), found.at("number").get<std::uint64_t>(),
-                       found.at("finished").get<bool>()};
+    return WeightOffer{found.at("run").get<std::string>(), whole_number<std::int64_t>(found.at("step")),
+                       whole_number<std::int64_t>(found.at("replay_from")),
+                       whole_number<std::uint64_t>(found.at("number")), found.at("finished").get<bool>()};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
@@ -57,7 +58,7 @@ std::optional<WeightTaking> read_taking(const std::string& folder) {
   const nlohmann::json found = object_in(folder + "/" + kTaking);
   if (found.is_null()) return std::nullopt;
   try {
-    return WeightTaking{found.at("number").get<std::uint64_t>(), found.at("finished").get<bool>()};
+    return WeightTaking{whole_number<std::uint64_t>(found.at("number")), found.at("finished").get<bool>()};
   } catch (const nlohmann::json::exception&) {
     return std::nullopt;
   }
