@@ -79,7 +79,11 @@ class PublicationBench {
 };
 
 bool PublicationBench::run(bool dry) {
-  if (config_.output_json.has_value()) require_writable(*config_.output_json, "output_json");
+  if (config_.output_json.has_value()) require_writable_file(*config_.output_json, "output_json");
+  if (config_.model.lora.has_value()) {
+    throw bad_input("adapters are not published to other ranks", "weights go over the communicator alone",
+                    "remove model.lora");
+  }
   model_ = resolve_model(config_.model, 0, /*shapes_only=*/true);
   bool absent = false;
   device_ = dry ? choose_planned_device(config_.device, &absent) : choose_device(config_.device);

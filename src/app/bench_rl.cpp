@@ -35,6 +35,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr std::int64_t kMostSequences = std::int64_t{1} << 18;
+
 struct BenchRlConfig : BenchEngineOptions {
   ModelSection model;
   train::OptimConfig optim;
@@ -47,11 +49,12 @@ struct BenchRlConfig : BenchEngineOptions {
     s.section("model", model, "The model and how the trainer computes it; seq_len: of a packed row.");
     s.section("optim", optim, "The optimizer.");
     s.section("dist", dist, "Several GPUs: each has a rank of the trainer and an engine.");
-    s.field("groups", groups, "Prompts of a step.").at_least(1);
-    s.field("completions", completions, "Completions of each prompt.").at_least(1);
-    s.field("prompt_tokens", prompt_tokens, "Tokens of a prompt.").at_least(1).in("tokens");
+    s.field("groups", groups, "Prompts of a step.").at_least(1).at_most(65536);
+    s.field("completions", completions, "Completions of each prompt.").at_least(1).at_most(65536);
+    s.field("prompt_tokens", prompt_tokens, "Tokens of a prompt.").at_least(1).at_most(1 << 24).in("tokens");
     s.field("output_tokens", output_tokens, "Tokens of a completion; none ends earlier.")
         .at_least(1)
+        .at_most(1 << 24)
         .in("tokens");
     s.field("steps", steps, "Steps that count; medians are reported.").at_least(1).at_most(1000);
     s.field("warm_up", warm_up, "Steps before them.").at_least(0).at_most(1000);
@@ -109,7 +112,12 @@ void RlBench::validate() const {
   config_.model.recompute();
   config_.optim.validate();
   config_.validate_engine();
-  if (config_.output_json.has_value()) require_writable(*config_.output_json, "output_json");
+  if (config_.output_json.has_value()) require_writable_file(*config_.output_json, "output_json");
+  if (config_.sequences() > kMostSequences) {
+    throw bad_input(fmt::format("groups * completions is {}", config_.sequences()),
+                    fmt::format("a step of this benchmark has at most {} rollouts", kMostSequences),
+                    "lower groups or completions");
+  }
   if (config_.row_tokens() < config_.length()) {
     throw bad_input("a rollout does not fit a row",
                     fmt::format("model.seq_len is {}, prompt and output together have {} tokens",

@@ -53,7 +53,7 @@ void BenchRolloutConfig::describe(config::Schema& s) {
 
 void BenchRolloutConfig::validate() const {
   validate_engine();
-  if (output_json.has_value()) require_writable(*output_json, "output_json");
+  if (output_json.has_value()) require_writable_file(*output_json, "output_json");
 }
 
 namespace {

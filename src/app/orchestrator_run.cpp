@@ -184,8 +184,8 @@ void OrchestratorRun::start_or_resume() {
                                                  &plan_, config::to_json(config::describer(config_))},
                                       log_);
   if (offers_ == nullptr) return;
-  link_ = std::make_unique<WeightLink>(WeightLink::Side::kOrchestrator, config_.weight_broadcast, ctx_,
-                                       model_.config, log_);
+  link_ = std::make_unique<WeightLink>(WeightLink::Side::kOrchestrator, config_.weight_broadcast, broadcasts,
+                                       ctx_, model_.config, log_);
   offers_->carry_over(link_->broadcast());
 }
 
@@ -241,7 +241,8 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
     wait.stop = [looks = 0]() mutable { return looks++ > 0; };
     wait.poll = std::chrono::milliseconds(0);
   }
-  ops::synchronize(ctx_);  // a forward that the engine asked for ahead still reads the weights
+  RLCPP_CHECK(engine_->ready_for_weights());  // nothing is under way between batches
+  ops::synchronize(ctx_);
   const auto found = transport::await_policy(*receiver_, from, last, model_.config, spare_, memory_.weights,
                                              pool_.get(), wait);
   if (!other.empty() || (found.has_value() && !run_.empty() && found->run != run_)) {
@@ -287,6 +288,7 @@ void OrchestratorRun::send(orchestrator::TrainingBatch& batch) {
   out.step = batch.step;
   out.oldest_version = out.newest_version = batch.version;
   out.policy = policy_->fingerprint;
+  out.arithmetic = arithmetic_text(ctx_);
   out.tokens = batch.summary.tokens();
   out.samples = batch.summary.rollouts;
   out.micro_batches = std::move(batch.micro_batches);
@@ -430,6 +432,7 @@ OrchestratorOutcome OrchestratorRun::run(const config::Loaded& loaded) {
                        {},
                        std::string(name_of(ctx_.mode))};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
+  warn_of_idle(config_.inference, log_);
   if (!announce(start, facts, log_)) return {};
   log_.info(fmt::format("every rollout is from one policy, at most {} steps behind the newest",
                         rl_.orchestrator.max_async_level));

@@ -62,6 +62,8 @@ RankEngines::~RankEngines() {
 
 void RankEngines::synchronize() {
   team_.on_each([&](int local, const RankTeam::Place&) {
+    // Nothing is under way between steps, so every engine is ready, whatever becomes of what is.
+    RLCPP_CHECK(engines_[static_cast<std::size_t>(local)]->ready_for_weights());
     ops::synchronize(contexts_[static_cast<std::size_t>(local)]);
   });
 }

@@ -51,12 +51,11 @@ struct ReportConfig {
         "figures", figures,
         "File that lists figures of the results in other documents, which `check` compares; empty: none.");
     scaling.describe(s);
-    s.field(
-        "rollouts", rollouts,
-        "Directory of results of rlcpp bench rollout and of its peers (*.json) for the section Rollouts; it "
-        "may be absent.");
+    s.field("rollouts", rollouts,
+            "Directory of results of rlcpp bench rollout and of its peers (*.json) for the section Rollouts; "
+            "empty: none.");
     s.field("rl", rl,
-            "Directory of results of rlcpp bench rl (*.json) for the section RL steps; it may be absent.");
+            "Directory of results of rlcpp bench rl (*.json) for the section RL steps; empty: none.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check,
             "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
@@ -153,6 +152,14 @@ struct Paths {
 
 // Scaling, rollouts, steps of rl.
 std::string sections_of(const ReportConfig& config, const ScalingReport& scaling, const Paths& paths) {
+  const ReportConfig usual;
+  for (const auto& [key, path, left] :
+       {std::tuple{"rollouts", config.rollouts, usual.rollouts}, std::tuple{"rl", config.rl, usual.rl}}) {
+    if (path.empty() || path == left || std::filesystem::is_directory(path)) continue;
+    throw bad_input(std::string(key) + " = \"" + path + "\" is no directory",
+                    "the page would lose its section",
+                    "name the directory of the results, or leave " + std::string(key) + " out");
+  }
   const std::string first = scaling.lines.empty() ? "" : scaling.section(paths.scaling_from_page);
   return first + bench::render_rollouts(bench::read_rollouts(config.rollouts)) +
          bench::render_rl(bench::read_rl(config.rl));

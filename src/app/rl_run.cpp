@@ -373,6 +373,7 @@ ExitCode RlRun::run(const config::Loaded& loaded) {
                        ranks_text(ranks_, zero(), model_.config.adapters.any()),
                        std::string(name_of(ctx_.mode))};
   for (const std::string& shortage : orchestrator_->shortages()) log_.warn(shortage);
+  warn_of_idle(config_.inference, log_);
   if (!announce(start, facts, log_)) return ExitCode::kDone;
   log_.info("training and sampling take turns: every rollout is from the newest policy");
   if (ctx_.mode == ops::NumericMode::kFast) {

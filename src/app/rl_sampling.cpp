@@ -115,4 +115,12 @@ void Sampling::measure(const When& when, monitor::Metrics& metrics) {
   }
 }
 
+void warn_of_idle(const InferenceSection& section, Logger& log) {
+  if (section.on_new_weights == InferenceSection().on_new_weights) return;
+  log.warn(fmt::format(
+      "inference.on_new_weights = \"{}\" changes nothing here: a batch is sampled by one policy, and "
+      "nothing is under way when the weights change",
+      section.on_new_weights));
+}
+
 }  // namespace rlcpp::app

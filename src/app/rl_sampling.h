@@ -37,6 +37,9 @@ double rollout_bytes(const orchestrator::OrchestratorSection& section);
 std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& config, const RlText& text,
                                                               Logger& log);
 
+// Says what is set in `section` and changes nothing in a run whose batches end before its weights change.
+void warn_of_idle(const InferenceSection& section, Logger& log);
+
 class Sampling {
  public:
   // All outlive it.

@@ -51,6 +51,7 @@ class TrainerRun {
   void save(bool wait);
   bool one_step();
   bool sampled_now(const transport::RolloutBatch& batch) const;
+  void warn_of_arithmetic(const transport::RolloutBatch& batch);
   void audit(const transport::RolloutBatch& batch);
   void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
   void report_step(const train::StepResult& result, const transport::RolloutBatch& batch, double begin);
@@ -169,8 +170,8 @@ void TrainerRun::start_or_resume() {
     offers_ = std::make_unique<transport::OfferedWeightSender>(
         durable::system_files(), broadcasts, rollouts_of(config_.rollout_transport, config_.run.output_dir),
         run_);
-    link_ = std::make_unique<WeightLink>(WeightLink::Side::kTrainer, config_.weight_broadcast, ctx_,
-                                         model_.config, log_);
+    link_ = std::make_unique<WeightLink>(WeightLink::Side::kTrainer, config_.weight_broadcast, broadcasts,
+                                         ctx_, model_.config, log_);
   } else {
     sender_ = std::make_unique<transport::FileWeightSender>(
         durable::system_files(), broadcasts, run_,
@@ -261,10 +262,20 @@ void TrainerRun::save(bool wait) {
 // Tokens sampled from exactly the weights that are trained have exactly the probabilities that they were
 // sampled with, if both sides compute exactly and nothing was rounded on the way (merging adapters does).
 bool TrainerRun::sampled_now(const transport::RolloutBatch& batch) const {
-  return ctx_.mode == ops::NumericMode::kExact &&
+  return ctx_.mode == ops::NumericMode::kExact && batch.arithmetic == arithmetic_text(ctx_) &&
          broadcast_dtype(config_.weight_broadcast, ctx_.compute_type()) == ctx_.compute_type() &&
          batch.oldest_version == published_.step && batch.newest_version == published_.step &&
          batch.policy == published_.fingerprint && !model_.config.adapters.any();
+}
+
+// Once: who trains exactly expects mismatch_kl 0, and has to have it sampled exactly too.
+void TrainerRun::warn_of_arithmetic(const transport::RolloutBatch& batch) {
+  if (ctx_.mode != ops::NumericMode::kExact || here_ > 0 || !ranks_.first()) return;
+  if (batch.arithmetic.empty() || batch.arithmetic == arithmetic_text(ctx_)) return;
+  log_.warn(fmt::format(
+      "the orchestrator samples {}, this trainer computes {}: mismatch_kl is not 0; for that start "
+      "both with the same --device and --numeric-mode exact",
+      batch.arithmetic, arithmetic_text(ctx_)));
 }
 
 // Only the first process knows what it has published, so it alone compares with the engine.
@@ -328,6 +339,7 @@ bool TrainerRun::one_step() {
                     "those of before a change of the configuration",
                     batch->step, published_.step));
   }
+  warn_of_arithmetic(*batch);
   audit(*batch);
   const double checked = monotonic_seconds();
   const train::StepResult result = team_->step(batch->micro_batches);

@@ -51,7 +51,7 @@ double reference_mfu(const model::ModelConfig& config, Device device, std::int64
 
 BenchRun::BenchRun(BenchSection section, BenchIdentity identity)
     : section_(std::move(section)), identity_(std::move(identity)) {
-  if (section_.output_json) require_writable(*section_.output_json, "bench.output_json");
+  if (section_.output_json) require_writable_file(*section_.output_json, "bench.output_json");
 }
 
 void BenchRun::start(const TrainingFacts& run) {

@@ -76,8 +76,11 @@ void require_no_dropout(const ops::Context& ctx, const model::ModelConfig& confi
   throw bad_input(
       fmt::format("model.lora.dropout = {} is not possible in the numeric mode exact",
                   config.adapters.dropout),
-      "the trainer's log-probabilities would not be those of the engine, and the CPU has no other mode",
-      "set model.lora.dropout to 0, or run sft or trainer on a GPU");
+      ctx.on_gpu() ? "the trainer's log-probabilities would not be those of the engine"
+                   : "the trainer's log-probabilities would not be those of the engine, and the CPU has no "
+                     "other mode",
+      ctx.on_gpu() ? "set model.lora.dropout to 0, or numeric_mode to fast"
+                   : "set model.lora.dropout to 0, or run sft or trainer on a GPU");
 }
 
 }  // namespace rlcpp::app

@@ -15,6 +15,7 @@
 #include "model/adapter_files.h"
 #include "model/checkpoint.h"
 #include "ops/attention.h"
+#include "ops/paged_work.h"
 
 namespace rlcpp::app {
 namespace {
@@ -109,9 +110,12 @@ ops::Context run_context(Device device, ThreadPool& pool, const std::string& num
     throw bad_input("numeric_mode is fast", "the CPU computes in mode exact alone",
                     "leave numeric_mode at auto, or use --device cuda");
   }
-  if (absent) return ops::planning_context(device, pool, mode);
-  ops::Context ctx = ops::make_context(device, pool, mode);
-  if (ctx.mode == ops::NumericMode::kExact && !ops::exact_attention(ctx, shape)) {
+  ops::Context ctx =
+      absent ? ops::planning_context(device, pool, mode) : ops::make_context(device, pool, mode);
+  // What a GPU that is not here will refuse for the shape alone is refused in a plan for it, too.
+  const bool takes =
+      absent ? ops::paged_work_fits(shape, ops::kPagedBlock) : ops::exact_attention(ctx, shape);
+  if (ctx.on_gpu() && ctx.mode == ops::NumericMode::kExact && !takes) {
     throw bad_input(
         fmt::format("numeric_mode exact does not run on this GPU with {} heads of {}, {} of them for keys",
                     shape.num_heads, shape.head_dim, shape.num_kv_heads),
@@ -123,6 +127,10 @@ ops::Context run_context(Device device, ThreadPool& pool, const std::string& num
 
 std::string_view name_of(ops::NumericMode mode) {
   return mode == ops::NumericMode::kExact ? "exact" : "fast";
+}
+
+std::string arithmetic_text(const ops::Context& ctx) {
+  return fmt::format("{} on {}", name_of(ctx.mode), ctx.on_gpu() ? "cuda" : "cpu");
 }
 
 RunModel resolve_model(const ModelSection& section, std::int64_t seed, bool shapes_only) {

@@ -66,6 +66,8 @@ void fill_weights(const RunModel& model, const model::WeightSet& weights, std::i
 std::string device_text(const DeviceChoice& choice, const ops::Context& ctx);
 // "exact", "fast".
 std::string_view name_of(ops::NumericMode mode);
+// "exact on cpu", "fast on cuda": processes that say the same compute the same bits from the same weights.
+std::string arithmetic_text(const ops::Context& ctx);
 // The context of a run: `numeric_mode` is auto, exact or fast. `absent`: to plan with. Throws bad_input if
 // the device does not know the mode, or, once it is there, not for heads of this shape.
 ops::Context run_context(Device device, ThreadPool& pool, const std::string& numeric_mode, bool absent,

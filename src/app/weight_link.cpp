@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <utility>
 
 #include <fmt/format.h>
@@ -16,15 +17,15 @@ using std::chrono::milliseconds;
 
 constexpr const char* kAgain = "start both again with --ckpt.resume-step -1";
 
-dist::WorldOptions options_of(WeightLink::Side side, const WeightBroadcastSection& section, Device device,
-                              Logger& log) {
+dist::WorldOptions options_of(WeightLink::Side side, const WeightBroadcastSection& section,
+                              const std::string& broadcasts, Device device, Logger& log) {
   dist::WorldOptions out;
   dist::Launch& launch = out.launch;
   launch.processes = 2;
   launch.process = side == WeightLink::Side::kTrainer ? 0 : 1;
   launch.local_processes = 0;
   launch.address = fmt::format("{}:{}", section.host.value_or("localhost"), section.port.value_or(29501));
-  launch.run_id = "weight_broadcast";
+  launch.run_id = "weights in " + std::filesystem::weakly_canonical(broadcasts).string();
   launch.launched = true;
   launch.devices = {device.index};
   launch.source = "weight_broadcast";
@@ -42,13 +43,13 @@ dist::WorldOptions options_of(WeightLink::Side side, const WeightBroadcastSectio
 
 }  // namespace
 
-WeightLink::WeightLink(Side side, const WeightBroadcastSection& section, const ops::Context& ctx,
-                       const model::ModelConfig& model, Logger& log)
+WeightLink::WeightLink(Side side, const WeightBroadcastSection& section, const std::string& broadcasts,
+                       const ops::Context& ctx, const model::ModelConfig& model, Logger& log)
     : other_(side == Side::kTrainer ? "orchestrator" : "trainer") {
   MemoryPlan plan;
   const auto regions = transport::WeightBroadcast::plan(model::parameter_list(model).size(), plan);
   arena_ = std::make_unique<Arena>(plan, ctx.device);
-  dist::WorldOptions options = options_of(side, section, ctx.device, log);
+  dist::WorldOptions options = options_of(side, section, broadcasts, ctx.device, log);
   log.info(fmt::format("meets the {} at {}, for at most {:.0f} s", other_, options.launch.address,
                        section.timeout));
   try {

@@ -21,8 +21,9 @@ class WeightLink {
   // Waits for the other side at the section's host and port: throws runtime_failure naming it after the
   // section's timeout, and environment_error or bad_input as dist::World does. `ctx`: of the GPU that holds
   // the weights, used by the calling thread, as every call below is.
-  WeightLink(Side side, const WeightBroadcastSection& section, const ops::Context& ctx,
-             const model::ModelConfig& model, Logger& log);
+  // `broadcasts`: the trainer's folder of them, which tells this pair from others that meet at this time.
+  WeightLink(Side side, const WeightBroadcastSection& section, const std::string& broadcasts,
+             const ops::Context& ctx, const model::ModelConfig& model, Logger& log);
   ~WeightLink();
   WeightLink(const WeightLink&) = delete;
   WeightLink& operator=(const WeightLink&) = delete;

@@ -38,4 +38,15 @@ void require_writable(const std::string& path, const std::string& what) {
                           "choose another directory, or give yourself the right to write there");
 }
 
+void require_writable_file(const std::string& path, const std::string& what) {
+  if (path.empty())
+    throw bad_input(what + " is empty", "it names the file to write", "name a file, or leave it out");
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) {
+    throw bad_input("cannot write " + what + " = \"" + path + "\"", "it is a directory",
+                    "name a file in it: " + (fs::path(path) / "result.json").string());
+  }
+  require_writable(path, what);
+}
+
 }  // namespace rlcpp

@@ -11,5 +11,8 @@ void require_readable_directory(const std::string& path, const std::string& what
 
 // Throws environment_error if nothing can be written to `path`, or to what of it is there already.
 void require_writable(const std::string& path, const std::string& what);
+// The same for a file that will be written or replaced at the end of long work; also bad_input if `path` is
+// empty or a directory.
+void require_writable_file(const std::string& path, const std::string& what);
 
 }  // namespace rlcpp

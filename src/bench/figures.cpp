@@ -4,10 +4,12 @@
 
 #include <algorithm>
 #include <cctype>
+#include <nlohmann/json.hpp>
 #include <regex>
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 
 namespace rlcpp::bench {
 namespace {
@@ -75,8 +77,19 @@ double curve_value(const Figure& f) {
   return f.value == "first" ? values.front() : values.back();
 }
 
+double json_value(const Figure& f) {
+  const nlohmann::json all = parse_json<nlohmann::json>(durable::read_file(f.json));
+  try {
+    const nlohmann::json& found = all.at(nlohmann::json::json_pointer(f.pointer));
+    if (found.is_number()) return found.get<double>();
+  } catch (const nlohmann::json::exception&) {  // no such place, or no pointer
+  }
+  throw bad_input(described(f) + " is not in " + f.json, "it has no number at \"" + f.pointer + "\"", kHelp);
+}
+
 double value_of(const Figure& f, const std::vector<Result>& results, const std::vector<Peer>& peers) {
   if (!f.curve.empty()) return curve_value(f);
+  if (!f.json.empty()) return json_value(f);
   if (f.value == "smallest_ratio" || f.value == "largest_ratio") return ratio_of(f, results, peers);
   const Result& r = row_of(f, results);
   if (f.value == "tokens_per_second") return r.metrics.throughput.mean;
@@ -124,6 +137,8 @@ void Figure::describe(config::Schema& s) {
   s.field("peer", peer, "Of ratios: how the peer's name begins.");
   s.field("curve", curve, "Of points, first and last: the SVG.");
   s.field("panel", panel, "The panel's title.");
+  s.field("json", json, "A JSON file that has the figure; instead of a row.");
+  s.field("pointer", pointer, "Where the figure is in it: /loads/0/output_tokens_per_second.");
 }
 
 void Figures::describe(config::Schema& s) {

@@ -14,7 +14,7 @@
 namespace rlcpp::bench {
 
 // A figure in a text. A row of the results is named by the columns of the page; keys not given fit any row,
-// but `ac`, which is None then.
+// but `ac`, which is None then. Figures of rollouts and of steps of rl are named by file and place.
 struct Figure {
   std::string file;
   std::string text;  // as it stands in the file, {} for the figure; any white space for white space
@@ -25,6 +25,8 @@ struct Figure {
   std::string peer;   // smallest_ratio and largest_ratio: how the peer's name begins
   std::string curve;  // points, first and last: an SVG that `rlcpp curves` wrote
   std::string panel;  // title of its panel
+  std::string json;   // a file with the figure at `pointer`, as "/loads/0/output_tokens_per_second"
+  std::string pointer;
 
   void describe(config::Schema& s);
 };

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "ops/paged_work.h"
 #include "rollout/engine_regions.h"
 
 namespace rlcpp::rollout {
@@ -47,6 +48,13 @@ std::shared_ptr<Engine::Regions> Engine::plan(const ops::Context& ctx, const mod
     throw bad_input(fmt::format("adapters with dropout {} cannot be sampled from", model.adapters.dropout),
                     "the engine drops nothing, and its log-probabilities would not be the trainer's",
                     "set model.lora.dropout to 0");
+  }
+  if (ctx.on_gpu() && ctx.mode == ops::NumericMode::kExact && config.page_size % ops::kPagedBlock != 0) {
+    throw bad_input(
+        fmt::format("page_size of the rollout engine is {}", config.page_size),
+        fmt::format("in the numeric mode exact a GPU sums over blocks of {} tokens of a page",
+                    ops::kPagedBlock),
+        fmt::format("set page_size to a multiple of {}, or numeric_mode to fast", ops::kPagedBlock));
   }
   auto regions = std::make_shared<Regions>();
   const SchedulerConfig numbers = resolve(model, config);

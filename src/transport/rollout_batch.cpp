@@ -58,6 +58,7 @@ nlohmann::ordered_json header_of(const RolloutBatch& batch) {
                                 {"oldest_version", batch.oldest_version},
                                 {"newest_version", batch.newest_version},
                                 {"policy", batch.policy},
+                                {"arithmetic", batch.arithmetic},
                                 {"tokens", batch.tokens},
                                 {"samples", batch.samples},
                                 {"micro_batches", nlohmann::ordered_json::array()}};
@@ -236,6 +237,7 @@ RolloutBatch decode(std::string_view bytes, const std::string& source) {
     out.oldest_version = whole_number<std::int64_t>(header.at("oldest_version"));
     out.newest_version = whole_number<std::int64_t>(header.at("newest_version"));
     out.policy = whole_number<std::uint32_t>(header.at("policy"));
+    out.arithmetic = header.value("arithmetic", std::string());
     out.tokens = whole_number<std::int64_t>(header.at("tokens"));
     out.samples = whole_number<std::int64_t>(header.at("samples"));
     for (const nlohmann::json& claims : header.at("micro_batches"))

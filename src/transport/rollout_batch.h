@@ -33,6 +33,8 @@ struct RolloutBatch {
   // Fingerprint of the published weights of newest_version (see weights.h): they, and no others of that
   // number.
   std::uint32_t policy = 0;
+  // How its log-probabilities were computed, "exact on cpu"; empty: by an older rlcpp.
+  std::string arithmetic;
   std::int64_t tokens = 0, samples = 0;  // of the whole step, untrained rollouts too: for progress
   std::vector<data::MicroBatch> micro_batches;
 };

@@ -147,7 +147,11 @@ TEST_F(BenchRollout, ThePageHasTheSection) {
   expect_has(slurp(*world_ / "results/BENCHMARKS.md"),
              {"## Rollouts", "| groups, shared prompts | rlcpp | exact, f32 | 16 |"});
   EXPECT_EQ(report(*world_ / "rollouts", "--check").code, 0) << report(*world_ / "rollouts", "--check").out;
-  EXPECT_EQ(report(*world_ / "absent", "--check").code, 1);
+  world_->file("empty/notes.txt", "");
+  EXPECT_EQ(report(*world_ / "empty", "--check").code, 1);
+  const ProcessOutcome absent = report(*world_ / "absent", "--check");
+  EXPECT_EQ(absent.code, 2);
+  expect_has(absent.err, {"absent\" is no directory", "lose its section"});
   world_->file("rollouts/bad.json", "{}");
   EXPECT_EQ(report(*world_ / "rollouts").code, 2);
 }
@@ -212,6 +216,15 @@ TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
   const ProcessOutcome narrow = world_->run(with({"--output-tokens", "100"}));
   EXPECT_EQ(narrow.code, 2);
   expect_has(narrow.err, {"does not fit a row", "model.seq_len"});
+  for (const auto& [more, parts] : std::vector<std::pair<std::vector<std::string>, std::vector<std::string>>>{
+           {{"--output-json", ""}, {"output_json is empty"}},
+           {{"--output-json", world_->dir().path()}, {"it is a directory", "result.json"}},
+           {{"--prompt-tokens", "9223372036854775807"}, {"prompt_tokens", "16777216"}},
+           {{"--groups", "60000", "--completions", "60000"}, {"groups * completions is 3600000000"}}}) {
+    const ProcessOutcome refused = world_->run(with(more));
+    EXPECT_EQ(refused.code, 2) << refused.err;
+    expect_has(refused.err, parts);
+  }
   // A plan for a GPU that need not be here.
   const ProcessOutcome dry =
       world_->run({"bench", "rl", "--model.name", "Qwen/Qwen3-0.6B", "--device", "cuda", "--memory-limit",

@@ -330,6 +330,19 @@ TEST(Cli, ReportChecksThatWhatIsWrittenIsWhatTheResultsSay) {
   file("figures.toml", figures);  // two rows fit
   EXPECT_EQ(run("report --check" + words).code, 2);
 
+  // A figure of a file that is no row.
+  const std::string named = figures + "json = \"" + (dir / "rollouts.json") + "\"\npointer = ";
+  file("rollouts.json", R"({"loads": [{"rate": 18206.4, "name": "nano"}]})");
+  file("readme.md", "It trains 18.2k tokens/s.\n");
+  file("figures.toml", named + "\"/loads/0/rate\"\n");
+  check(0, {});
+  file("readme.md", "It trains 18.3k tokens/s.\n");
+  check(1, {"18.3 in \"trains {}k tokens/s\", where the results say 18.2"});
+  for (const char* pointer : {"/loads/1/rate", "/loads/0/name", "loads"}) {
+    file("figures.toml", named + "\"" + pointer + "\"\n");
+    EXPECT_EQ(run("report --check" + words).code, 2) << pointer;
+  }
+
   // New baselines are the ones that the page is written beside.
   file("figures.toml", "");
   std::filesystem::remove_all(dir / "baselines");

@@ -88,6 +88,22 @@ TEST_F(RlDevice, ARefusalListsWaysOut) {
   }
 }
 
+// What mode exact cannot keep its promise for is refused before there is a GPU.
+TEST_F(RlDevice, ExactIsRefusedWhereItsSumsWouldDiffer) {
+  const auto exact = [](const std::vector<std::string>& more) {
+    return world_->run(
+        large(joined({"--numeric-mode", "exact", "--memory-limit", "44GiB", "--dry-run"}, more)));
+  };
+  EXPECT_EQ(exact({}).code, 0);
+  const auto pages = exact({"--inference.page-size", "24"});
+  EXPECT_EQ(pages.code, 2);
+  expect_has(pages.err, {"page_size of the rollout engine is 24", "multiple of 16", "fast"});
+  const auto heads = world_->run(world_->rl(
+      "never", {"--device", "cuda", "--numeric-mode", "exact", "--inference.page-size", "16", "--dry-run"}));
+  EXPECT_EQ(heads.code, 2);
+  expect_has(heads.err, {"numeric_mode exact does not run", "heads of 8", "fast"});
+}
+
 TEST_F(RlDevice, AdaptersHaveNoOptimizerOfTheBase) {
   const auto lora =
       planned(*world_, large({"--inference.num-pages", "1000", "--trainer.model.lora.rank", "16"}));
@@ -169,6 +185,22 @@ TEST_F(RlGpu, TrainerAndEngineTakeTurnsOnOneDevice) {
 TEST_F(RlGpu, TheSameSeedGivesTheSameBits) {
   for (const char* out : {"first", "second"}) ASSERT_EQ(world_->run(on_gpu(out)).code, 0);
   world_->expect_same_run("second", "first", 5);
+}
+
+// With draws, prefixes and packing of its own every rollout has the trainer's bits; the audit says the same.
+TEST_F(RlGpu, InModeExactNothingDiffers) {
+  const auto o = world_->run(on_gpu("exact", {"--numeric-mode", "exact", "--trainer.audit.interval", "2"}));
+  ASSERT_EQ(o.code, 0) << o.err;
+  const auto lines = world_->metrics("exact");
+  ASSERT_EQ(lines.size(), 5U);
+  int audits = 0;
+  for (const Json& line : lines) {
+    EXPECT_EQ(line.at("mismatch_kl/mean").get<double>(), 0) << line;
+    EXPECT_EQ(line.at("mismatch/max_abs_logprob").get<double>(), 0) << line;
+    audits += line.contains("audit/differ") ? 1 : 0;
+    EXPECT_EQ(line.value("audit/differ", 0.0), 0) << line;
+  }
+  EXPECT_EQ(audits, 2);
 }
 
 TEST_F(RlGpu, AdaptersAndATeacher) {

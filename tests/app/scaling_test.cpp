@@ -94,9 +94,9 @@ TEST_F(Scaling, ThePageHasTheSection) {
                        "--collectives",
                        RLCPP_SOURCE "/benchmarks/collectives",
                        "--rollouts",
-                       world_ / "rollouts",
+                       "",
                        "--rl",
-                       world_ / "rl",
+                       "",
                        "--figures",
                        "",
                        more});

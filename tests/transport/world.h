@@ -48,6 +48,7 @@ inline RolloutBatch random_batch(Rng& rng, std::int64_t step, std::int64_t rank 
   out.ranks = ranks;
   out.oldest_version = step - 2;
   out.newest_version = step - 1;
+  if (rng.below(2) == 0) out.arithmetic = "exact on cpu";
   out.policy = static_cast<std::uint32_t>(rng.below(1ULL << 32U));
   out.tokens = static_cast<std::int64_t>(rng.below(100000));
   out.samples = static_cast<std::int64_t>(rng.below(1000));
@@ -64,6 +65,7 @@ inline void expect_equal(const RolloutBatch& got, const RolloutBatch& expected) 
   EXPECT_EQ(got.oldest_version, expected.oldest_version);
   EXPECT_EQ(got.newest_version, expected.newest_version);
   EXPECT_EQ(got.policy, expected.policy);
+  EXPECT_EQ(got.arithmetic, expected.arithmetic);
   EXPECT_EQ(got.tokens, expected.tokens);
   EXPECT_EQ(got.samples, expected.samples);
   ASSERT_EQ(got.micro_batches.size(), expected.micro_batches.size());
