@@ -75,6 +75,8 @@ fi
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 [ "$long" = yes ] && export RLCPP_TEST_LONG=1
+# Without a word on standard error, where tests look.
+[ "$preset" = asan ] && export LSAN_OPTIONS=suppressions=$PWD/tests/leaks.txt:print_suppressions=0${LSAN_OPTIONS:+:$LSAN_OPTIONS}
 if [ "$long" = yes ] && [ "$filter" = '*' ] && [ "$gpu" = no ]; then
   export RLCPP_DURABILITY_SUMMARY=$PWD/tests/durability/summary.md
 fi

@@ -18,6 +18,19 @@ inline bool long_tier() {
   return value != nullptr && std::string(value) == "1";
 }
 
+// Built with a sanitizer, which makes most code ten times slower and some (what throws) a hundred times.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool kSanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool kSanitized = true;
+#else
+inline constexpr bool kSanitized = false;
+#endif
+#else
+inline constexpr bool kSanitized = false;
+#endif
+
 // A new seed each run, printed when the test fails; RLCPP_TEST_SEED repeats a failure.
 inline std::uint64_t fresh_seed() {
   const char* fixed = std::getenv("RLCPP_TEST_SEED");

@@ -17,7 +17,8 @@
 namespace rlcpp::transport {
 namespace {
 
-// On the sender before each piece; on a receiver once all have come, where flip turns a bit of what came.
+// On the sender before each piece, where flip turns a bit of the last tensor, whose checksum is taken; on a
+// receiver once all have come, where it turns one of what came.
 const failpoint::Registration kBroadcastPoints{"transport.broadcast.piece", "transport.broadcast.received"};
 
 constexpr std::int64_t kWeightsMagic = 0x3153544857434c52;  // "RLCWHTS1"
@@ -128,7 +129,7 @@ void WeightBroadcast::transfer(std::span<const NamedTensor> tensors) {
   for (const NamedTensor& named : tensors) {
     const std::int64_t piece = kPiece / static_cast<std::int64_t>(size_of(named.tensor.dtype()));
     for (std::int64_t first = 0; first < named.tensor.size(); first += piece) {
-      if (sends()) failpoint::hit("transport.broadcast.piece");
+      if (sends() && failpoint::hit("transport.broadcast.piece") == "flip") flip_a_bit(tensors.back().tensor);
       const std::int64_t count = std::min(piece, named.tensor.size() - first);
       newest = communicator_.broadcast(piece_of(named.tensor, first, count), root_, "weights " + named.name,
                                        stream);

@@ -81,11 +81,12 @@ TEST_F(Pair, ALaggingPolicyIsSampledFromAndNoOlderOne) {
   for (int step : {6, 7, 8})
     EXPECT_TRUE(fs::exists(*world_ / fmt::format("lag/broadcasts/step_{}/STABLE", step))) << step;
   EXPECT_FALSE(fs::exists(*world_ / "lag/broadcasts/step_5"));
-  // A trainer that allows less refuses them by name.
-  const Running strict =
-      start(trainer("lag", {"--max-async-level", "1", "--max-steps", "9", "--ckpt.resume-step", "-1"}));
+  // A trainer that allows less refuses them by name. It also removes older policies, so it comes second.
   const Running more = start(orchestrator("lag", {"--max-async-level", "2", "--strict-async-level",
                                                   "--max-steps", "9", "--ckpt.resume-step", "-1"}));
+  world_->wait_for_content("lag/run_default/rollouts/step_9/rank_0.bin");
+  const Running strict =
+      start(trainer("lag", {"--max-async-level", "1", "--max-steps", "9", "--ckpt.resume-step", "-1"}));
   EXPECT_EQ(strict.wait(), 2);
   expect_has(strict.errors(), {"error: the rollouts of step 9", "steps 6 to 6", "allows 7 to 8"});
   kill(more.pid, SIGKILL);

@@ -60,7 +60,7 @@ TEST(Fuzz, DamagedSeeds) {
 // Levels without end, where a value or an expression may begin and at a place by chance.
 TEST(Fuzz, DeepSeeds) {
   std::mt19937_64 rng(test::fresh_seed());
-  const int places = test::long_tier() ? 40 : 4;
+  const int places = test::long_tier() ? 40 : 2;
   for (const auto& [name, target] : targets()) {
     SCOPED_TRACE(name);
     for (const std::string& seed : seeds_of(name)) {

@@ -171,7 +171,9 @@ TEST(TemplateLimits, RandomSourcesNeverCrash) {
                                            "{% macro f(a) %}@{% endmacro %}{{ f(1) }}"};
   int rendered = 0;
   const auto begin = std::chrono::steady_clock::now();
-  for (int i = 0; i < 20000; ++i) {
+  // Most of them are refused, and with AddressSanitizer a refusal takes milliseconds.
+  const int sources = test::kSanitized ? 2000 : 20000;
+  for (int i = 0; i < sources; ++i) {
     std::string middle;
     for (std::size_t k = 1 + random() % 9; k-- > 0;)
       middle += parts[random() % parts.size()] + (random() % 3 == 0 ? " " : "");
@@ -185,8 +187,8 @@ TEST(TemplateLimits, RandomSourcesNeverCrash) {
     }
   }
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - begin;
-  EXPECT_GT(rendered, 500);
-  EXPECT_LT(elapsed.count(), 10.0);
+  EXPECT_GT(rendered, sources / 40);
+  EXPECT_LT(elapsed.count(), test::kSanitized ? 60.0 : 10.0);
 }
 
 }  // namespace
