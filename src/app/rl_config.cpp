@@ -30,8 +30,10 @@ void RlTrainerSection::describe(config::Schema& s) {
     s.refused(key, fmt::format("there is one process: set {} at the top instead of trainer.{}", key, key));
   }
   s.refused("weight_broadcast",
-            "trainer and engine share their weights, nothing is broadcast: remove trainer.weight_broadcast");
-  s.refused("rollout_transport", "rollouts stay in the process: remove trainer.rollout_transport");
+            "trainer and engine share their weights, nothing is broadcast: remove trainer.weight_broadcast")
+      .unless({"null", R"({"type":"filesystem"})"});
+  s.refused("rollout_transport", "rollouts stay in the process: remove trainer.rollout_transport")
+      .unless({"null", R"({"type":"filesystem"})"});
   s.refused("max_concurrent_runs",
             "several LoRA runs in one trainer are not supported: remove trainer.max_concurrent_runs")
       .unless({"1"});

@@ -284,8 +284,9 @@ std::size_t RunSection::memory_limit_bytes(Device on) const {
 
 void refuse_reference_keys(config::Schema& s) {
   s.refused(
-      "dist_timeout_seconds",
-      "the deadlines between ranks are dist.timeout and dist.start_timeout: remove dist_timeout_seconds");
+       "dist_timeout_seconds",
+       "the deadlines between ranks are dist.timeout and dist.start_timeout: remove dist_timeout_seconds")
+      .unless({"600"});
   s.refused("weights", "top-level weights is not a key: use ckpt.weights");
   s.refused("resume", "a run is continued with ckpt.resume_step: set ckpt.resume_step (-1: the newest)");
   s.refused("monitors",

@@ -22,6 +22,11 @@ model::AdapterConfig adapters_of(const LoraSection& section, const std::string& 
     if (name == "experts") continue;  // in the reference's default list; the models here have none
     const auto found = std::ranges::find(model::kAdapterTargets, name);
     if (found == model::kAdapterTargets.end()) {
+      if (name.find_first_of("*.[](){}|^$+?\\") != std::string::npos) {
+        throw bad_input(fmt::format("model.lora.target_modules has the pattern \"{}\"", name),
+                        "patterns are not supported: layers are given by name",
+                        fmt::format("name some of: {}", fmt::join(model::kAdapterTargets, ", ")));
+      }
       throw bad_input(
           fmt::format("model.lora.target_modules names \"{}\", which cannot have an adapter", name),
           "adapters are beside the linear layers of a block",

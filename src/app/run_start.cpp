@@ -114,7 +114,9 @@ std::string continue_command(const std::vector<std::string>& words, bool saved) 
 }
 
 std::string longer_command(const std::vector<std::string>& words, std::int64_t max_steps) {
-  return command_without(words, {"--ckpt.resume-step", "--clean", "--no-clean", "--max-steps"}) +
+  // A trace is of a short run.
+  return command_without(words,
+                         {"--ckpt.resume-step", "--clean", "--no-clean", "--max-steps", "--trace-path"}) +
          fmt::format(" --ckpt.resume-step -1 --max-steps {}", 2 * max_steps);
 }
 

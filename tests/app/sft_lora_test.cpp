@@ -111,6 +111,8 @@ TEST_F(SftLora, WhatCannotBeTrainedIsRefused) {
   };
   refused({"--model.lora.target-modules", "[\"q_proj\", \"lm_head\"]"},
           {"\"lm_head\", which cannot have", "q_proj"});
+  refused({"--model.lora.target-modules", "[\".*_proj\"]"},
+          {"the pattern \".*_proj\"", "patterns are not supported"});
   refused({"--model.lora.target-modules", "[]"}, {"target_modules is empty"});
   refused({"--model.lora.modules-to-save", "[\"lm_head\"]"},
           {"modules_to_save = [lm_head] is not supported"});

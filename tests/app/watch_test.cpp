@@ -167,6 +167,9 @@ TEST_F(Watch, TraceAndMemoryProfileAreWhole) {
   const auto o = world_->run(world_->sft(
       "traced", {"--trace-path", *world_ / "trace", "--memory-profiler-path", *world_ / "memory"}));
   ASSERT_EQ(o.code, 0) << o.err;
+  // What is offered as the next command is a longer run, which a trace is not of.
+  expect_has(o.out, {"--ckpt.resume-step -1 --max-steps"});
+  EXPECT_EQ(o.out.find("--trace-path"), std::string::npos) << o.out;
   const json trace = json::parse(slurp(*world_ / "trace/trace_0.json"));
   int steps = 0, inside = 0;
   double last_end = 0;
