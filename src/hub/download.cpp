@@ -171,32 +171,61 @@ Attempt attempt(const DownloadTask& task, std::optional<std::uint64_t>& size, Pa
   return out;
 }
 
+// Attempts since the transfer last got on, in the sense of RetryPolicy.
+class Patience {
+ public:
+  Patience(const RetryPolicy& policy, std::uint64_t at) : policy_(policy), fair_at_(at), newest_(at) {}
+
+  // After an attempt that ended at `at`.
+  void attempted(std::uint64_t at) {
+    if (at < newest_) ++begun_anew_;
+    if (at < fair_at_) fair_at_ = at;
+    if (at - fair_at_ >= policy_.fair_bytes) {
+      poor_ = 0;
+      pause_ = policy_.first_pause;
+      fair_at_ = at;
+    }
+    fruitless_ = at > newest_ ? 1 : fruitless_ + 1;
+    newest_ = at;
+    ++poor_;
+  }
+  bool over() const {
+    return std::max(fruitless_, begun_anew_) >= policy_.attempts || poor_ >= policy_.poor_attempts;
+  }
+  int attempts() const { return fruitless_ >= policy_.attempts ? fruitless_ : poor_; }
+  std::uint64_t brought() const { return newest_ - fair_at_; }
+  std::chrono::milliseconds next_pause() {
+    return std::exchange(pause_, std::min(pause_ * 2, std::chrono::milliseconds(20'000)));
+  }
+
+ private:
+  const RetryPolicy& policy_;
+  std::uint64_t fair_at_, newest_;
+  int fruitless_ = 0, poor_ = 0, begun_anew_ = 0;
+  std::chrono::milliseconds pause_ = policy_.first_pause;
+};
+
 // Gets all bytes, in as many attempts as get on.
 void transfer(const DownloadTask& task, std::optional<std::uint64_t>& size, PartialFile& partial) {
   if (size && partial.size() > *size) partial.restart();
   // Whole already: only its checksum is open. (A file of no bytes is asked for nevertheless.)
   if (size && *size > 0 && partial.size() == *size) return;
-  int fruitless = 0;
-  auto pause = task.retry.first_pause;
+  Patience patience(task.retry, partial.size());
   for (;;) {
-    const std::uint64_t before = partial.size();
     const Attempt result = attempt(task, size, partial);
     if (result.done) return;
     leave_if_stopped(task.what);
     if (result.fatal) throw refused_by_hub(result.status, task.what, !task.headers.empty());
-    if (partial.size() > before) {
-      fruitless = 0;
-      pause = task.retry.first_pause;
-    }
-    if (++fruitless >= task.retry.attempts) {
+    patience.attempted(partial.size());
+    if (patience.over()) {
       throw environment_error("the download of " + task.what + " does not get on",
-                              fmt::format("{} attempts; the last one: {}", fruitless, result.why),
+                              fmt::format("{} attempts brought {} bytes; the last one: {}",
+                                          patience.attempts(), patience.brought(), result.why),
                               "start again later: it goes on where it stopped");
     }
     if (task.note)
       task.note(fmt::format("{}: {}; trying again at byte {}", task.what, result.why, partial.size()));
-    pause_unless_stopped(pause, task.what);
-    pause = std::min(pause * 2, std::chrono::milliseconds(20'000));
+    pause_unless_stopped(patience.next_pause(), task.what);
   }
 }
 

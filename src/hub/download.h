@@ -21,7 +21,11 @@ struct HubFile {
 };
 
 struct RetryPolicy {
-  int attempts = 5;                            // in a row without a new byte
+  int attempts = 5;  // in a row without a new byte
+  // A server that cuts every answer after a few bytes gets on, and never ends: attempts in a row that
+  // together bring less than `fair_bytes`.
+  int poor_attempts = 10;
+  std::uint64_t fair_bytes = std::uint64_t{1} << 20;
   std::chrono::milliseconds first_pause{500};  // doubles
   std::chrono::seconds connect_limit{20}, stall_limit{30};
 };

@@ -210,6 +210,38 @@ TEST_F(Hub, ALaterProcessGoesOnToo) {
   EXPECT_EQ(server_.count("/resolve/" + std::string(HubServer::kCommit) + "/config.json"), 1);
 }
 
+// Each attempt gets on by a few bytes, so none of them is fruitless.
+TEST_F(Hub, AServerThatCutsEveryAnswerIsGivenUp) {
+  server_.fault("/cdn/", {{Fault::kDrop, 10}});
+  refused(ExitCode::kEnvironment, {"org/tiny: model.safetensors does not get on",
+                                   "10 attempts brought 100 bytes", "where it stopped"});
+  EXPECT_EQ(server_.count("/cdn/"), 10);
+  EXPECT_EQ(fs::file_size(partial()), 100U);
+  server_.fault("/cdn/", {{}});
+  expect_whole(fetch());
+  EXPECT_EQ(ranges().back(), "bytes=100-");
+}
+
+TEST_F(Hub, AServerThatCutsAnswersAfterAFairAmountIsNot) {
+  options_.retry.fair_bytes = 20000;
+  server_.fault("/cdn/", {{Fault::kDrop, 11000}});
+  expect_whole(fetch());
+  EXPECT_EQ(server_.count("/cdn/"), 28);
+}
+
+// What came is thrown away each time: a round is no progress, however much it brings.
+TEST_F(Hub, AServerThatTurnsBackForeverIsGivenUp) {
+  options_.retry.fair_bytes = 20000;
+  std::vector<Fault> rounds;
+  for (int i = 0; i < 40; ++i) {
+    rounds.push_back({Fault::kDrop, 70000});
+    rounds.push_back({Fault::kWrongRange, 3});
+  }
+  server_.fault("/cdn/", rounds);
+  refused(ExitCode::kEnvironment, {"org/tiny: model.safetensors does not get on"});
+  EXPECT_LT(server_.count("/cdn/"), 10);
+}
+
 TEST_F(Hub, AServerWithoutRangesBeginsAnew) {
   server_.fault("/cdn/", {{Fault::kDrop, 70000}, {Fault::kNoRange}});
   expect_whole(fetch());
