@@ -47,8 +47,16 @@ monitor::Curve read_curve(const std::string& path, const std::string& key) {
       if (file.peek() == std::ifstream::traits_type::eof()) break;
       throw bad_input(fmt::format("{}:{} is not JSON", path, number), "", "restore the line, or remove it");
     }
-    curve.x.push_back(row.at("step").get<double>());
-    curve.y.push_back(row.at(key).is_number() ? row.at(key).get<double>() : std::nan(""));
+    // The name may stand in a line as somebody's value.
+    const auto value = row.is_object() ? row.find(key) : row.end();
+    if (value == row.end()) continue;
+    const auto step = row.find("step");
+    if (step == row.end() || !step->is_number()) {
+      throw bad_input(fmt::format("{}:{} has no number of a step", path, number), "",
+                      "restore the line, or remove it");
+    }
+    curve.x.push_back(step->get<double>());
+    curve.y.push_back(value->is_number() ? value->get<double>() : std::nan(""));
   }
   return curve;
 }

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/durable_detail.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 
 namespace rlcpp::durable::detail {
@@ -103,7 +104,7 @@ Manifest parse_manifest(const std::string& path, const std::string& text) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& error) {  // JSON of another shape: sealed by something that is not ours
-    throw broken(path, error.what());
+    throw broken(path, json_problem(error));
   }
 }
 

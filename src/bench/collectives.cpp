@@ -9,6 +9,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "bench/json_files.h"
 
@@ -55,7 +56,7 @@ CollectiveFile collectives_from_json(const std::string& text, const std::string&
       file.figures.push_back({f.at("collective"), f.at("type"), f.at("bytes"), f.at("seconds")});
     }
   } catch (const Json::exception& problem) {
-    throw bad_input(where + " does not have the figures of collectives", problem.what(),
+    throw bad_input(where + " does not have the figures of collectives", json_problem(problem, text),
                     "bench_collectives --json FILE writes such a file");
   }
   const auto wrong = [](const CollectiveFigure& f) {

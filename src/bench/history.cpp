@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "bench/page.h"
 #include "monitor/console.h"
 
@@ -62,7 +63,7 @@ std::vector<HistoryPoint> read_history(const std::string& path) {
       points.push_back({j.at("identity"), j.at("timestamp"), j.at("commit"), j.at("throughput"), j.at("mfu"),
                         j.at("step_time"), j.at("peak_memory_gib")});
     } catch (const Json::exception& problem) {
-      throw bad_input(fmt::format("{}:{} is not a history line", path, number), problem.what(),
+      throw bad_input(fmt::format("{}:{} is not a history line", path, number), json_problem(problem, line),
                       "remove the line, or restore the file from git");
     }
   }

@@ -10,6 +10,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 
 namespace rlcpp::bench {
@@ -151,7 +152,7 @@ std::vector<Peer> peers_from_json(const std::string& text, const std::string& wh
   try {
     whole = parse_json_or_throw<Json>(text);
   } catch (const Json::exception& problem) {
-    throw bad_input(where + " is not JSON", problem.what(), kHelp);
+    throw bad_input(where + " is not JSON", json_problem(problem, text), kHelp);
   }
   std::vector<Peer> peers;
   if (!whole.is_array()) {

@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "bench/page_text.h"
 #include "bench/process.h"
@@ -39,7 +40,7 @@ RowPlan plan_from_json(const std::string& id, const std::string& text) {
     const std::string ranks = whole.value("ranks", "");
     if (const auto at = ranks.find("ZeRO "); at != std::string::npos) plan.zero = ranks.substr(at + 5, 1);
   } catch (const Json::exception& problem) {
-    throw bad_input("the dry run of " + id + " wrote no plan", problem.what(),
+    throw bad_input("the dry run of " + id + " wrote no plan", json_problem(problem),
                     "run the row's command with --dry-run --json");
   }
   return plan;

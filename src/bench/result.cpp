@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "bench/json_files.h"
 
@@ -15,13 +16,27 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+constexpr const char* kMend =
+    "remove it and run the row again, or restore it: it needs the objects \"config\" and \"metrics\" of "
+    "run_single_benchmark.py, or of rlcpp --bench";
+
 Json to_value(const Summary& s) {
   return {{"mean", s.mean}, {"std", s.std}, {"min", s.min}, {"max", s.max}};
 }
 
+// `value` of the library, which does not say whose type is wrong.
+template <typename T>
+T value_or(const Json& object, const char* key, T otherwise) {
+  try {
+    return object.value(key, otherwise);
+  } catch (const Json::exception& problem) {
+    throw bad_input(fmt::format("\"{}\" cannot be read", key), json_problem(problem));
+  }
+}
+
 Summary summary_from(const Json& object) {
-  return {object.value("mean", 0.0), object.value("std", 0.0), object.value("min", 0.0),
-          object.value("max", 0.0)};
+  return {value_or(object, "mean", 0.0), value_or(object, "std", 0.0), value_or(object, "min", 0.0),
+          value_or(object, "max", 0.0)};
 }
 
 void erase_word(std::string& text, const std::string& word) {
@@ -40,7 +55,7 @@ std::string squeezed(const std::string& text) {
 
 std::string text_or(const Json& object, const char* key, const std::string& otherwise) {
   const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? otherwise : found->get<std::string>();
+  return found == object.end() || found->is_null() ? otherwise : value_or(object, key, std::string());
 }
 
 // A whole number; a script may have written it as 4.0.
@@ -48,19 +63,18 @@ template <typename T>
 T integer_or(const Json& object, const char* key, T otherwise) {
   const auto found = object.find(key);
   if (found == object.end() || found->is_null()) return otherwise;
-  if (!found->is_number_float()) return found->get<T>();
+  if (!found->is_number_float()) return value_or(object, key, otherwise);
   const double number = found->get<double>();
   if (number != std::floor(number) || std::abs(number) > 1e9) {
-    throw bad_input(fmt::format("{} is {}", key, number), "a whole number is wanted here",
-                    "mend or remove the result");
+    throw bad_input(fmt::format("\"{}\" is {}", key, number), "a whole number is wanted here");
   }
   return static_cast<T>(number);
 }
 
 RunConfig config_from(const Json& object) {
   RunConfig c;
-  c.model_name = object.value("model_name", c.model_name);
-  c.type = object.value("type", c.type);
+  c.model_name = value_or(object, "model_name", c.model_name);
+  c.type = value_or(object, "type", c.type);
   c.num_gpus = integer_or(object, "num_gpus", c.num_gpus);
   c.device_name = text_or(object, "device_name", "");
   if (object.contains("lora_rank") && !object["lora_rank"].is_null())
@@ -78,7 +92,7 @@ RunConfig config_from(const Json& object) {
   c.timeout = integer_or(object, "timeout", c.timeout);
   c.commit_sha = text_or(object, "commit_sha", "unknown");
   c.timestamp = text_or(object, "timestamp", "");
-  c.success = object.value("success", true);
+  c.success = value_or(object, "success", true);
   c.error_reason = text_or(object, "error_reason", "");
   c.time_taken = object.contains("time_taken") && object["time_taken"].is_number()
                      ? object["time_taken"].get<double>()
@@ -88,19 +102,19 @@ RunConfig config_from(const Json& object) {
 
 Extension extension_from(const Json& object) {
   Extension e;
-  e.true_mfu = summary_from(object.value("true_mfu", Json::object()));
-  e.planned_memory_gib = object.value("planned_memory_gib", 0.0);
-  e.first_step_seconds = object.value("first_step_seconds", 0.0);
-  e.first_step_begins = object.value("first_step_begins", 0.0);
-  e.peak_tflops = object.value("peak_tflops", 0.0);
-  e.peak_source = object.value("peak_source", "");
-  e.step_seconds = object.value("step_seconds", e.step_seconds);
-  e.losses = object.value("losses", e.losses);
-  e.grad_norms = object.value("grad_norms", e.grad_norms);
-  e.versions = object.value("versions", e.versions);
-  e.clocks = object.value("clocks", e.clocks);
+  e.true_mfu = summary_from(value_or(object, "true_mfu", Json::object()));
+  e.planned_memory_gib = value_or(object, "planned_memory_gib", 0.0);
+  e.first_step_seconds = value_or(object, "first_step_seconds", 0.0);
+  e.first_step_begins = value_or(object, "first_step_begins", 0.0);
+  e.peak_tflops = value_or(object, "peak_tflops", 0.0);
+  e.peak_source = value_or(object, "peak_source", std::string());
+  e.step_seconds = value_or(object, "step_seconds", e.step_seconds);
+  e.losses = value_or(object, "losses", e.losses);
+  e.grad_norms = value_or(object, "grad_norms", e.grad_norms);
+  e.versions = value_or(object, "versions", e.versions);
+  e.clocks = value_or(object, "clocks", e.clocks);
   e.repeats = integer_or(object, "repeats", e.repeats);
-  e.command = object.value("command", e.command);
+  e.command = value_or(object, "command", e.command);
   return e;
 }
 
@@ -211,9 +225,10 @@ Result from_json(const std::string& text, const std::string& where) {
     if (whole.contains("rlcpp")) result.extension = extension_from(whole["rlcpp"]);
     return result;
   } catch (const Json::exception& problem) {
-    throw bad_input(
-        where + " is not a benchmark result", problem.what(),
-        "it needs the objects \"config\" and \"metrics\" of run_single_benchmark.py, or of rlcpp --bench");
+    throw bad_input(where + " is not a benchmark result", json_problem(problem, text), kMend);
+  } catch (const Error& problem) {  // of one value
+    throw bad_input(fmt::format("{} is not a benchmark result: {}", where, problem.what()), problem.because(),
+                    kMend);
   }
 }
 

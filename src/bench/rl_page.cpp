@@ -8,6 +8,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "bench/json_files.h"
 #include "bench/page.h"
@@ -67,7 +68,7 @@ RlFile rl_from_json(const std::string& text, const std::string& where) {
     for (const Json& mismatch : whole.at("mismatch_kl"))
       f.mismatch_kl = std::max(f.mismatch_kl, std::abs(mismatch.get<double>()));
   } catch (const Json::exception& problem) {
-    throw bad_input(where + " does not have the figures of steps of rl", problem.what(), kHelp);
+    throw bad_input(where + " does not have the figures of steps of rl", json_problem(problem, text), kHelp);
   }
   if (f.sequences < 1 || f.num_gpus < 1 || !(f.step > 0) || !(f.tokens_per_second > 0) ||
       std::min({f.rollouts, f.training, f.publication, f.waiting}) < 0) {

@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "bench/json_files.h"
 #include "bench/page.h"
@@ -110,7 +111,7 @@ RolloutFile rollouts_from_json(const std::string& text, const std::string& where
       file.figures.push_back(std::move(f));
     }
   } catch (const Json::exception& problem) {
-    throw bad_input(where + " does not have the figures of a rollout engine", problem.what(),
+    throw bad_input(where + " does not have the figures of a rollout engine", json_problem(problem, text),
                     "rlcpp bench rollout --output-json FILE writes such a file");
   }
   const auto wrong = [](const RolloutFigure& f) {

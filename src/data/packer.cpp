@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 
 namespace rlcpp::data {
 
@@ -228,7 +229,8 @@ void Packer::restore(const std::string& state) {
       enqueue(position, part, std::move(samples.at(static_cast<std::size_t>(part))), false);
     }
   } catch (const nlohmann::json::exception& e) {
-    throw bad_input("the data cursor of the checkpoint cannot be read", e.what(), "resume from another step");
+    throw bad_input("the data cursor of the checkpoint cannot be read", json_problem(e),
+                    "resume from another step");
   }
 }
 

@@ -11,6 +11,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 
 namespace rlcpp::orchestrator {
 namespace {
@@ -219,7 +220,7 @@ std::vector<std::string> Buffer::restore(const nlohmann::json& state) {
       release(found->hard, *found, section_.hard_fraction);
     }
   } catch (const nlohmann::json::exception& e) {
-    throw bad_input("the checkpoint's buffer cannot be read", e.what(), "resume from an earlier step");
+    throw bad_input("the checkpoint's buffer cannot be read", json_problem(e), "resume from an earlier step");
   }
   return notes;
 }

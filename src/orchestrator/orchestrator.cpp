@@ -10,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "orchestrator/batch.h"
 
 namespace rlcpp::orchestrator {
@@ -193,7 +194,8 @@ Orchestrator::Validation Orchestrator::validate(const ProgressFunction& progress
 }
 
 std::int64_t Orchestrator::validation_share(std::int64_t env) const {
-  return (section_.val->num_examples + val_->count() - 1 - env) / val_->count();
+  const std::int64_t all = section_.val->num_examples, envs = val_->count();
+  return all / envs + (env < all % envs ? 1 : 0);
 }
 
 std::int64_t Orchestrator::validation_examples() const {
@@ -266,7 +268,7 @@ std::vector<std::string> Orchestrator::restore(const nlohmann::json& state) {
     scheduler_->set_next_group(state.at("next_group").get<std::int64_t>());
     return buffer_.restore(state.at("buffer"));
   } catch (const nlohmann::json::exception& e) {
-    throw bad_input("the checkpoint's orchestrator state cannot be read", e.what(),
+    throw bad_input("the checkpoint's orchestrator state cannot be read", json_problem(e),
                     "resume from an earlier step");
   }
 }

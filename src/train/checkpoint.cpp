@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "hub/image_reader.h"
 #include "hub/image_writer.h"
@@ -265,7 +266,7 @@ Restored load_checkpoint(const std::string& directory, const TrainerGroup& group
     restored.config_hash = json.at("config_hash").get<std::string>();
     restored.extra = json.at("extra").dump();
   } catch (const nlohmann::json::exception& e) {
-    throw bad_input(where + " is not the state of a checkpoint", e.what(), "resume from another step");
+    throw bad_input(where + " is not the state of a checkpoint", json_problem(e), "resume from another step");
   }
   // Small files first: nothing of the trainers has changed if one of them is damaged.
   for (const std::string& name : stored.files()) {

@@ -7,6 +7,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "transport/broadcast.h"
 
@@ -85,7 +86,7 @@ std::string read_broadcast_manifest(std::string_view text, std::span<const Named
     out.fingerprint = list_fingerprint(list);
     return {};
   } catch (const std::exception& e) {  // no JSON, or of another shape
-    return fmt::format("its manifest cannot be read ({})", e.what());
+    return fmt::format("its manifest cannot be read ({})", json_problem(e));
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "model/checkpoint.h"
 #include "tensor/copy.h"
@@ -48,7 +49,7 @@ Publication read_marker(const std::string& directory, std::int64_t step) {
   } catch (const Error&) {
     throw;
   } catch (const std::exception& e) {  // no JSON, or of another shape
-    throw bad_input(path + " cannot be read", e.what(), kMend);
+    throw bad_input(path + " cannot be read", json_problem(e), kMend);
   }
 }
 

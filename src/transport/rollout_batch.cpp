@@ -11,6 +11,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 
 namespace rlcpp::transport {
@@ -246,7 +247,7 @@ RolloutBatch decode(std::string_view bytes, const std::string& source) {
       throw reader.wrong(fmt::format("its rows end at offset {} of {}", reader.offset(), end));
     return out;
   } catch (const nlohmann::json::exception& e) {
-    throw reader.wrong(fmt::format("its header cannot be read: {}", e.what()));
+    throw reader.wrong(fmt::format("its header cannot be read: {}", json_problem(e)));
   }
 }
 

@@ -189,6 +189,22 @@ TEST(Cli, CurvesCompareEndsThatDoNotOverlap) {
   EXPECT_EQ(json[1]["mean_of"], 1);
 }
 
+TEST(Cli, CurvesNameTheLineThatIsWrong) {
+  const TemporaryDirectory dir;
+  const auto said = [&](const std::string& line, const std::string& more = "") {
+    std::ofstream(dir / "metrics.jsonl") << "{\"step\":1,\"loss/mean\":2}\n" << line << "\n{\"step\":3}\n";
+    const Outcome o = run("curves --runs '" + dir.path() + "' --keys loss/mean" + more);
+    EXPECT_EQ(o.err.find("json.exception"), std::string::npos) << o.err;
+    return std::to_string(o.code) + o.err;
+  };
+  expect_has(said("{\"loss/mean\":2}"), {"2error: ", "metrics.jsonl:2 has no number of a step"});
+  expect_has(said("{\"step\":\"two\",\"loss/mean\":2}"), {"2error: ", "metrics.jsonl:2"});
+  expect_has(said("[\"loss/mean\"]"), {"0"});
+  expect_has(said("", " --out '" + (dir / "none/c.svg") + "'"),
+             {"3error: cannot write ", "none/c.svg", "there is no directory"});
+  expect_has(said("", " --out '" + dir.path() + "'"), {"2error: cannot write ", "it is a directory"});
+}
+
 TEST(Cli, CurvesOfSeveralRunsShareAPanel) {
   const TemporaryDirectory dir;
   for (const char* name : {"first", "second"}) {

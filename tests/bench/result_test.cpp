@@ -74,6 +74,30 @@ TEST(Result, ReadsTheReferenceProjectsFile) {
   EXPECT_EQ(r.metrics.throughput.mean, 11896);
 }
 
+TEST(Result, DamageIsSaidWithItsPlace) {
+  const auto said = [](const std::string& text) {
+    try {
+      from_json(text, "rows/a.json");
+      return std::string("accepted");
+    } catch (const Error& problem) {
+      return problem.render();
+    }
+  };
+  const std::string whole = to_json(sample());
+  for (const std::string& text :
+       {whole.substr(0, 200), std::string("{\n\"config\": oops}"), std::string("{}")})
+    EXPECT_EQ(said(text).find("json.exception"), std::string::npos) << said(text);
+  EXPECT_NE(said(whole.substr(0, 200)).find("it ends too soon, in line"), std::string::npos);
+  EXPECT_NE(said("{\n\"config\": oops}").find("line 2, column 12"), std::string::npos);
+  EXPECT_NE(said("{}").find("it has no key 'config'"), std::string::npos);
+  EXPECT_NE(said("{}").find("run the row again"), std::string::npos);
+  std::string typed = whole;
+  typed.replace(typed.find("\"seq_len\": 8192"), 15, "\"seq_len\": \"8k\"");
+  EXPECT_NE(said(typed).find("rows/a.json is not a benchmark result: \"seq_len\" cannot be read"),
+            std::string::npos)
+      << said(typed);
+}
+
 TEST(Result, BadFilesAreNamed) {
   for (const std::string& text :
        {std::string(), std::string("{"), std::string("[]"), std::string("{}"),
