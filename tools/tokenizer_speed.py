@@ -15,7 +15,6 @@ import usage
 if __name__ == "__main__":
     usage.answer(__doc__, 2, 2)
 
-import json
 import os
 import random
 import re
@@ -71,16 +70,6 @@ def stress():
     return "".join(parts)
 
 
-def without_lacking_bytes(text, tokenizer):
-    """rlcpp refuses bytes that the vocabulary lacks (SmolLM2's has no 0x04, for one)."""
-    from oracle_tokenizer import byte_characters
-
-    with open(os.path.join(tokenizer, "tokenizer.json"), encoding="utf-8") as f:
-        vocabulary = json.load(f)["model"]["vocab"]
-    lacks = {byte for byte, character in byte_characters().items() if character not in vocabulary}
-    return "".join(character for character in text if not set(character.encode()) & lacks) if lacks else text
-
-
 def documents_of(data):
     """As bench_tokenizer cuts them."""
     out, begin = [], 0
@@ -100,7 +89,7 @@ def main():
     texts = {"prose": prose(), "code": code()}
     texts["chat"] = chat(texts["prose"], texts["code"])
     try:
-        texts["stress"] = without_lacking_bytes(stress(), tokenizer)
+        texts["stress"] = stress()
         from tokenizers import Tokenizer
     except ImportError:
         Tokenizer = None

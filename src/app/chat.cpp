@@ -115,14 +115,22 @@ void print_reply(const ChatReply& reply, bool json) {
   std::fflush(stdout);
 }
 
+void warn_of_lost_bytes(const tokenizer::Tokenizer& tokenizer, const std::string& text, Logger& log) {
+  const std::size_t lost = tokenizer.lost_bytes(text);
+  if (lost == 0) return;
+  log.warn(fmt::format("the model does not see {} bytes of this: its tokenizer has no token for them", lost));
+}
+
 // One answer, or one for each line of stdin.
-void converse(ChatSession& session, const ChatConfig& config, bool json, Logger& log) {
+void converse(ChatSession& session, const tokenizer::Tokenizer& tokenizer, const ChatConfig& config,
+              bool json, Logger& log) {
   const auto show = [json](std::string_view piece) {
     if (json) return;
     std::fwrite(piece.data(), 1, piece.size(), stdout);
     std::fflush(stdout);
   };
   if (!config.prompt.empty()) {
+    warn_of_lost_bytes(tokenizer, config.prompt, log);
     print_reply(session.say(config.prompt, show), json);
     return;
   }
@@ -137,6 +145,7 @@ void converse(ChatSession& session, const ChatConfig& config, bool json, Logger&
       continue;
     }
     if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+    warn_of_lost_bytes(tokenizer, line, log);
     try {
       print_reply(session.say(line, show), json);
     } catch (const Error& error) {
@@ -201,7 +210,7 @@ int run_chat(const Invocation& invocation) {
   ChatSession session(*engine, tokenizer, chat_template, options);
   if (!session.has_template())
     log.warn(tokenizer_dir + " has no chat template: text is continued, not answered");
-  converse(session, config, invocation.json, log);
+  converse(session, tokenizer, config, invocation.json, log);
   return 0;
 }
 

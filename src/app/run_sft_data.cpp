@@ -108,6 +108,12 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
       log.warn(fmt::format("{} turns could not be found in the rendered text and are not trained",
                            out.rows->unaligned_turns()));
     }
+    if (out.rows->lossy_rows() > 0) {
+      log.warn(fmt::format(
+          "the tokenizer has no token for some bytes of {} rows, the first {}: they are left out, as Hugging "
+          "Face's tokenizers do",
+          out.rows->lossy_rows(), out.rows->first_lossy_row()));
+    }
   }
   if (config.val.has_value()) {
     const auto& val = config.val->data;

@@ -204,6 +204,7 @@ Rendered Renderer::render(const Conversation& conversation) const {
   Rendered out;
   for (const Segment& segment : segments(conversation, &out.unaligned_turns)) {
     if (segment.trained.empty()) continue;
+    out.lost_bytes += tokenizer_.lost_bytes(segment.text);
     Sample sample = tokenise(segment);
     if (std::find(sample.mask.begin(), sample.mask.end(), 1) != sample.mask.end())
       out.samples.push_back(std::move(sample));

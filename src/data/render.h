@@ -20,7 +20,8 @@ struct Rendered {
   // text that the model sees when it has to produce that turn, and is trained once.
   std::vector<Sample> samples;
   std::int64_t unaligned_turns =
-      0;  // turns that could not be found in the rendered text; they are not trained
+      0;                       // turns that could not be found in the rendered text; they are not trained
+  std::size_t lost_bytes = 0;  // without a token: left out
 };
 
 // Text with the parts that are trained, as bytes [begin, end), ascending and disjoint. Exposed for tests and

@@ -40,6 +40,7 @@ std::vector<Sample> SftSource::row(std::int64_t index) {
   for (Sample& sample : rendered.samples) sample.index = index;
   split_rows_ += rendered.samples.size() > 1 ? 1 : 0;
   unaligned_turns_ += rendered.unaligned_turns;
+  if (rendered.lost_bytes > 0 && lossy_rows_++ == 0) first_lossy_row_ = dataset_.place(index);
   const std::size_t bytes = bytes_of(rendered.samples);
   if (bytes > cache_left_) return std::move(rendered.samples);
   cache_left_ -= bytes;

@@ -42,6 +42,9 @@ class SftSource : public SampleSource {
   const Renderer& renderer() const { return renderer_; }
   std::int64_t split_rows() const { return split_rows_; }  // rows that gave more than one sample, so far
   std::int64_t unaligned_turns() const { return unaligned_turns_; }  // see Rendered
+  // Rows of which bytes were left out so far, and the place of the first.
+  std::int64_t lossy_rows() const { return lossy_rows_; }
+  const std::string& first_lossy_row() const { return first_lossy_row_; }
 
  private:
   Rendered render(std::int64_t index) const;  // throws bad_input beginning with the row's place
@@ -54,7 +57,8 @@ class SftSource : public SampleSource {
   std::vector<std::vector<Sample>> cache_;  // by row; empty: not rendered, or no room
   std::int64_t order_epoch_ = -1;
   std::vector<std::int64_t> order_;
-  std::int64_t split_rows_ = 0, unaligned_turns_ = 0;
+  std::int64_t split_rows_ = 0, unaligned_turns_ = 0, lossy_rows_ = 0;
+  std::string first_lossy_row_;
 };
 
 // Made-up samples with every token but the first trained.

@@ -66,8 +66,7 @@ struct Bpe::Cache {
   std::array<Shard, kShards> shards;
 };
 
-Bpe::Bpe(const Definition& definition)
-    : where_(definition.where), fuse_unk_(definition.fuse_unk), cache_(std::make_unique<Cache>()) {
+Bpe::Bpe(const Definition& definition) : fuse_unk_(definition.fuse_unk), cache_(std::make_unique<Cache>()) {
   std::unordered_map<std::string_view, std::int32_t> ids;
   ids.reserve(definition.vocab.size() * 2);
   for (const auto& [token, id] : definition.vocab) ids.emplace(token, id);
@@ -81,7 +80,7 @@ Bpe::Bpe(const Definition& definition)
     const auto found = ids.find(token);
     if (found == ids.end()) {
       throw bad_input(fmt::format("{}: model.merges[{}] needs the token {}, which the vocabulary lacks",
-                                  where_, index, token));
+                                  definition.where, index, token));
     }
     return found->second;
   };
@@ -99,8 +98,8 @@ Bpe::Bpe(const Definition& definition)
   if (!definition.unk_token.empty()) {
     const auto found = ids.find(definition.unk_token);
     if (found == ids.end()) {
-      throw bad_input(
-          fmt::format("{}: model.unk_token is {}, which the vocabulary lacks", where_, definition.unk_token));
+      throw bad_input(fmt::format("{}: model.unk_token is {}, which the vocabulary lacks", definition.where,
+                                  definition.unk_token));
     }
     unk_id_ = found->second;
   }
@@ -149,13 +148,6 @@ void Bpe::compute(std::string_view bytes, std::vector<std::int32_t>& out) const 
       symbols.push_back(id);
     } else if (unk_id_ >= 0) {
       if (!(after_unk && fuse_unk_)) symbols.push_back(unk_id_);
-    } else {
-      throw bad_input(
-          fmt::format("{}: the byte 0x{:02x} of the text has no token", where_, byte),
-          fmt::format("it is byte {} of the word \"{}\"; the vocabulary holds only some of the 256 bytes", i,
-                      printable(bytes.substr(0, 40))),
-          "train the tokenizer on text that contains it, or with all bytes (rlcpp tokenize train without "
-          "--characters)");
     }
     after_unk = id < 0;
   }

@@ -42,15 +42,15 @@ class Bpe {
   Bpe(Bpe&&) noexcept;
 
   // Appends the ids of one word (bytes, not empty). Thread-safe; frequent words are remembered.
-  // Throws bad_input for a byte without a token when there is no unk token.
+  // A byte without a token is left out if there is no unk token, as HF's `tokenizers` does.
   void encode_word(std::string_view bytes, std::vector<std::int32_t>& out) const;
+  bool loses(std::uint8_t byte) const { return byte_ids_[byte] < 0 && unk_id_ < 0; }
 
  private:
   struct Cache;
   void merge(std::vector<std::int32_t>& symbols) const;
   void compute(std::string_view bytes, std::vector<std::int32_t>& out) const;
 
-  std::string where_;
   std::array<std::int32_t, 256> byte_ids_{};
   MergeTable merges_;
   std::unordered_map<std::string, std::int32_t> words_;  // only with ignore_merges

@@ -78,6 +78,7 @@ struct Tokenizer::State {
   std::vector<std::string> bytes;  // by id; what decode() joins
   std::vector<bool> special;
   std::int32_t bos = -1, eos = -1, pad = -1;
+  bool loses = false;           // a byte that UTF-8 has stands for no token
   std::int32_t next_added = 0;  // id that HF would give the next added token which the vocabulary lacks
 };
 
@@ -89,6 +90,9 @@ Tokenizer::State::State(const Definition& definition, Settings roles, std::strin
       pre_tokenizer(definition.steps, definition.where),
       bpe(definition),
       post_template(definition.post_template) {
+  // 0xc0, 0xc1 and 0xf5 on are in no text.
+  for (int byte = 0; byte < 0xf5; ++byte)
+    loses = loses || (byte != 0xc0 && byte != 0xc1 && bpe.loses(static_cast<std::uint8_t>(byte)));
   std::int32_t largest = -1;
   for (const auto& [token, id] : definition.vocab) largest = std::max(largest, id);
   for (const AddedToken& token : definition.added_tokens) largest = std::max(largest, token.id);
@@ -247,6 +251,16 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool parse_sp
     }
   }
   return framed;
+}
+
+std::size_t Tokenizer::lost_bytes(std::string_view text) const {
+  if (!state_->loses) return 0;
+  return static_cast<std::size_t>(std::count_if(
+      text.begin(), text.end(), [&](char c) { return state_->bpe.loses(static_cast<std::uint8_t>(c)); }));
+}
+
+bool Tokenizer::may_lose_bytes() const {
+  return state_->loses;
 }
 
 std::string Tokenizer::decode(std::span<const std::int32_t> ids, bool skip_special) const {

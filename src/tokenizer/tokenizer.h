@@ -25,11 +25,15 @@ class Tokenizer {
   // parse_special: added tokens that are marked special in `text` become their ids (as HF does); false: they
   // are text (HF's split_special_tokens). add_special: also the tokens that the post-processor adds, e.g.
   // Llama 3's BOS (HF's add_special_tokens); a rendered chat template holds them already, hence off by
-  // default. Ill-formed UTF-8 is read as U+FFFD, as Python does before HF sees the text. Throws bad_input for
-  // a byte without a token, which only a vocabulary with part of the 256 bytes and no unk token can lack (HF
-  // drops such bytes silently).
+  // default. Ill-formed UTF-8 is read as U+FFFD, as Python does before HF sees the text. A byte without a
+  // token, which only a vocabulary with part of the 256 bytes and no unk token has, is left out, as HF does;
+  // lost_bytes() counts them for a warning.
   std::vector<std::int32_t> encode(std::string_view text, bool parse_special = true,
                                    bool add_special = false) const;
+  // Bytes of `text` that encode() leaves out, before text is normalised and added tokens are cut out.
+  std::size_t lost_bytes(std::string_view text) const;
+  // False, as with nearly every vocabulary: there are no such bytes.
+  bool may_lose_bytes() const;
   // Bytes of the tokens joined; skip_special leaves out special tokens. Invalid UTF-8 becomes U+FFFD, as HF
   // does. Ids without a token (a model's padded vocabulary) yield nothing, as in HF.
   std::string decode(std::span<const std::int32_t> ids, bool skip_special = false) const;
