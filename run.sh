@@ -85,7 +85,7 @@ say "data: phrases from the definitions of WordNet"
 mkdir -p "$out"
 tools/make_reverse_text.sh "$out/data"
 "$rlcpp" tokenize train --data "$out/data/sft.jsonl" --characters --vocab-size 64 \
-  --added-tokens "<reversed_text>,</reversed_text>" --out "$out/tokenizer"
+  --added-tokens "<reversed_text>,</reversed_text>" --out "$out/tokenizer" --clean
 
 sft_steps=() rl_steps=()
 if [ "$short" = yes ]; then rl_steps=(--max-steps 60 --orchestrator.val.num-examples 64); fi

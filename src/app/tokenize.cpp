@@ -13,6 +13,7 @@
 #include "app/command.h"
 #include "base/config/load.h"
 #include "base/error.h"
+#include "base/json_problem.h"
 #include "base/json_text.h"
 #include "monitor/progress.h"
 #include "tokenizer/chat_template.h"
@@ -31,6 +32,7 @@ struct TokenizeTrainConfig {
   bool characters = false;
   int min_frequency = 2;
   std::string out;
+  bool clean = false;
 
   void describe(config::Schema& s) {
     s.field("data", data,
@@ -42,9 +44,12 @@ struct TokenizeTrainConfig {
     s.field("characters", characters,
             "One token for each byte that occurs in the data or the template, and no merges; vocab_size is "
             "then only a "
-            "limit. Text with other bytes cannot be encoded.");
+            "limit. Other bytes of a text are left out when it is encoded.");
     s.field("min_frequency", min_frequency, "Pairs that occur less often are not merged.").at_least(1);
-    s.field("out", out, "Directory for tokenizer.json and tokenizer_config.json.");
+    s.field("out", out,
+            "Directory for tokenizer.json and tokenizer_config.json; without clean it must not hold a "
+            "tokenizer yet.");
+    s.field("clean", clean, "Write over a tokenizer that is there.");
   }
 };
 
@@ -97,11 +102,30 @@ std::string read_stdin() {
   return {std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>()};
 }
 
+// A tokenizer belongs to the weights that were trained with it: writing another one over it would spoil them
+// without a word. Looked at before any work.
+void require_place(const std::string& out, bool clean) {
+  namespace fs = std::filesystem;
+  std::error_code ignored;
+  if (fs::exists(out, ignored) && !fs::is_directory(out, ignored)) {
+    throw bad_input(out + " is a file", "a tokenizer is a directory with two files",
+                    "name a directory with --out");
+  }
+  for (const char* name : {"tokenizer.json", "tokenizer_config.json"}) {
+    if (clean) return;
+    const std::string path = out + "/" + name;
+    if (!fs::exists(fs::symlink_status(path, ignored))) continue;
+    throw bad_input(path + " is there already", "training does not write over a tokenizer",
+                    "name another directory with --out, or write over it with --clean");
+  }
+}
+
 int train(const Invocation& invocation, const std::vector<std::string>& arguments) {
   TokenizeTrainConfig config;
   config::load(config::describer(config), arguments);
   if (config.data.empty()) throw bad_input("no data was named", {}, "name files with --data FILE,...");
   if (config.out.empty()) throw bad_input("no directory was named", {}, "name one with --out DIR");
+  require_place(config.out, config.clean);
   monitor::ProgressOptions options;
   options.quiet = invocation.log.level > LogLevel::kInfo;
 
@@ -164,8 +188,10 @@ int encode(const Invocation& invocation, const std::string& path, const std::vec
   TokenizeEncodeConfig config;
   config::load(config::describer(config), arguments);
   const auto tokens = tokenizer::Tokenizer::load(path);
+  std::size_t lost = 0;
   const auto encode_one = [&](const std::string& text) {
     const std::vector<std::int32_t> ids = tokens.encode(text, config.special, config.add_special);
+    lost += tokens.lost_bytes(text);
     if (!invocation.json) {
       fmt::print("{}\n", join_ids(ids));
       return;
@@ -176,16 +202,20 @@ int encode(const Invocation& invocation, const std::string& path, const std::vec
     fmt::print("{}\n",
                Json({{"ids", ids}, {"tokens", pieces}}).dump(-1, ' ', false, Json::error_handler_t::replace));
   };
-  if (!config.lines) {
+  if (config.lines) {
+    std::int64_t number = 0;
+    for (std::string line; std::getline(std::cin, line);) {
+      const Json text = parse_json<Json>(line);
+      ++number;
+      if (!text.is_string()) throw bad_input(fmt::format("line {} of stdin is no JSON string", number));
+      encode_one(text.get<std::string>());
+    }
+  } else {
     encode_one(read_stdin());
-    return 0;
   }
-  std::int64_t number = 0;
-  for (std::string line; std::getline(std::cin, line);) {
-    const Json text = parse_json<Json>(line);
-    ++number;
-    if (!text.is_string()) throw bad_input(fmt::format("line {} of stdin is no JSON string", number));
-    encode_one(text.get<std::string>());
+  if (lost > 0) {
+    Logger(invocation.log)
+        .warn(fmt::format("{} bytes have no token and are left out, as Hugging Face's tokenizers do", lost));
   }
   return 0;
 }
@@ -233,8 +263,8 @@ Json json_of(const std::string& text, const std::string& what) {
   if (json_nesting(text) > kDeepestJson) throw bad_input(what + " is nested too deep", {}, "mend it");
   try {
     return Json::parse(text);
-  } catch (const Json::parse_error& error) {
-    throw bad_input(what + " is not valid JSON", fmt::format("reading stopped at byte {}", error.byte));
+  } catch (const Json::exception& error) {
+    throw bad_input(what + " is not valid JSON", json_problem(error, text));
   }
 }
 

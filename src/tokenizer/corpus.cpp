@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "base/json_text.h"
+#include "tokenizer/utf8.h"
 
 namespace rlcpp::tokenizer {
 namespace {
@@ -65,6 +66,10 @@ std::vector<std::string> read_texts(const std::vector<std::string>& files,
       if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
       if (rows) {
         collect_row(line, file, number, texts);
+      } else if (!is_valid_utf8(line)) {
+        // An archive, or letters of another encoding: a tokenizer of U+FFFD would be learned without a word.
+        throw bad_input(fmt::format("{}:{}: the line is not UTF-8", file, number), {},
+                        "give text as UTF-8, or JSONL rows in a file whose name ends in .jsonl");
       } else {
         texts.push_back(line + "\n");
       }
