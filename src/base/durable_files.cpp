@@ -299,6 +299,12 @@ void write_file(FileLayer& files, const std::string& path, std::string_view cont
   if (kind == Type::character || kind == Type::block || kind == Type::fifo || kind == Type::socket) {
     throw bad_input("cannot write " + path, "it is a device, a pipe or a socket", "name a plain file");
   }
+  if (kind == Type::directory) throw bad_input("cannot write " + path, "it is a directory", "name a file");
+  // Said of the file that was asked for, not of the temporary one.
+  if (const std::string parent = detail::parent_of(path); !exists_in_tree(parent)) {
+    throw environment_error("cannot write " + path, "there is no directory " + parent,
+                            "make it, or name another place; somebody may have removed it meanwhile");
+  }
   const std::string temporary = path + ".tmp-" + detail::random_suffix();
   detail::OpenFile file(files, files.open_new(temporary));
   try {

@@ -63,12 +63,17 @@ TEST(WriteFile, RefusesPipesAndDevicesInsteadOfReplacingThem) {
   EXPECT_EQ(names_in(dir.path()).size(), 2U);
 }
 
-TEST(WriteFile, KeepsTheOldOneWhenTheTargetCannotBeReplaced) {
+TEST(WriteFile, NamesAPlaceThatCannotBeAFile) {
   const FastDirectory dir;
   fs::create_directories(dir / "taken/inside");
-  const Error error = error_of([&] { write_file(system_files(), dir / "taken", "x"); });
-  EXPECT_EQ(error.code(), ExitCode::kEnvironment);
-  EXPECT_NE(std::string(error.what()).find(dir / "taken"), std::string::npos) << error.what();
+  const Error taken = error_of([&] { write_file(system_files(), dir / "taken", "x"); });
+  EXPECT_EQ(taken.code(), ExitCode::kBadInput);
+  EXPECT_EQ(taken.what(), "cannot write " + (dir / "taken"));
+  EXPECT_EQ(taken.because(), "it is a directory");
+  const Error nowhere = error_of([&] { write_file(system_files(), dir / "no/such/file", "x"); });
+  EXPECT_EQ(nowhere.code(), ExitCode::kEnvironment);
+  EXPECT_EQ(nowhere.what(), "cannot write " + (dir / "no/such/file"));
+  EXPECT_EQ(nowhere.because(), "there is no directory " + (dir / "no/such"));
   EXPECT_EQ(names_in(dir.path()), std::vector<std::string>{"taken"});
 }
 
