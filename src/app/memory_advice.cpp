@@ -121,9 +121,9 @@ Option shorter_rows(const Plannable& now, const AdviceKeys& keys) {
 
 class Search {
  public:
-  Search(const Plannable& now, const MemoryLimits& limits,
+  Search(const Plannable& now, const AdviceKeys& keys, const MemoryLimits& limits,
          const std::function<MemoryPlan(const Plannable&)>& plan, const std::vector<Option>& options)
-      : now_(now), limits_(limits), plan_(plan), options_(options) {}
+      : now_(now), keys_(keys), limits_(limits), plan_(plan), options_(options) {}
 
   // Lines for the sets of `size` options whose mildest fitting forms were found, at most `most` of them.
   std::vector<std::string> of_size(std::size_t size, std::size_t most) {
@@ -158,11 +158,28 @@ class Search {
     }
     if (!best.has_value() || flags.empty())
       return {false, fmt::format("{} of the configuration makes it smaller", kNone)};
-    return {limits_.fits(*best), fmt::format("{} makes it fit; the smallest plan is {} with {}", kNone,
-                                             size_text(*best), fmt::join(flags, " "))};
+    std::string text = fmt::format("{} makes it fit; the smallest plan is {} with {}", kNone,
+                                   size_text(*best), fmt::join(flags, " "));
+    if (const std::size_t beside = beside_of(config); beside > 0)
+      text += fmt::format(", and {} of rows are beside it", amount(beside));
+    return {fits(config, *best), text};
   }
 
  private:
+  // Bytes of the limit that are needed beside the plan of `config`.
+  std::size_t beside_of(const Plannable& config) const {
+    if (!keys_.rows_have_seq_len || config.seq_len >= now_.seq_len) return limits_.beside;
+    return static_cast<std::size_t>(static_cast<double>(limits_.beside) *
+                                    static_cast<double>(config.seq_len) / static_cast<double>(now_.seq_len));
+  }
+  bool fits_device(const Plannable& config, const MemoryPlan& plan) const {
+    const std::size_t beside = beside_of(config);
+    return limits_.limit == 0 || (beside <= limits_.limit && plan.total_bytes() <= limits_.limit - beside);
+  }
+  bool fits(const Plannable& config, const MemoryPlan& plan) const {
+    return limits_.fits(plan) && fits_device(config, plan);
+  }
+
   std::optional<MemoryPlan> try_plan(const Plannable& config) const {
     try {
       return plan_(config);
@@ -189,7 +206,7 @@ class Search {
     Plannable config = now_;
     for (const std::size_t option : set) options_[option].back().apply(config);
     const std::optional<MemoryPlan> plan = try_plan(config);
-    return plan.has_value() && (limits_.limit == 0 || plan->total_bytes() <= limits_.limit);
+    return plan.has_value() && fits_device(config, *plan);
   }
 
   // The first forms that fit, those of earlier options changed last. True if there are some.
@@ -216,13 +233,14 @@ class Search {
       same = same && level.same;
     }
     const std::optional<MemoryPlan> plan = try_plan(config);
-    if (!plan.has_value() || !limits_.fits(*plan)) return false;
+    if (!plan.has_value() || !fits(config, *plan)) return false;
     lines_.push_back(
         fmt::format("{}: {}, {}{}", flags, size_text(*plan), same ? "same result, " : "", costs));
     return true;
   }
 
   const Plannable& now_;
+  const AdviceKeys& keys_;
   const MemoryLimits& limits_;
   const std::function<MemoryPlan(const Plannable&)>& plan_;
   const std::vector<Option>& options_;
@@ -250,7 +268,7 @@ MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double
   MemoryLimits out{device, limit};
   if (absent) return out;
   const std::size_t available = host_memory_available_bytes();
-  const auto taken = static_cast<std::size_t>(std::min(rows, 0x1p60));
+  const auto taken = static_cast<std::size_t>(std::min(rows, 0x1p63));
   if (device.kind == DeviceKind::kCpu) {
     out.beside = taken;
     return out;
@@ -259,15 +277,14 @@ MemoryLimits memory_limits(Device device, bool absent, std::size_t limit, double
   return out;
 }
 
-std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& keys, const MemoryLimits& all,
+std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& keys,
+                                       const MemoryLimits& limits,
                                        const std::function<MemoryPlan(const Plannable&)>& plan) {
-  MemoryLimits limits = all;
-  if (limits.limit > 0) limits.limit = limits.limit > limits.beside ? limits.limit - limits.beside : 1;
   std::vector<Option> options = options_of(now, keys, limits.device);
   const std::vector<Option> others = {adapters_instead(now, keys), shorter_rows(now, keys)};
   const auto fewest = [&](const std::vector<Option>& of) {
     for (std::size_t size = 1; size <= of.size(); ++size) {
-      Search search(now, limits, plan, of);
+      Search search(now, keys, limits, plan, of);
       std::vector<std::string> lines = search.of_size(size, size == 1 ? of.size() : kMostCombinations);
       if (!lines.empty()) return lines;
     }
@@ -280,7 +297,7 @@ std::vector<std::string> memory_advice(const Plannable& now, const AdviceKeys& k
     options.push_back(other);
   }
   if (!lines.empty()) return lines;
-  const Search::Smallest smallest = Search(now, limits, plan, options).smallest();
+  const Search::Smallest smallest = Search(now, keys, limits, plan, options).smallest();
   return smallest.fits ? fewest(options) : std::vector<std::string>{smallest.text};
 }
 

@@ -29,7 +29,8 @@ struct AdviceKeys {
   std::string seq_len_cost = "shorter rows, so another batch";
   bool shorter_is_same = false;  // shorter rows give the same result
   std::int64_t least_seq_len = 128, least_pages = 1, least_batch_tokens = 64;
-  std::int64_t parameters = 0;  // of the model, for the cost of moving them
+  std::int64_t parameters = 0;     // of the model, for the cost of moving them
+  bool rows_have_seq_len = false;  // what is beside the plan (MemoryLimits) is rows: shorter ones take less
 };
 
 struct MemoryLimits {

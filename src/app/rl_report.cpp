@@ -75,6 +75,10 @@ RlRecord read_record(const std::string& run_dir) {
   return out;
 }
 
+bool RlRecord::has_points() const {
+  return any_point({reward, val_reward, loss, entropy, mismatch_kl, length, grad_norm}) || any_point(evals);
+}
+
 namespace {
 
 // The same as the rows of the result, as numbers.
@@ -109,7 +113,8 @@ nlohmann::ordered_json values_of(const RlRecord& record, const RlReport& report)
       report.checkpoint.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.checkpoint);
   values["weights"] =
       report.weights_dir.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(report.weights_dir);
-  values["curves"] = report.run_dir + "/curves.svg";
+  values["curves"] =
+      record.has_points() ? nlohmann::ordered_json(report.run_dir + "/curves.svg") : nlohmann::ordered_json();
   return values;
 }
 
@@ -155,7 +160,7 @@ RunResult final_result(const RlRecord& record, const RlReport& report) {
   rows.push_back({"weights", !report.weights_dir.empty() ? report.weights_dir
                              : report.saves              ? "not exported"
                                                          : "not saved: ckpt is None"});
-  rows.push_back({"curves", report.run_dir + "/curves.svg"});
+  if (record.has_points()) rows.push_back({"curves", report.run_dir + "/curves.svg"});
   if (!record.reward.y.empty()) result.curves.push_back({"reward", record.reward.y});
   if (record.val_reward.y.size() > 1) result.curves.push_back({"validation reward", record.val_reward.y});
   if (!record.entropy.y.empty()) result.curves.push_back({"entropy", record.entropy.y});

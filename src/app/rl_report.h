@@ -22,6 +22,8 @@ inline constexpr const char* kRlProducer = "rl";
 struct RlRecord {
   monitor::Curve reward, val_reward, loss, entropy, mismatch_kl, length, grad_norm;
   std::vector<monitor::Curve> evals;  // "eval/<env>/avg@k"
+  // False: the run was stopped before there was anything to draw.
+  bool has_points() const;
 };
 RlRecord read_record(const std::string& run_dir);
 
@@ -37,6 +39,7 @@ struct RlReport {
   std::size_t planned_memory = 0, peak_memory = 0;  // bytes on the device
 };
 RunResult final_result(const RlRecord& record, const RlReport& report);
+// Only with points.
 std::string curves_svg(const RlRecord& record, const RlReport& report);
 
 // "eval reverse-text avg@1 0.7123  arithmetic avg@4 0.2"

@@ -1,5 +1,7 @@
 #include "app/run_curves.h"
 
+#include <algorithm>
+#include <cmath>
 #include <fstream>
 
 #include <nlohmann/json.hpp>
@@ -13,7 +15,8 @@ std::vector<monitor::Curve> read_curves(const std::string& run_dir, const std::s
   std::ifstream file(run_dir + "/metrics.jsonl");
   for (std::string line; std::getline(file, line);) {
     const auto json = nlohmann::json::parse(line, nullptr, false);
-    if (!json.is_object() || !json.contains("step") || json.value("producer", "") != producer) continue;
+    if (!json.is_object() || !json.contains("step") || !json["step"].is_number()) continue;
+    if (const auto by = json.find("producer"); by == json.end() || *by != producer) continue;
     for (std::size_t i = 0; i < names.size(); ++i) {
       const auto value = json.find(names[i]);
       if (value == json.end() || !value->is_number()) continue;
@@ -22,6 +25,12 @@ std::vector<monitor::Curve> read_curves(const std::string& run_dir, const std::s
     }
   }
   return curves;
+}
+
+bool any_point(const std::vector<monitor::Curve>& curves) {
+  return std::any_of(curves.begin(), curves.end(), [](const monitor::Curve& curve) {
+    return std::any_of(curve.y.begin(), curve.y.end(), [](double value) { return std::isfinite(value); });
+  });
 }
 
 }  // namespace rlcpp::app

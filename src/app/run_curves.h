@@ -13,4 +13,7 @@ namespace rlcpp::app {
 std::vector<monitor::Curve> read_curves(const std::string& run_dir, const std::string& producer,
                                         const std::vector<std::string>& names);
 
+// False: a plot of them would be empty.
+bool any_point(const std::vector<monitor::Curve>& curves);
+
 }  // namespace rlcpp::app

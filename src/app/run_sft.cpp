@@ -136,6 +136,7 @@ void SftRun::plan_memory() {
   const std::size_t limit = ranks_.limit_for_plan(whole);
   AdviceKeys keys;
   keys.parameters = model_.config.parameters();
+  keys.rows_have_seq_len = true;
   MemoryLimits limits = memory_limits(device_.device, absent_, limit, rows);
   limits.whole = whole;
   const Plannable now{config_.model, config_.optim, config_.data.seq_len, config_.data.micro_batch_size};
@@ -379,11 +380,14 @@ SftOutcome SftRun::finish() {
   if (!curves[0].y.empty()) result.curves.push_back({"loss", curves[0].y});
   std::vector<monitor::Curve> shown = {curves[0]};
   if (!curves[1].y.empty()) shown.push_back(curves[1]);
-  const std::string svg =
-      monitor::svg("SFT of " + config_.model.name, {{"Loss", "step", "nats per token", shown},
-                                                    {"Learning rate", "step", "", {curves[2]}},
-                                                    {"Gradient norm", "step", "", {curves[3]}}});
-  directory_->write("loss.svg", svg);
+  // A run that was stopped before its first step has nothing to draw.
+  const bool drawn = any_point(curves);
+  if (drawn) {
+    directory_->write("loss.svg", monitor::svg("SFT of " + config_.model.name,
+                                               {{"Loss", "step", "nats per token", shown},
+                                                {"Learning rate", "step", "", {curves[2]}},
+                                                {"Gradient norm", "step", "", {curves[3]}}}));
+  }
 
   const bool interrupted = signal_ != 0;
   result.title = interrupted ? fmt::format("SFT stopped by {} after step {}", signal_name(signal_), out.steps)
@@ -405,7 +409,7 @@ SftOutcome SftRun::finish() {
     result.rows.push_back({"checkpoint", train::step_directory(directory_->checkpoints(), *saved)});
   if (!out.weights_dir.empty()) result.rows.push_back({"weights", out.weights_dir});
   if (!config_.ckpt.has_value()) result.rows.push_back({"weights", "not saved: ckpt is None"});
-  result.rows.push_back({"curves", *directory_ / "loss.svg"});
+  if (drawn) result.rows.push_back({"curves", *directory_ / "loss.svg"});
   auto& values = result.values;
   values["steps"] = out.steps;
   values["steps_here"] = here_;
@@ -426,7 +430,7 @@ SftOutcome SftRun::finish() {
                  : nlohmann::ordered_json();
   values["weights"] =
       out.weights_dir.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(out.weights_dir);
-  values["curves"] = *directory_ / "loss.svg";
+  values["curves"] = drawn ? nlohmann::ordered_json(*directory_ / "loss.svg") : nlohmann::ordered_json();
   result.next = next_commands(interrupted);
   print_result(invocation_.json ? result_json(result) : result_text(result));
   return out;

@@ -154,6 +154,20 @@ TEST_F(Careless, AmountsThatNoMachineHasAreRefused) {
   refused({"--data.micro-batch-size", "9223372036854775807", "--data.batch-size", "9223372036854775807"},
           {"more tokens than any memory holds"});
   refused({"--data.seq-len", "9223372036854775807"}, {"more tokens than any memory holds"});
+  // Rows of that length fit nowhere either, beside the plan; shorter ones do, and that is what is said.
+  for (const char* length : {"1000000000", "2147483648", "100000000000"}) {
+    const ProcessOutcome o = world_->run(
+        world_->sft("silly", {"--data.seq-len", length, "--device", "cpu", "--memory-limit", "2GiB"}));
+    EXPECT_EQ(o.code, 3) << o.err;
+    expect_has(o.err, {"error: the memory plan does not fit", "are missing", "help: --data.seq-len "});
+    EXPECT_EQ(o.err.find("no change"), std::string::npos) << o.err;
+    EXPECT_FALSE(std::filesystem::exists(*world_ / "silly/metrics.jsonl"));
+    const std::size_t at = o.err.find("--data.seq-len ") + 15;
+    const std::string shorter = o.err.substr(at, o.err.find(':', at) - at);
+    const ProcessOutcome fits = world_->run(world_->sft(
+        "silly", {"--data.seq-len", shorter, "--device", "cpu", "--memory-limit", "2GiB", "--dry-run"}));
+    EXPECT_EQ(fits.code, 0) << shorter << "\n" << fits.err;
+  }
 }
 
 // What copies or prints a JSON value recurses.

@@ -50,6 +50,8 @@ TEST(StepRows, ASignalEndsTheGatheringAtOnce) {
     EXPECT_LT(std::chrono::steady_clock::now() - asked, std::chrono::seconds(5));
     expect_has(slurp(world / "o"), {"stopped by", "after step 0"});
     EXPECT_TRUE(world.metrics(out).empty());
+    EXPECT_FALSE(std::filesystem::exists(world / (out + "/loss.svg"))) << "a plot of nothing";
+    EXPECT_EQ(slurp(world / "o").find("loss.svg"), std::string::npos);
   }
 }
 
