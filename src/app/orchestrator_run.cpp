@@ -124,6 +124,7 @@ void OrchestratorRun::prepare() {
   if (teacher_ != nullptr) teacher_ctx_ = context();
   require_linkable(config_.weight_broadcast, device_.device);
   plan_memory();
+  check_prompts(*orchestrator_, "seq_len", *pool_, log_);
 }
 
 void OrchestratorRun::plan_memory() {

@@ -119,6 +119,7 @@ void RlRun::prepare() {
   require_auditable(config_.trainer.audit, ctx_.mode, "trainer.audit");
   if (!absent_) ops::measure_products(ctx_);
   plan_memory();
+  check_prompts(*orchestrator_, "orchestrator.seq_len", *pool_, log_);
 }
 
 void RlRun::plan_memory() {
@@ -349,7 +350,7 @@ ExitCode RlRun::finish() {
   report.planned_memory = rank_plan_.plan.total_bytes();
   report.peak_memory = team_->peak_memory();
   const RlRecord record = read_record(report.run_dir);
-  directory_->write("curves.svg", curves_svg(record, report));
+  if (record.has_points()) directory_->write("curves.svg", curves_svg(record, report));
   const RunResult result = final_result(record, report);
   print_result(invocation_.json ? result_json(result) : result_text(result));
   return exit_of(signal_);

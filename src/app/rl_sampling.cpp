@@ -1,6 +1,8 @@
 #include "app/rl_sampling.h"
 
 #include <algorithm>
+#include <chrono>
+#include <optional>
 
 #include <fmt/format.h>
 
@@ -56,6 +58,24 @@ std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& co
   parts.row_tokens = config.row_tokens();
   parts.eval_groups_in_flight = config.inference.max_sequences;
   return std::make_unique<orchestrator::Orchestrator>(config.seeded_orchestrator(), std::move(parts));
+}
+
+void check_prompts(const orchestrator::Orchestrator& orchestrator, const std::string& seq_len_key,
+                   ThreadPool& pool, Logger& log) {
+  monitor::ProgressOptions options;
+  options.quiet = log.options().level > LogLevel::kInfo;
+  options.line = [&log](std::string_view line) { log.info(line); };
+  if (log.options().format == LogFormat::kJson) options.terminal = false;
+  std::optional<monitor::Progress> line;  // only if it takes long enough to be noticed
+  const auto begin = std::chrono::steady_clock::now();
+  const auto progress = [&](std::int64_t done, std::int64_t of) {
+    if (!line.has_value() && std::chrono::steady_clock::now() - begin < std::chrono::seconds(2)) return;
+    if (!line.has_value()) line.emplace("checking prompts", of, "prompts", options);
+    line->update(done);
+  };
+  const std::vector<std::string> notes = orchestrator.survey(pool, seq_len_key, progress);
+  if (line.has_value()) line->finish();
+  for (const std::string& note : notes) log.warn(note);
 }
 
 orchestrator::ProgressFunction Sampling::progress_line(const std::string& what) {

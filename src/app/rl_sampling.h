@@ -40,6 +40,11 @@ std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& co
 // Says what is set in `section` and changes nothing in a run whose batches end before its weights change.
 void warn_of_idle(const InferenceSection& section, Logger& log);
 
+// All prompts are looked at, so that none ends the run later; what is odd about them is a warning. Throws
+// bad_input for one that cannot be used. seq_len_key: what the command calls orchestrator.seq_len.
+void check_prompts(const orchestrator::Orchestrator& orchestrator, const std::string& seq_len_key,
+                   ThreadPool& pool, Logger& log);
+
 class Sampling {
  public:
   // All outlive it.

@@ -40,6 +40,13 @@ RlText open_rl_text(const RlConfig& config, const RunModel& model) {
   out.codec.prompt_ids = [tokens, chat, variables](const std::vector<env::Message>& messages) {
     return tokens->encode(chat->render(json_of(messages), /*add_generation_prompt=*/true, variables));
   };
+  if (tokens->may_lose_bytes()) {
+    out.codec.loses_bytes = [tokens](const std::vector<env::Message>& messages) {
+      return std::any_of(messages.begin(), messages.end(), [&](const env::Message& message) {
+        return tokens->lost_bytes(message.content) > 0;
+      });
+    };
+  }
   out.codec.continuation = [tokens, chat, variables](const std::vector<env::Message>& before,
                                                      const std::vector<env::Message>& next) {
     return data::continue_conversation(*tokens, *chat, variables, json_of(before), json_of(next));

@@ -36,8 +36,12 @@ class Environment {
  public:
   virtual ~Environment() = default;
   virtual const std::string& name() const = 0;
-  virtual std::int64_t size() const = 0;                                        // number of tasks
-  virtual Task task(std::int64_t index) const = 0;                              // index < size()
+  virtual std::int64_t size() const = 0;            // number of tasks
+  virtual Task task(std::int64_t index) const = 0;  // index < size()
+  // Where people find the task: "prompts.jsonl:12" if it is of a file. Without one it is numbered from 0.
+  virtual std::string place(std::int64_t index) const {
+    return "task " + std::to_string(index) + " of environment '" + name() + "'";
+  }
   virtual Score score(const Task& task, const Responses& responses) const = 0;  // bounded in time
   Score score(const Task& task, const std::string& only) const { return score(task, Responses{only}); }
   // Responses of full reward: the sanity check of --dry-run scores them.

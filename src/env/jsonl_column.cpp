@@ -39,20 +39,21 @@ std::string parse_row(std::string_view line, const std::string& column, const st
 
 }  // namespace
 
-std::vector<std::string> read_jsonl_column(const std::string& path, const std::string& column) {
+JsonlColumn read_jsonl_column(const std::string& path, const std::string& column) {
   const std::string content = durable::read_file(path);
-  std::vector<std::string> values;
+  JsonlColumn out;
   std::string_view rest = content;
-  for (std::size_t line_number = 1; !rest.empty(); ++line_number) {
+  for (std::int64_t line_number = 1; !rest.empty(); ++line_number) {
     const std::size_t end = rest.find('\n');
     const std::string_view line = rest.substr(0, end);
     rest = end == std::string_view::npos ? std::string_view{} : rest.substr(end + 1);
     if (strip(line).empty()) continue;
-    values.push_back(parse_row(line, column, fmt::format("{}:{}", path, line_number)));
+    out.values.push_back(parse_row(line, column, fmt::format("{}:{}", path, line_number)));
+    out.lines.push_back(line_number);
   }
-  if (values.empty())
+  if (out.values.empty())
     throw bad_input(path + " holds no rows", "the file has no JSON line", "give a JSONL file with tasks");
-  return values;
+  return out;
 }
 
 }  // namespace rlcpp::env

@@ -22,15 +22,22 @@ constexpr const char* kSystemPrompt =
 
 class ReverseText final : public Environment {
  public:
-  ReverseText(std::string name, std::string system_prompt, std::vector<std::string> prompts,
+  ReverseText(std::string name, std::string system_prompt, std::string file, JsonlColumn prompts,
               std::vector<std::int64_t> rows)
       : name_(std::move(name)),
         system_prompt_(std::move(system_prompt)),
-        prompts_(std::move(prompts)),
+        file_(std::move(file)),
+        prompts_(std::move(prompts.values)),
+        lines_(std::move(prompts.lines)),
         rows_(std::move(rows)) {}
 
   const std::string& name() const override { return name_; }
   std::int64_t size() const override { return static_cast<std::int64_t>(rows_.size()); }
+
+  std::string place(std::int64_t index) const override {
+    const std::int64_t row = rows_.at(static_cast<std::size_t>(index));
+    return file_ + ":" + std::to_string(lines_[static_cast<std::size_t>(row)]);
+  }
 
   Task task(std::int64_t index) const override {
     const std::int64_t row = rows_.at(static_cast<std::size_t>(index));
@@ -55,8 +62,9 @@ class ReverseText final : public Environment {
   }
 
  private:
-  std::string name_, system_prompt_;
+  std::string name_, system_prompt_, file_;
   std::vector<std::string> prompts_;
+  std::vector<std::int64_t> lines_;  // in the file, of each prompt
   std::vector<std::int64_t> rows_;
 };
 
@@ -70,9 +78,9 @@ std::unique_ptr<Environment> make_reverse_text(const std::string& name, Argument
   arguments.refuse_others();
   if (data.empty())
     throw arguments.refusal("data", "it is not set", "give the path of a JSONL file with a column 'prompt'");
-  std::vector<std::string> prompts = read_jsonl_column(data, column);
-  std::vector<std::int64_t> rows = split_indices(prompts, split, name);
-  return std::make_unique<ReverseText>(name, system_prompt, std::move(prompts), std::move(rows));
+  JsonlColumn prompts = read_jsonl_column(data, column);
+  std::vector<std::int64_t> rows = split_indices(prompts.values, split, name);
+  return std::make_unique<ReverseText>(name, system_prompt, data, std::move(prompts), std::move(rows));
 }
 
 }  // namespace rlcpp::env

@@ -21,6 +21,8 @@ namespace rlcpp::orchestrator {
 struct TextCodec {
   // Chat template with the generation prompt, then tokenizer.
   std::function<std::vector<std::int32_t>(const std::vector<env::Message>& messages)> prompt_ids;
+  // True if the tokenizer leaves out bytes of these; empty: it never does.
+  std::function<bool(const std::vector<env::Message>& messages)> loses_bytes;
   // Between two responses: data/continuation.h. Only asked for by environments of several turns.
   std::function<data::Continuation(const std::vector<env::Message>& before,
                                    const std::vector<env::Message>& next)>

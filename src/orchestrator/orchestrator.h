@@ -11,6 +11,7 @@
 
 #include <nlohmann/json_fwd.hpp>
 
+#include "base/thread_pool.h"
 #include "client/policy_client.h"
 #include "data/batch.h"
 #include "monitor/metrics.h"
@@ -80,6 +81,12 @@ class Orchestrator {
   std::int64_t validation_examples() const;
   // A sentence with both numbers for every key that asks for more prompts than there are.
   std::vector<std::string> shortages() const;
+  // Looks at all prompts that training, validation and evaluation may draw. Throws bad_input if one cannot be
+  // made into tokens, or if an environment has none with room for an answer. Returns sentences about those
+  // without room, and about bytes that the tokenizer leaves out. seq_len_key: the key's name in this command.
+  using SurveyProgress = std::function<void(std::int64_t done, std::int64_t of)>;
+  std::vector<std::string> survey(ThreadPool& pool, const std::string& seq_len_key,
+                                  const SurveyProgress& progress = {}) const;
   const OrchestratorSection& section() const { return section_; }
   const Progress& progress() const { return progress_; }
 

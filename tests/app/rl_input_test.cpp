@@ -73,14 +73,42 @@ TEST_F(RlInput, Lengths) {
   refused({"--trainer.model.seq-len", "39"}, {"trainer.model.seq_len", "39", "40"});
   refused({"--orchestrator.sampling.max-tokens", "40"}, {"max_tokens", "40", "seq_len"});
   refused({"--seq-len", "50"}, {"seq_len", "say different things"});
-  // Every prompt leaves no room for an answer: found when it is drawn.
+  // Every prompt leaves no room for an answer: found before the first step.
   std::string prompts;
   for (int i = 0; i < 30; ++i) prompts += "{\"prompt\": \"" + std::string(60, 'a') + "bcd\"}\n";
   auto words = data("long.jsonl", prompts);
   words.insert(words.end(), {"--orchestrator.seq-len", "20", "--orchestrator.sampling.max-tokens", "5"});
-  const auto o = world_->run(world_->rl("toolong", words));
-  EXPECT_EQ(o.code, 2) << o.err;
-  expect_has(o.err, {"error: ", "seq_len", "20", "help:"});
+  refused(words, {"no prompt of environment 'reverse-text' has room for an answer", "they have",
+                  "orchestrator.seq_len = 20", "raise orchestrator.seq_len above"});
+}
+
+// Of many good prompts one is wrong: it would be drawn some day.
+TEST_F(RlInput, PromptsAreLookedAtBeforeTheFirstStep) {
+  std::string prompts;
+  for (int i = 0; i < 300; ++i) prompts += "{\"prompt\": \"ab\"}\n\n";
+  const std::string with_long = prompts + "{\"prompt\": \"" + std::string(60, 'a') + "\"}\n" + prompts;
+  auto words = data("one-long.jsonl", with_long);
+  words.insert(words.end(), {"--max-steps", "1", "--no-ckpt"});
+  const auto o = world_->run(world_->rl("onelong", words));
+  EXPECT_EQ(o.code, 0) << o.err;
+  expect_has(o.err, {"1 of 601 prompts of environment 'reverse-text' have no room for an answer",
+                     "one-long.jsonl:601", "orchestrator.seq_len = 40"});
+
+  const std::string refusing = world_->file("refusing.jinja",
+                                            "{%- for m in messages -%}{%- if 'forbidden' in m.content -%}{{ "
+                                            "raise_exception('not this') }}{%- endif "
+                                            "-%}{{ m.content }}{%- endfor -%}");
+  words = data("one-wrong.jsonl", prompts + "{\"prompt\": \"forbidden\"}\n" + prompts);
+  words.insert(words.end(), {"--tokenizer.chat-template", refusing});
+  refused(words, {"one-wrong.jsonl:601: ", "not this"});
+  // The environments of validation too, as far as they are used.
+  std::vector<std::string> val = {"--orchestrator.val.num-examples",    "301",
+                                  "--orchestrator.val.env.0.args.data", *world_ / "one-wrong.jsonl",
+                                  "--tokenizer.chat-template",          refusing};
+  refused(val, {"one-wrong.jsonl:601: ", "not this"});
+  val[1] = "300";
+  val.emplace_back("--dry-run");
+  EXPECT_EQ(world_->run(world_->rl("val", val)).code, 0);
 }
 
 TEST_F(RlInput, ModelAndTokenizer) {

@@ -194,6 +194,7 @@ TEST_F(Start, AnInterruptedRunWithoutACheckpointBeginsAgain) {
   has(out, {"RL stopped by SIGINT after step 0", " --clean\n"});
   EXPECT_EQ(out.find("--ckpt.resume-step"), std::string::npos) << out;
   EXPECT_FALSE(fs::exists(*world_ / "early/checkpoints/step_0"));
+  EXPECT_FALSE(fs::exists(*world_ / "early/curves.svg")) << "a plot of nothing";
 }
 
 // What a start that fails leaves (its log, files without a value) is not the work of a run: the same
@@ -264,6 +265,32 @@ TEST_F(Start, ATokenizerIsToldWhatIsWrongWithARow) {
     refused({"tokenize", "train", "--data", file, "--out", *world_ / "no-tokenizer"},
             {"error: " + file + ":1: ", part});
   }
+}
+
+TEST_F(Start, ATokenizerIsNotWrittenOver) {
+  const std::string file = write("words.txt", "one two three one two\n"), out = *world_ / "kept";
+  const std::vector<std::string> train = {"tokenize", "train", "--data", file, "--out", out};
+  ASSERT_EQ(world_->run(train).code, 0);
+  const std::string before = slurp(out + "/tokenizer.json");
+  write("words.txt", "four five four five\n");
+  refused(train, {out + "/tokenizer.json is there already", "--clean"});
+  EXPECT_EQ(slurp(out + "/tokenizer.json"), before);
+  fs::remove(out + "/tokenizer.json");
+  refused(train, {out + "/tokenizer_config.json is there already"});
+  auto over = train;
+  over.emplace_back("--clean");
+  EXPECT_EQ(world_->run(over).code, 0);
+  EXPECT_NE(slurp(out + "/tokenizer.json"), before);
+  refused({"tokenize", "train", "--data", file, "--out", file}, {file + " is a file"});
+}
+
+TEST_F(Start, ATokenizerIsOfText) {
+  const std::string file = write("latin.txt", "one\ncaf\xe9\n");
+  refused({"tokenize", "train", "--data", file, "--out", *world_ / "no-tokenizer"},
+          {"error: " + file + ":2: the line is not UTF-8"});
+  const auto o = world_->run({"tokenize", "render", *world_ / "tokenizer"}, write("nothing", ""));
+  EXPECT_EQ(o.code, 2);
+  has(o.err, {"the conversation on stdin is not valid JSON", "it is empty"});
 }
 
 TEST_F(Start, ATokenizerNeedsText) {
