@@ -86,7 +86,7 @@ TEST_F(RlInput, Lengths) {
 TEST_F(RlInput, PromptsAreLookedAtBeforeTheFirstStep) {
   std::string prompts;
   for (int i = 0; i < 300; ++i) prompts += "{\"prompt\": \"ab\"}\n\n";
-  const std::string with_long = prompts + "{\"prompt\": \"" + std::string(60, 'a') + "\"}\n" + prompts;
+  const std::string with_long = prompts + "{\"prompt\": \"" + std::string(400, 'a') + "\"}\n" + prompts;
   auto words = data("one-long.jsonl", with_long);
   words.insert(words.end(), {"--max-steps", "1", "--no-ckpt"});
   const auto o = world_->run(world_->rl("onelong", words));
@@ -102,13 +102,19 @@ TEST_F(RlInput, PromptsAreLookedAtBeforeTheFirstStep) {
   words.insert(words.end(), {"--tokenizer.chat-template", refusing});
   refused(words, {"one-wrong.jsonl:601: ", "not this"});
   // The environments of validation too, as far as they are used.
-  std::vector<std::string> val = {"--orchestrator.val.num-examples",    "301",
-                                  "--orchestrator.val.env.0.args.data", *world_ / "one-wrong.jsonl",
-                                  "--tokenizer.chat-template",          refusing};
+  std::vector<std::string> val = {"--orchestrator.val.num-examples",
+                                  "301",
+                                  "--orchestrator.val.env.0.args.data",
+                                  *world_ / "one-wrong.jsonl",
+                                  "--tokenizer.chat-template",
+                                  refusing,
+                                  "--orchestrator.seq-len",
+                                  "120"};
   refused(val, {"one-wrong.jsonl:601: ", "not this"});
   val[1] = "300";
   val.emplace_back("--dry-run");
-  EXPECT_EQ(world_->run(world_->rl("val", val)).code, 0);
+  const auto used = world_->run(world_->rl("val", val));
+  EXPECT_EQ(used.code, 0) << used.err;
 }
 
 TEST_F(RlInput, ModelAndTokenizer) {
