@@ -63,6 +63,9 @@ void merge_added_tokens(Definition& definition, const Settings& settings) {
 struct Tokenizer::State {
   State(const Definition& definition, Settings roles, std::string from);
   std::int32_t role(const std::string& token, const char* key) const;
+  // The added tokens of a text and the normalised stretches between them, in their order.
+  template <typename OnToken, typename OnText>
+  void cut(std::string_view text, bool parse_special, OnToken on_token, OnText on_text) const;
   void check_id(const Definition& definition, const AddedToken& token, std::int32_t id, bool fresh);
 
   std::string where;
@@ -81,6 +84,35 @@ struct Tokenizer::State {
   bool loses = false;           // a byte that UTF-8 has stands for no token
   std::int32_t next_added = 0;  // id that HF would give the next added token which the vocabulary lacks
 };
+
+template <typename OnToken, typename OnText>
+void Tokenizer::State::cut(std::string_view text, bool parse_special, OnToken on_token,
+                           OnText on_text) const {
+  std::vector<Piece> pieces;
+  std::vector<Piece> inner;
+  raw_matcher.split(text, parse_special, pieces);
+  for (const Piece& piece : pieces) {
+    if (piece.id >= 0) {
+      on_token(piece.id);
+      continue;
+    }
+    std::string_view stretch = text.substr(piece.begin, piece.end - piece.begin);
+    std::string normalized;
+    if (!normalizers.empty()) {
+      normalized = normalize_all(stretch, normalizers);
+      stretch = normalized;
+    }
+    inner.clear();
+    normalized_matcher.split(stretch, parse_special, inner);
+    for (const Piece& part : inner) {
+      if (part.id >= 0) {
+        on_token(part.id);
+      } else {
+        on_text(stretch.substr(part.begin, part.end - part.begin));
+      }
+    }
+  }
+}
 
 Tokenizer::State::State(const Definition& definition, Settings roles, std::string from)
     : where(definition.where),
@@ -213,34 +245,12 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool parse_sp
     text = repaired;
   }
   std::vector<std::int32_t> out;
-  const auto encode_text = [&](std::string_view normalized) {
-    state_->pre_tokenizer.split(normalized,
-                                [&](std::string_view word) { state_->bpe.encode_word(word, out); });
-  };
-  std::vector<Piece> pieces;
-  std::vector<Piece> inner;
-  state_->raw_matcher.split(text, parse_special, pieces);
-  for (const Piece& piece : pieces) {
-    if (piece.id >= 0) {
-      out.push_back(piece.id);
-      continue;
-    }
-    std::string_view stretch = text.substr(piece.begin, piece.end - piece.begin);
-    std::string normalized;
-    if (!state_->normalizers.empty()) {
-      normalized = normalize_all(stretch, state_->normalizers);
-      stretch = normalized;
-    }
-    inner.clear();
-    state_->normalized_matcher.split(stretch, parse_special, inner);
-    for (const Piece& part : inner) {
-      if (part.id >= 0) {
-        out.push_back(part.id);
-      } else {
-        encode_text(stretch.substr(part.begin, part.end - part.begin));
-      }
-    }
-  }
+  state_->cut(
+      text, parse_special, [&](std::int32_t id) { out.push_back(id); },
+      [&](std::string_view normalized) {
+        state_->pre_tokenizer.split(normalized,
+                                    [&](std::string_view word) { state_->bpe.encode_word(word, out); });
+      });
   if (!add_special || state_->post_template.empty()) return out;
   std::vector<std::int32_t> framed;
   for (const TemplatePiece& piece : state_->post_template) {
@@ -255,8 +265,14 @@ std::vector<std::int32_t> Tokenizer::encode(std::string_view text, bool parse_sp
 
 std::size_t Tokenizer::lost_bytes(std::string_view text) const {
   if (!state_->loses) return 0;
-  return static_cast<std::size_t>(std::count_if(
-      text.begin(), text.end(), [&](char c) { return state_->bpe.loses(static_cast<std::uint8_t>(c)); }));
+  const std::string repaired = lossy_utf8(text);
+  std::size_t lost = 0;
+  state_->cut(
+      repaired, true, [](std::int32_t) {},
+      [&](std::string_view normalized) {
+        for (const char c : normalized) lost += state_->bpe.loses(static_cast<std::uint8_t>(c)) ? 1 : 0;
+      });
+  return lost;
 }
 
 bool Tokenizer::may_lose_bytes() const {

@@ -30,7 +30,7 @@ class Tokenizer {
   // lost_bytes() counts them for a warning.
   std::vector<std::int32_t> encode(std::string_view text, bool parse_special = true,
                                    bool add_special = false) const;
-  // Bytes of `text` that encode() leaves out, before text is normalised and added tokens are cut out.
+  // Bytes of `text`, normalised, that encode() leaves out.
   std::size_t lost_bytes(std::string_view text) const;
   // False, as with nearly every vocabulary: there are no such bytes.
   bool may_lose_bytes() const;

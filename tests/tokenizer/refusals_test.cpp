@@ -210,6 +210,7 @@ TEST(Tokenizer, BytesWithoutATokenAreLeftOutAndCounted) {
   for (const auto& [text, ids] : wanted) EXPECT_EQ(tokenizer.encode(text), ids) << text;
   EXPECT_TRUE(tokenizer.may_lose_bytes());
   EXPECT_EQ(tokenizer.lost_bytes("abba"), 0U);
+  EXPECT_EQ(tokenizer.lost_bytes("ab<s>b"), 0U) << "an added token needs no tokens for its letters";
   EXPECT_EQ(tokenizer.lost_bytes("a\u00fcbq"), 3U);
   Json with_unknown = sound();
   with_unknown["model"]["unk_token"] = "b";
