@@ -49,4 +49,13 @@ void require_fitting(const transport::RolloutBatch& batch, const TrainerConfig& 
   }
 }
 
+void warn_of_arithmetic(const transport::RolloutBatch& batch, const ops::Context& ctx, Logger& log) {
+  const std::string mine = arithmetic_text(ctx);
+  if (ctx.mode != ops::NumericMode::kExact || batch.arithmetic.empty() || batch.arithmetic == mine) return;
+  log.warn(fmt::format(
+      "the orchestrator samples {}, this trainer computes {}: mismatch_kl is not 0; for that start both "
+      "with the same --device and --numeric-mode exact",
+      batch.arithmetic, mine));
+}
+
 }  // namespace rlcpp::app

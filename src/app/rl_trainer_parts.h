@@ -27,6 +27,9 @@ transport::Publication publish_weights(RankTeam& team, transport::FileWeightSend
 void require_fitting(const transport::RolloutBatch& batch, const TrainerConfig& config,
                      const model::ModelConfig& model);
 
+// Who trains in mode exact expects mismatch_kl 0, and has to have the rollouts sampled so too.
+void warn_of_arithmetic(const transport::RolloutBatch& batch, const ops::Context& ctx, Logger& log);
+
 // Made-up rollouts, no files but metrics.
 TrainerOutcome train_on_fakes(TrainerConfig& config, const config::Loaded& loaded,
                               const Invocation& invocation, const TrainingHooks& hooks, Logger& log);

@@ -51,7 +51,6 @@ class TrainerRun {
   void save(bool wait);
   bool one_step();
   bool sampled_now(const transport::RolloutBatch& batch) const;
-  void warn_of_arithmetic(const transport::RolloutBatch& batch);
   void audit(const transport::RolloutBatch& batch);
   void require_equal_bits(const transport::RolloutBatch& batch, const train::StepResult& result) const;
   void report_step(const train::StepResult& result, const transport::RolloutBatch& batch, double begin);
@@ -268,16 +267,6 @@ bool TrainerRun::sampled_now(const transport::RolloutBatch& batch) const {
          batch.policy == published_.fingerprint && !model_.config.adapters.any();
 }
 
-// Once: who trains exactly expects mismatch_kl 0, and has to have it sampled exactly too.
-void TrainerRun::warn_of_arithmetic(const transport::RolloutBatch& batch) {
-  if (ctx_.mode != ops::NumericMode::kExact || here_ > 0 || !ranks_.first()) return;
-  if (batch.arithmetic.empty() || batch.arithmetic == arithmetic_text(ctx_)) return;
-  log_.warn(fmt::format(
-      "the orchestrator samples {}, this trainer computes {}: mismatch_kl is not 0; for that start "
-      "both with the same --device and --numeric-mode exact",
-      batch.arithmetic, arithmetic_text(ctx_)));
-}
-
 // Only the first process knows what it has published, so it alone compares with the engine.
 void TrainerRun::audit(const transport::RolloutBatch& batch) {
   const auto place = [&](std::int64_t document, std::int64_t token) {
@@ -339,7 +328,7 @@ bool TrainerRun::one_step() {
                     "those of before a change of the configuration",
                     batch->step, published_.step));
   }
-  warn_of_arithmetic(*batch);
+  if (here_ == 0 && ranks_.first()) warn_of_arithmetic(*batch, ctx_, log_);
   audit(*batch);
   const double checked = monotonic_seconds();
   const train::StepResult result = team_->step(batch->micro_batches);
