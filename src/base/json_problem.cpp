@@ -38,7 +38,8 @@ std::string json_problem(const std::exception& problem, std::string_view text) {
   const auto* json = dynamic_cast<const nlohmann::json::exception*>(&problem);
   if (json == nullptr) return "a number in it is none";  // std::stoul and the like
   const auto* parsing = dynamic_cast<const nlohmann::json::parse_error*>(&problem);
-  if (parsing != nullptr && parsing->byte > 0 && text.data() != nullptr) return where_it_ends(parsing->byte, text);
+  if (parsing != nullptr && parsing->byte > 0 && text.data() != nullptr)
+    return where_it_ends(parsing->byte, text);
   std::string said = printable(without_name(problem.what()));
   // Of no place: what parse_json_or_throw() says of JSON that is nested too deep.
   if (parsing != nullptr && parsing->byte == 0) return said.substr(said.find(": ") + 2);
@@ -46,7 +47,7 @@ std::string json_problem(const std::exception& problem, std::string_view text) {
     return fmt::format("it has no key {}", said.substr(4, said.rfind(" not found") - 4));
   }
   if (json->id == kNumberOverflow) return "a number is beyond what JSON's readers hold";
-  if (said.starts_with("type must be ")) return "a value has another type: it " + said.substr(5);
+  if (said.starts_with("type must be ")) said = "a value has another type: it " + said.substr(5);
   return said;
 }
 
