@@ -34,6 +34,7 @@ enum CurlOption : int {
 };
 inline constexpr std::size_t kCurlErrorSize = 256;
 inline constexpr long kCurlHttpAndHttps = 1 | 2;
+inline constexpr int kCurlTooManyRedirects = 47;
 
 struct CurlLibrary {
   CurlHandle* (*easy_init)() = nullptr;

@@ -16,6 +16,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "hub/digest.h"
 #include "hub/http.h"
 
@@ -149,6 +150,7 @@ Attempt attempt(const DownloadTask& task, std::optional<std::uint64_t>& size, Pa
         if (task.progress) task.progress(partial.size(), size.value_or(0));
         return true;
       });
+  if (response.circles) throw redirected_in_circles(response, task.what);
   out.status = response.status;
   if (!out.why.empty()) return out;
   if (response.status == 416) {  // nothing behind the bytes that are here
@@ -230,6 +232,13 @@ void transfer(const DownloadTask& task, std::optional<std::uint64_t>& size, Part
 }
 
 }  // namespace
+
+Error redirected_in_circles(const HttpResponse& response, const std::string& what) {
+  return environment_error("the hub redirects in a circle for " + what,
+                           fmt::format("after {} redirects comes another to {}", kMostRedirects,
+                                       printable(response.header("location"))),
+                           "check HF_ENDPOINT and what stands between here and it");
+}
 
 Error refused_by_hub(int status, const std::string& what, bool with_token) {
   if (status == 401 || status == 403) {

@@ -14,6 +14,8 @@
 
 namespace rlcpp::hub {
 
+struct HttpResponse;
+
 struct HubFile {
   std::string name;                   // inside the repository
   std::optional<std::uint64_t> size;  // as the hub's list says
@@ -43,7 +45,9 @@ struct DownloadTask {
 // disk or the received bytes are at fault after all attempts; what was received is kept for the next time.
 void download_blob(const HubCache& cache, const DownloadTask& task);
 
-// What a status says to a user; `what` was asked for.
+// For a response that HttpResponse::circles; `what` was asked for.
+Error redirected_in_circles(const HttpResponse& response, const std::string& what);
+// What a status says to a user.
 Error refused_by_hub(int status, const std::string& what, bool with_token);
 
 }  // namespace rlcpp::hub

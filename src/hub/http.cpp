@@ -107,7 +107,7 @@ HttpResponse http_request(const HttpRequest& request, const HttpSink& sink) {
   set(kCurlNoSignal, 1L);
   set(kCurlNoBody, request.head ? 1L : 0L);
   set(kCurlFollowLocation, request.follow ? 1L : 0L);
-  set(kCurlMaxRedirects, 10L);
+  set(kCurlMaxRedirects, kMostRedirects);
   set(kCurlConnectTimeout, static_cast<long>(request.connect_limit.count()));
   set(kCurlLowSpeedLimit, 1L);
   set(kCurlLowSpeedTime, static_cast<long>(request.stall_limit.count()));
@@ -127,6 +127,7 @@ HttpResponse http_request(const HttpRequest& request, const HttpSink& sink) {
   const int code = curl.easy_perform(handle.get());
   if (transfer.thrown) std::rethrow_exception(transfer.thrown);
   if (code != 0) {
+    transfer.response.circles = code == kCurlTooManyRedirects;
     transfer.response.failure = transfer.refused
                                     ? "more came than was wanted"
                                     : printable(error[0] != 0 ? error.data() : curl.easy_strerror(code));

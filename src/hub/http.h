@@ -13,6 +13,8 @@
 
 namespace rlcpp::hub {
 
+inline constexpr long kMostRedirects = 10;
+
 struct HttpRequest {
   std::string url;
   std::vector<std::string> headers;  // "Authorization: Bearer ...": not sent on to another host
@@ -27,6 +29,7 @@ struct HttpRequest {
 struct HttpResponse {
   int status = 0;                              // 0: there was no answer
   std::map<std::string, std::string> headers;  // of the last answer, by name in lower case
+  bool circles = false;                        // one redirect came after the other, beyond any need
   std::string failure;                         // why the transfer ended before its end; empty: it is complete
 
   bool complete() const { return failure.empty() && status > 0; }

@@ -86,6 +86,7 @@ std::string ask(const Repository& repository, const HubOptions& options, const s
     const HttpResponse response = http_text(hub_request(options, url), body, kMaxListBytes);
     if (response.status == 200 && response.complete()) return body;
     leave_if_stopped(repository.text());
+    if (response.circles) throw redirected_in_circles(response, repository.text());
     const bool passing =
         !response.complete() || response.status == 408 || response.status == 429 || response.status >= 500;
     if (!passing) throw refused_by_hub(response.status, repository.text(), !options.token.empty());

@@ -214,6 +214,8 @@ void HubServer::answer(int socket) {
 void HubServer::send_file(int socket, const Request& request, const Stored& stored, const std::string& more) {
   const Fault fault = next_fault(request.path);
   if (fault.kind == Fault::kStatus) return send_all(socket, head(static_cast<int>(fault.number), 0, ""));
+  if (fault.kind == Fault::kCircle)
+    return send_all(socket, head(302, 0, fmt::format("Location: {}\r\n", request.path)));
   if (fault.kind == Fault::kGarbage) return send_all(socket, "\x01\x02 nothing that is HTTP \r\n\r\n");
   std::string body = stored.content;
   if (fault.kind == Fault::kCorrupt && !body.empty()) body[static_cast<std::size_t>(fault.number)] ^= 0x55;

@@ -24,7 +24,8 @@ struct Fault {
     kNoRange,     // ranges are ignored
     kWrongRange,  // a range begins `number` bytes later than was asked
     kStall,       // nothing comes after `number` bytes, for longer than any limit of the tests
-    kGarbage      // what comes is no HTTP
+    kGarbage,     // what comes is no HTTP
+    kCircle       // a redirect to where it comes from
   };
   Kind kind = kNone;
   std::int64_t number = 0;

@@ -193,6 +193,16 @@ TEST_F(Hub, ReadsACacheThatOthersWrote) {
   expect_whole(fetch());
 }
 
+TEST_F(Hub, ACircleOfRedirectsIsCalledOne) {
+  for (const char* place : {"/api/", "/cdn/", "config.json"}) {
+    server_.fault(place, {{Fault::kCircle}});
+    refused(ExitCode::kEnvironment, {"redirects in a circle for org/tiny", place, "HF_ENDPOINT"});
+    EXPECT_TRUE(notes_.empty()) << place;
+    server_.fault(place, {{}});
+  }
+  expect_whole(fetch());
+}
+
 TEST_F(Hub, ADroppedConnectionGoesOnWhereItEnded) {
   server_.fault("/cdn/", {{Fault::kDrop, 100000}, {Fault::kDrop, 50000}, {Fault::kDrop, 1}, {}});
   expect_whole(fetch());
