@@ -109,25 +109,29 @@ std::optional<std::string> hub_model(const std::string& name, bool weights, cons
   return fetch_named(name, hub::RepositoryKind::kModel, key, hub::model_files_of_hub(weights));
 }
 
-std::optional<std::string> hub_data(const std::string& name, const std::vector<std::string>& subsets,
-                                    const std::vector<std::string>& splits, const std::string& key) {
+std::optional<std::vector<std::vector<std::string>>> hub_data(const std::string& name,
+                                                              const std::vector<std::string>& subsets,
+                                                              const std::vector<std::string>& splits,
+                                                              const std::string& key) {
+  std::vector<std::vector<std::string>> parts;
   hub::Selection selection;
   selection.choose = [&](const std::vector<std::string>& files) {
+    parts.clear();
     std::vector<std::string> chosen;
     for (const data::DataPart& part : data::parts_of(subsets, splits)) {
-      for (const std::string& file : data::match_data_files(files, part, name)) {
+      parts.push_back(data::match_data_files(files, part, name));
+      for (const std::string& file : parts.back()) {
         if (std::find(chosen.begin(), chosen.end(), file) == chosen.end()) chosen.push_back(file);
       }
     }
     return chosen;
   };
-  // A part can have several files, and a cache that somebody else filled in part does not know how many; only
-  // a whole number of shards is believed.
-  selection.complete = [&](const std::set<std::string>& files) {
-    return data::has_all_shards(std::vector<std::string>(files.begin(), files.end()),
-                                data::parts_of(subsets, splits));
-  };
-  return fetch_named(name, hub::RepositoryKind::kDataset, key, selection);
+  const auto directory = fetch_named(name, hub::RepositoryKind::kDataset, key, selection);
+  if (!directory) return std::nullopt;
+  for (std::vector<std::string>& part : parts) {
+    for (std::string& file : part) file = fmt::format("{}/{}", *directory, file);
+  }
+  return parts;
 }
 
 }  // namespace rlcpp::app

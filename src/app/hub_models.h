@@ -19,8 +19,11 @@ hub::HubOptions hub_options();
 // "model.name". Throws as hub::fetch_repository, saying what the name was taken for.
 std::optional<std::string> hub_model(const std::string& name, bool weights, const std::string& key);
 
-// The same of a data set: the files of these subsets and splits (data::DataSelection).
-std::optional<std::string> hub_data(const std::string& name, const std::vector<std::string>& subsets,
-                                    const std::vector<std::string>& splits, const std::string& key);
+// The same of a data set: the files of each pair of these subsets and splits. What they are says the whole
+// repository, not the part of it that the cache happens to hold.
+std::optional<std::vector<std::vector<std::string>>> hub_data(const std::string& name,
+                                                              const std::vector<std::string>& subsets,
+                                                              const std::vector<std::string>& splits,
+                                                              const std::string& key);
 
 }  // namespace rlcpp::app

@@ -31,11 +31,12 @@ std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const toke
                                              const std::string& key, const data::Mixing& mixing = {}) {
   std::error_code ignored;
   const std::vector<std::string> wanted = splits.empty() ? std::vector<std::string>{"train"} : splits;
-  const std::string path =
-      std::filesystem::exists(name, ignored) ? name : hub_data(name, subsets, wanted, key).value_or(name);
+  const auto files =
+      std::filesystem::exists(name, ignored) ? std::nullopt : hub_data(name, subsets, wanted, key);
+  data::Dataset rows = files ? data::Dataset::open_files(*files, mixing)
+                             : data::Dataset::open(name, wanted, key, subsets, mixing);
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
-  return std::make_shared<data::SftSource>(data::Dataset::open(path, wanted, key, subsets, mixing),
-                                           std::move(renderer), shuffle, order_seed(config));
+  return std::make_shared<data::SftSource>(std::move(rows), std::move(renderer), shuffle, order_seed(config));
 }
 
 std::vector<data::Sample> first_samples(SftData& data, int count) {

@@ -81,8 +81,11 @@ void Dataset::read(const std::string& path) {
 
 Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits, const std::string& key,
                       const std::vector<std::string>& subsets, const Mixing& mixing) {
+  return open_files(files_of(name, subsets, splits, key), mixing);
+}
+
+Dataset Dataset::open_files(const std::vector<std::vector<std::string>>& parts, const Mixing& mixing) {
   Dataset set;
-  const std::vector<std::vector<std::string>> parts = files_of(name, subsets, splits, key);
   validate_mixing(mixing, parts.size());
   std::vector<std::int64_t> lengths;
   for (const std::vector<std::string>& part : parts) {

@@ -33,6 +33,9 @@ class Dataset {
                       const std::string& key = "data.name", const std::vector<std::string>& subsets = {},
                       const Mixing& mixing = {});
 
+  // The same of files that were found already, those of each part.
+  static Dataset open_files(const std::vector<std::vector<std::string>>& parts, const Mixing& mixing = {});
+
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }
   std::string_view line(std::int64_t row) const;
   std::string place(std::int64_t row) const;  // "path/train.jsonl:12"

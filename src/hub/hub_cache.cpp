@@ -14,6 +14,7 @@
 
 #include "base/durable.h"
 #include "base/error.h"
+#include "base/json_text.h"
 #include "hub/http.h"
 
 namespace rlcpp::hub {
@@ -125,6 +126,24 @@ std::set<std::string> HubCache::files(const std::string& commit) const {
   return found;
 }
 
+std::string HubCache::list_path(const std::string& commit) const {
+  return fmt::format("{}/{}/rlcpp-files/{}.json", root_, folder_, commit);
+}
+
+std::optional<std::vector<std::string>> HubCache::list(const std::string& commit) const {
+  std::error_code ignored;
+  if (!fs::is_regular_file(list_path(commit), ignored)) return std::nullopt;
+  const auto text = parse_json(durable::read_file(list_path(commit)));
+  // What is no list of ours is asked for again.
+  if (!text.is_array()) return std::nullopt;
+  std::vector<std::string> names;
+  for (const auto& name : text) {
+    if (!name.is_string() || !is_repository_path(name.get_ref<const std::string&>())) return std::nullopt;
+    names.push_back(name.get<std::string>());
+  }
+  return names;
+}
+
 std::string HubCache::blob(const std::string& etag) const {
   return fmt::format("{}/{}/blobs/{}", root_, folder_, etag);
 }
@@ -132,7 +151,8 @@ std::string HubCache::blob(const std::string& etag) const {
 void HubCache::prepare() const {
   for (const std::string& path :
        {fmt::format("{}/{}/blobs", root_, folder_), fmt::format("{}/{}/refs", root_, folder_),
-        fmt::format("{}/{}/snapshots", root_, folder_), fmt::format("{}/.locks/{}", root_, folder_)}) {
+        fmt::format("{}/{}/snapshots", root_, folder_), fmt::format("{}/{}/rlcpp-files", root_, folder_),
+        fmt::format("{}/.locks/{}", root_, folder_)}) {
     std::error_code error;
     fs::create_directories(path, error);
     require_done(error, "make directory", path);
@@ -165,6 +185,10 @@ void HubCache::set_commit(const std::string& commit) const {
   fs::create_directories(fs::path(path).parent_path(), error);
   require_done(error, "make directory", path);
   durable::write_file(durable::system_files(), path, commit);
+}
+
+void HubCache::set_list(const std::string& commit, const std::vector<std::string>& names) const {
+  durable::write_file(durable::system_files(), list_path(commit), nlohmann::json(names).dump());
 }
 
 HubCache::Lock::Lock(const HubCache& cache, const std::string& etag, std::chrono::milliseconds limit,

@@ -2,7 +2,10 @@
 //   models--org--name/refs/main                  the commit that a revision is
 //   models--org--name/blobs/<etag>               contents; <etag>.incomplete while they are loaded
 //   models--org--name/snapshots/<commit>/<file>  links to the blobs
-// Data sets have datasets--org--name. What is written here they find, and the other way round.
+// Data sets have datasets--org--name. What is written here they find, and the other way round. Beside that
+// lies a file of our own, which they pass over:
+//   models--org--name/rlcpp-files/<commit>.json  the names of all files that the hub has for the commit
+// A snapshot does not say what it lacks; with this list it is known without asking.
 #pragma once
 
 #include <chrono>
@@ -12,6 +15,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace rlcpp::hub {
 
@@ -45,6 +49,8 @@ class HubCache {
   std::string snapshot(const std::string& commit) const;
   // The files of a snapshot, with folders, that are really there.
   std::set<std::string> files(const std::string& commit) const;
+  // The names of all files of the commit on the hub; nullopt: they were never asked for.
+  std::optional<std::vector<std::string>> list(const std::string& commit) const;
   std::string blob(const std::string& etag) const;
   std::string incomplete(const std::string& etag) const { return blob(etag) + ".incomplete"; }
 
@@ -53,6 +59,7 @@ class HubCache {
   // snapshots/<commit>/<file> → blobs/<etag>, replacing what is there.
   void link(const std::string& commit, const std::string& file, const std::string& etag) const;
   void set_commit(const std::string& commit) const;
+  void set_list(const std::string& commit, const std::vector<std::string>& names) const;
 
   // The lock of a blob, as huggingface_hub takes it.
   class Lock {
@@ -69,6 +76,8 @@ class HubCache {
   };
 
  private:
+  std::string list_path(const std::string& commit) const;
+
   std::string root_, revision_, folder_;
 };
 

@@ -171,23 +171,64 @@ void fetch_file(const Repository& repository, const HubOptions& options, const H
   cache.link(commit, file.name, file.etag);
 }
 
+// What is chosen of a cached commit, whose files are known, and is not there.
+std::vector<std::string> missing_files(const Selection& selection, const std::vector<std::string>& list,
+                                       const std::set<std::string>& there) {
+  std::vector<std::string> missing = selection.choose(list);
+  std::erase_if(missing, [&](const std::string& name) { return there.contains(name); });
+  return missing;
+}
+
+Error not_whole(const Repository& repository, const HubOptions& options, const std::string& why,
+                const std::string& cause, const std::string& help) {
+  return bad_input(fmt::format("{} is not {} in the Hugging Face cache, and HF_HUB_OFFLINE is set",
+                               repository.text(), why),
+                   fmt::format("the cache is {}{}", options.cache, cause),
+                   "unset HF_HUB_OFFLINE, or name " + help);
+}
+
+// Whether the cache has all that is wanted of the commit. Offline, throws what is not so.
+bool is_cached(const Repository& repository, const HubOptions& options, const Selection& selection,
+               const HubCache& cache, const std::string& commit) {
+  const std::set<std::string> there = cache.files(commit);
+  const auto list = cache.list(commit);
+  if (!list) {
+    if (selection.enough && selection.enough(there, options.offline)) return true;
+    if (!options.offline) return false;
+    if (selection.enough) throw not_whole(repository, options, "whole", "", "a directory");
+    throw not_whole(repository, options, "known to be whole",
+                    ", which has no list of files from the hub for it",
+                    "the directory " + cache.snapshot(commit));
+  }
+  try {
+    const std::vector<std::string> missing = missing_files(selection, *list, there);
+    if (missing.empty()) return true;
+    if (!options.offline) return false;
+    throw not_whole(repository, options, "whole",
+                    fmt::format(", and {} of the files are missing, the first is {}", missing.size(),
+                                printable(missing.front())),
+                    "a directory");
+  } catch (const Error&) {
+    if (options.offline) throw;
+    return false;  // the revision may be another commit by now, of which more can be used
+  }
+}
+
 }  // namespace
 
 std::string fetch_repository(const Repository& repository, const HubOptions& options,
                              const Selection& selection) {
   const HubCache cache(options.cache, repository);
   const std::optional<std::string> known = cache.commit();
-  if (known && selection.complete(cache.files(*known))) return cache.snapshot(*known);
-  if (options.offline) {
-    throw bad_input(fmt::format("{} is not {} in the Hugging Face cache, and HF_HUB_OFFLINE is set",
-                                repository.text(), known ? "whole" : "there"),
-                    "the cache is " + options.cache, "unset HF_HUB_OFFLINE, or name a directory");
-  }
+  if (known && is_cached(repository, options, selection, cache, *known)) return cache.snapshot(*known);
+  if (options.offline) throw not_whole(repository, options, "there", "", "a directory");
   const Listing listing = list_repository(repository, options);
   std::vector<std::string> names;
   for (const auto& [name, file] : listing.files) names.push_back(name);
   const std::vector<std::string> chosen = selection.choose(names);
   cache.prepare();
+  // Before the first file: a download that is interrupted leaves a snapshot that lacks some.
+  cache.set_list(listing.commit, names);
   for (const std::string& name : chosen)
     fetch_file(repository, options, cache, listing.commit, listing.files.at(name));
   // The revision is known to the cache once all of it is there.
@@ -210,8 +251,10 @@ Selection model_files_of_hub(bool weights) {
     return name.starts_with("model-") && name.ends_with(".safetensors");
   };
   Selection selection;
-  selection.complete = [is_shard, weights](const std::set<std::string>& files) {
+  selection.enough = [is_shard, weights](const std::set<std::string>& files, bool offline) {
     if (!files.contains("config.json") || !files.contains("tokenizer.json")) return false;
+    // Few models have none, and it holds the chat template.
+    if (!files.contains("tokenizer_config.json") && !offline) return false;
     if (!weights || files.contains(kSingle)) return true;
     if (!files.contains(kIndex)) return false;
     // "model-00001-of-00003.safetensors": all of as many as the first says.

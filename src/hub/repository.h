@@ -25,16 +25,18 @@ struct HubOptions {
   std::function<void(const std::string&)> note;
 };
 
-// What of a repository is wanted. `complete`: whether these files of a cached snapshot are enough.
-// `choose`: of all files of the repository, those to load; throws bad_input if they cannot be used.
+// What of a repository is wanted.
 struct Selection {
-  std::function<bool(const std::set<std::string>& files)> complete;
+  // Of all files of the repository, those to load; throws bad_input if they cannot be used.
   std::function<std::vector<std::string>(const std::vector<std::string>& files)> choose;
+  // Whether these files of a cached snapshot are taken though nobody knows which others the repository has:
+  // other programs fill the cache too, and keep no list. `offline`: it cannot be asked for. Empty: never.
+  std::function<bool(const std::set<std::string>& files, bool offline)> enough;
 };
 
-// The directory of the snapshot, with what `selection` wants. A complete snapshot in the cache is taken as it
-// is, without asking the hub. Throws bad_input (no such repository, no right, offline and not there) and
-// environment_error (network, disk).
+// The directory of the snapshot, with what `selection` wants. What the cache holds whole is taken as it is,
+// without asking the hub; whether it is whole says the hub's list of files, which the cache keeps. Throws
+// bad_input (no such repository, no right, offline and not there) and environment_error (network, disk).
 std::string fetch_repository(const Repository& repository, const HubOptions& options,
                              const Selection& selection);
 

@@ -193,6 +193,82 @@ TEST_F(Hub, ReadsACacheThatOthersWrote) {
   expect_whole(fetch());
 }
 
+// Others fill the cache file by file, and what a snapshot lacks it does not say.
+TEST_F(Hub, AModelWithoutItsTemplateIsAskedFor) {
+  server_.file("org/tiny", "tokenizer_config.json", "{\"chat_template\": \"x\"}");
+  const std::string root = options_.cache + "/models--org--tiny/";
+  fs::create_directories(root + "refs");
+  fs::create_directories(root + "snapshots/" + HubServer::kCommit);
+  std::ofstream(root + "refs/main") << HubServer::kCommit;
+  for (const char* name : {"config.json", "tokenizer.json", "model.safetensors"})
+    std::ofstream(root + "snapshots/" + HubServer::kCommit + "/" + name) << name;
+  options_.offline = true;
+  EXPECT_FALSE(fs::exists(fetch() + "/tokenizer_config.json"));  // there may be none
+  options_.offline = false;
+  EXPECT_EQ(slurp(fetch() + "/tokenizer_config.json"), "{\"chat_template\": \"x\"}");
+}
+
+class HubFiles : public Hub {
+ protected:
+  HubFiles() {
+    for (const char* name : {"test.txt", "a.txt", "b.txt"}) server_.file("org/rows", name, name);
+  }
+  std::string fetch_files(const std::vector<std::string>& names, const std::string& name = "org/rows") {
+    Selection selection;
+    selection.choose = [&](const auto&) { return names; };
+    return fetch_repository(*parse_repository(name, RepositoryKind::kDataset), options_, selection);
+  }
+  std::string refusal(const std::vector<std::string>& names, const std::string& name = "org/rows") {
+    try {
+      fetch_files(names, name);
+    } catch (const Error& error) {
+      return error.render();
+    }
+    return "accepted";
+  }
+  void expect_refused(const std::vector<std::string>& names, const std::vector<std::string>& parts,
+                      const std::string& name = "org/rows") {
+    const std::string text = refusal(names, name);
+    for (const std::string& part : parts)
+      EXPECT_NE(text.find(part), std::string::npos) << part << "\n" << text;
+  }
+};
+
+TEST_F(HubFiles, WhatAnInterruptedDownloadLacksIsKnown) {
+  for (const std::string& name : {std::string("org/rows"), std::string("org/rows@") + HubServer::kCommit}) {
+    SCOPED_TRACE(name);
+    fs::remove_all(options_.cache);
+    server_.fault("b.txt", {{Fault::kStatus, 404}});
+    fetch_files({"test.txt"}, name);
+    expect_refused({"a.txt", "b.txt"}, {"the hub has no org/rows", "b.txt"}, name);
+    options_.offline = true;
+    expect_refused({"a.txt", "b.txt"}, {"is not whole in the Hugging Face cache", "1 of the files", "b.txt"},
+                   name);
+    fetch_files({"a.txt"}, name);
+    options_.offline = false;
+    server_.fault("b.txt", {{}});
+    EXPECT_EQ(slurp(fetch_files({"a.txt", "b.txt"}, name) + "/b.txt"), "b.txt");
+    const std::size_t asked = server_.requests().size();
+    fetch_files({"a.txt", "b.txt"}, name);
+    EXPECT_EQ(server_.requests().size(), asked);
+  }
+}
+
+TEST_F(HubFiles, ASnapshotWithoutAListIsNotBelieved) {
+  const std::string snapshot = fetch_files({"a.txt"});
+  fs::remove_all(options_.cache + "/datasets--org--rows/rlcpp-files");  // as in a cache of another program
+  options_.offline = true;
+  expect_refused({"a.txt"}, {"org/rows is not known to be whole", "list of files", snapshot});
+  options_.offline = false;
+  const int asked = server_.count("/api/");
+  EXPECT_EQ(fetch_files({"a.txt"}), snapshot);
+  EXPECT_EQ(server_.count("/api/"), asked + 1);
+  std::ofstream(options_.cache + "/datasets--org--rows/rlcpp-files/" + HubServer::kCommit + ".json")
+      << "[\"a.txt\", \"../x\"]";
+  EXPECT_EQ(fetch_files({"a.txt"}), snapshot);
+  EXPECT_EQ(server_.count("/api/"), asked + 2);
+}
+
 TEST_F(Hub, ACircleOfRedirectsIsCalledOne) {
   for (const char* place : {"/api/", "/cdn/", "config.json"}) {
     server_.fault(place, {{Fault::kCircle}});

@@ -1,0 +1,79 @@
+// What of a data set of the hub is trained: all of a subset, whatever the cache held before.
+#include <fmt/format.h>
+
+#include "hub/hub_server.h"
+#include "sft_run.h"
+
+namespace rlcpp::test {
+namespace {
+
+class HubDataRun : public ::testing::Test {
+ protected:
+  static void SetUpTestSuite() { world_ = new SftWorld; }
+  static void TearDownTestSuite() {
+    delete world_;
+    world_ = nullptr;
+  }
+  HubDataRun() {
+    setenv("HF_HUB_OFFLINE", "0", 1);
+    setenv("HF_ENDPOINT", server_.url().c_str(), 1);
+    setenv("HF_HOME", (dir_ / "hf").c_str(), 1);
+    unsetenv("HF_HUB_CACHE");
+    unsetenv("HF_TOKEN");
+  }
+  ~HubDataRun() override {
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    unsetenv("HF_ENDPOINT");
+    unsetenv("HF_HOME");
+  }
+  void rows(const std::string& repository, const std::string& file, int count) {
+    std::string text;
+    for (int i = 0; i < count; ++i) text += "{\"prompt\": \"say\", \"completion\": \"a\"}\n";
+    server_.file(repository, file, text);
+  }
+  ProcessOutcome run(const std::string& name, const std::vector<std::string>& more = {}) const {
+    std::vector<std::string> words = {"--data.name", name, "--dry-run"};
+    words.insert(words.end(), more.begin(), more.end());
+    return world_->run(world_->sft("out", words));
+  }
+  void expect_rows(int count, const std::string& name, const std::vector<std::string>& more = {}) const {
+    const auto o = run(name, more);
+    EXPECT_EQ(o.code, 0) << o.err;
+    expect_has(o.out + o.err, {fmt::format("({} rows", count)});
+  }
+  void expect_refused(const std::vector<std::string>& parts, const std::string& name,
+                      const std::vector<std::string>& more = {}) const {
+    const auto o = run(name, more);
+    EXPECT_EQ(o.code, 2) << o.err;
+    expect_has(o.err, parts);
+  }
+  static SftWorld* world_;
+  const TemporaryDirectory dir_;
+  HubServer server_;
+};
+SftWorld* HubDataRun::world_ = nullptr;
+
+TEST_F(HubDataRun, AnInterruptedDownloadIsNotTrainedOn) {
+  rows("org/f", "test.jsonl", 2);
+  rows("org/f", "train/a.jsonl", 3);
+  rows("org/f", "train/b.jsonl", 80);
+  for (const std::string& name : {std::string("org/f"), std::string("org/f@") + HubServer::kCommit}) {
+    SCOPED_TRACE(name);
+    std::filesystem::remove_all(dir_ / "hf");
+    expect_rows(2, name, {"--data.splits", "test"});
+    server_.fault("b.jsonl", {{Fault::kStatus, 404}});
+    expect_refused({"the hub has no org/f", "b.jsonl"}, name);
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    expect_refused({"is not whole in the Hugging Face cache", "train/b.jsonl"}, name);
+    expect_rows(2, name, {"--data.splits", "test"});
+    setenv("HF_HUB_OFFLINE", "0", 1);
+    server_.fault("b.jsonl", {{}});
+    expect_rows(83, name);
+    setenv("HF_HUB_OFFLINE", "1", 1);
+    expect_rows(83, name);
+    setenv("HF_HUB_OFFLINE", "0", 1);
+  }
+}
+
+}  // namespace
+}  // namespace rlcpp::test
