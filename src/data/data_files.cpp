@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
 #include <map>
 #include <string_view>
 
@@ -14,9 +13,9 @@
 namespace rlcpp::data {
 namespace {
 
-// Formats in the order of preference.
 constexpr std::array<std::string_view, 7> kEnds = {".jsonl", ".ndjson",   ".jsonl.zst", ".ndjson.zst",
                                                    ".json",  ".json.zst", ".parquet"};
+constexpr std::size_t kParquet = kEnds.size() - 1;
 // Words that the hub reads as splits.
 const std::map<std::string, std::string, std::less<>>& split_words() {
   static const std::map<std::string, std::string, std::less<>> words = {
@@ -54,22 +53,6 @@ std::vector<std::string> words_of(std::string_view path) {
   return words;
 }
 
-// The word itself, or one that means it.
-bool says_split(std::string_view path, const std::string& split) {
-  for (const std::string& word : words_of(path)) {
-    if (word == split) return true;
-    const auto found = split_words().find(word);
-    if (found != split_words().end() && found->second == split) return true;
-  }
-  return false;
-}
-
-bool says_any_split(std::string_view path) {
-  const std::vector<std::string> words = words_of(path);
-  return std::any_of(words.begin(), words.end(),
-                     [](const auto& word) { return split_words().contains(word); });
-}
-
 // As a folder, or at the beginning of a folder's or file's name: "main/train.jsonl", "data/main-train.jsonl".
 bool says_subset(std::string_view path, const std::string& subset) {
   for (std::size_t at = path.find(subset); at != std::string_view::npos; at = path.find(subset, at + 1)) {
@@ -81,39 +64,100 @@ bool says_subset(std::string_view path, const std::string& subset) {
   return false;
 }
 
-std::vector<std::string> of_best_format(std::vector<std::string> names) {
-  std::size_t best = kEnds.size();
-  for (const std::string& name : names) best = std::min(best, format_of(name));
-  std::erase_if(names, [&](const std::string& name) { return format_of(name) != best; });
-  std::sort(names.begin(), names.end());
-  return names;
+// The word itself, or one that means it; of several words ("train_sft") all, as a subset's.
+bool says_split(std::string_view path, const std::string& split) {
+  for (const std::string& word : words_of(path)) {
+    if (word == split) return true;
+    const auto found = split_words().find(word);
+    if (found != split_words().end() && found->second == split) return true;
+  }
+  return says_subset(path, split);
 }
 
-std::vector<std::string> find_part(const std::vector<std::string>& names, const DataPart& part) {
-  std::vector<std::string> data;
-  for (const std::string& name : names) {
-    if (is_data(name) && (part.subset.empty() || says_subset(name, part.subset))) data.push_back(name);
+bool says_any_split(std::string_view path) {
+  const std::vector<std::string> words = words_of(path);
+  return std::any_of(words.begin(), words.end(),
+                     [](const auto& word) { return split_words().contains(word); });
+}
+
+// The folder that is a file's subset, if any: the first one but data/, unless it is a split's.
+std::string_view subset_folder(std::string_view path, const std::string& split) {
+  for (std::size_t begin = 0, end = path.find('/'); end != std::string_view::npos;
+       begin = end + 1, end = path.find('/', begin)) {
+    const std::string_view folder = path.substr(begin, end - begin);
+    if (begin == 0 && folder == "data") continue;
+    return says_split(folder, split) || says_any_split(folder) ? std::string_view() : folder;
   }
-  if (part.subset.empty()) {
-    for (const std::string_view end : kEnds) {
-      const std::string exact = part.split + std::string(end);
-      if (std::find(data.begin(), data.end(), exact) != data.end()) return {exact};
-    }
+  return {};
+}
+
+// "at most so many, and"
+std::string listing(const std::vector<std::string>& names, std::size_t most = 8) {
+  const std::size_t shown = std::min(names.size(), most);
+  return fmt::format("{}{}",
+                     fmt::join(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     shown < names.size() ? fmt::format(" and {} more", names.size() - shown) : "");
+}
+
+// Nobody named a subset: the files of the one that is called "default", or those outside of all subsets, or
+// the only one's.
+std::vector<std::string> of_default_subset(const std::vector<std::string>& names, const DataPart& part,
+                                           const std::string& data_set) {
+  std::map<std::string, std::vector<std::string>, std::less<>> subsets;
+  for (const std::string& name : names) subsets[std::string(subset_folder(name, part.split))].push_back(name);
+  for (const char* subset : {"default", ""}) {
+    if (const auto found = subsets.find(subset); found != subsets.end()) return found->second;
   }
-  std::vector<std::string> found;
+  if (subsets.size() < 2) return names;
+  std::vector<std::string> there;
+  for (const auto& [subset, files] : subsets) there.push_back(subset);
+  throw bad_input(
+      fmt::format("{} has several subsets with a split \"{}\", and none is chosen", data_set, part.split),
+      fmt::format("there are: {}", listing(there, 20)),
+      fmt::format("name one in data.subsets, such as [\"{}\"], or several, which are mixed "
+                  "(for validation: in val.data.subsets)",
+                  there.front()));
+}
+
+// The same rows may lie there in several formats, or every format may have rows of its own.
+void require_one_format(const std::vector<std::string>& names, const DataPart& part,
+                        const std::string& data_set) {
+  const auto other = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+    return format_of(name) != format_of(names.front());
+  });
+  if (other == names.end()) return;
+  throw bad_input(fmt::format("{} has its split \"{}\"{} in several formats", data_set, part.split,
+                              part.subset.empty() ? "" : fmt::format(" of the subset \"{}\"", part.subset)),
+                  fmt::format("there are {} and {}", names.front(), *other),
+                  "name a folder in data.subsets, or one file as data.name, or keep one of the formats");
+}
+
+std::vector<std::string> find_part(const std::vector<std::string>& names, const DataPart& part,
+                                   const std::string& data_set) {
+  const auto in_subset = [&](const std::string& name) { return says_subset(name, part.subset); };
+  // Without subsets, "default" is what the hub calls all there is.
+  const bool any = part.subset.empty() ||
+                   (part.subset == "default" && std::none_of(names.begin(), names.end(), in_subset));
+  std::vector<std::string> data, found;
+  std::copy_if(names.begin(), names.end(), std::back_inserter(data),
+               [&](const std::string& name) { return is_data(name) && (any || in_subset(name)); });
   std::copy_if(data.begin(), data.end(), std::back_inserter(found),
                [&](const std::string& name) { return says_split(name, part.split); });
   const bool unsplit = std::none_of(data.begin(), data.end(), says_any_split);
   if (found.empty() && part.split == "train" && unsplit) found = data;
-  return of_best_format(std::move(found));
-}
-
-// N of "...-of-0000N.ext"; 0: not numbered.
-std::size_t shards_of(std::string_view name) {
-  const std::size_t at = name.rfind("-of-");
-  std::size_t count = 0;
-  if (at != std::string_view::npos) std::from_chars(name.data() + at + 4, name.data() + name.size(), count);
-  return count;
+  std::sort(found.begin(), found.end());
+  if (any && !found.empty()) {
+    found = of_default_subset(found, part, data_set);
+    // <split>.jsonl stands for itself, whatever else lies beside it ("train_results.json") but Parquet.
+    std::vector<std::string> exact = found;
+    std::erase_if(exact, [&](const std::string& name) {
+      return format_of(name) != kParquet && name != part.split + std::string(kEnds[format_of(name)]);
+    });
+    if (std::any_of(exact.begin(), exact.end(), [](const auto& name) { return format_of(name) != kParquet; }))
+      found = std::move(exact);
+  }
+  if (!found.empty()) require_one_format(found, part, data_set);
+  return found;
 }
 
 }  // namespace
@@ -138,33 +182,19 @@ std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
 
 std::vector<std::string> match_data_files(const std::vector<std::string>& names, const DataPart& part,
                                           const std::string& data_set) {
-  std::vector<std::string> found = find_part(names, part);
+  std::vector<std::string> found = find_part(names, part, data_set);
   if (!found.empty()) return found;
   std::vector<std::string> there;
   for (const std::string& name : names) {
-    if (is_data(name) && there.size() < 8) there.push_back(name);
+    if (is_data(name)) there.push_back(name);
   }
   std::sort(there.begin(), there.end());
   throw bad_input(part.subset.empty() ? fmt::format("{} has no split \"{}\"", data_set, part.split)
                                       : fmt::format("{} has no split \"{}\" of a subset \"{}\"", data_set,
                                                     part.split, part.subset),
                   there.empty() ? "there is no .jsonl, .json, .zst or .parquet file in it"
-                                : fmt::format("there are: {}", fmt::join(there, ", ")),
+                                : fmt::format("there are: {}", listing(there)),
                   fmt::format("write {}.jsonl, or set the splits", part.split));
-}
-
-bool has_all_shards(const std::vector<std::string>& names, const std::vector<DataPart>& parts) {
-  return std::all_of(parts.begin(), parts.end(), [&](const DataPart& part) {
-    const std::vector<std::string> found = find_part(names, part);
-    if (found.empty()) return false;
-    std::size_t numbered = 0, wanted = 0;
-    for (const std::string& name : found) {
-      if (shards_of(name) == 0) continue;
-      ++numbered;
-      wanted = std::max(wanted, shards_of(name));
-    }
-    return numbered == wanted;
-  });
 }
 
 }  // namespace rlcpp::data

@@ -8,7 +8,7 @@
 namespace rlcpp::data {
 
 struct DataPart {
-  std::string subset;  // empty: the data set has none
+  std::string subset;  // empty: the data set's default
   std::string split;
 };
 
@@ -20,13 +20,11 @@ std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
 // Of `names` (relative to the data set's folder) those that hold `part`, sorted: <split>.jsonl itself if it
 // is there; else files below a folder of the subset's name, or with it in theirs, that have the split as a
 // word of their path ("data/train-00000-of-00002.parquet"); for "train", if no file has the word of any
-// split, all. Of several formats one is taken: .jsonl before .json, then Parquet. Throws bad_input that says
-// what there is; `data_set` is named in it.
+// split, all. Without a subset: of the folder default/, else of no folder but data/ and those of splits, else
+// of the only other one. Throws bad_input that says what there is, also if several subsets could be meant or
+// the files have several formats; `data_set` is named in it.
 std::vector<std::string> match_data_files(const std::vector<std::string>& names, const DataPart& part,
                                           const std::string& data_set);
-
-// Every part has files, and where they are numbered ("-00000-of-00002") all of them are there.
-bool has_all_shards(const std::vector<std::string>& names, const std::vector<DataPart>& parts);
 
 // The rows of a file as lines of JSON: .jsonl and .ndjson as they are; .json an array of rows, or lines; .zst
 // of these unpacked with libzstd, which is opened when it is needed. Throws bad_input naming the file, for

@@ -75,5 +75,23 @@ TEST_F(HubDataRun, AnInterruptedDownloadIsNotTrainedOn) {
   }
 }
 
+TEST_F(HubDataRun, RowsDoNotDependOnWhatTheCacheHolds) {
+  rows("org/e", "a/train.jsonl", 3);
+  rows("org/e", "b/train.jsonl", 7);
+  const std::vector<std::string> parts = {"org/e has several subsets", "there are: a, b", "data.subsets"};
+  expect_refused(parts, "org/e");
+  expect_rows(3, "org/e", {"--data.subsets", "a"});
+  expect_refused(parts, "org/e");
+  expect_rows(7, "org/e", {"--data.subsets", "b"});
+  // A file of the default subset is taken though the cache has only the others.
+  rows("org/d", "data/train-00000-of-00001.jsonl", 5);
+  rows("org/d", "alpha/train.jsonl", 2);
+  expect_rows(2, "org/d", {"--data.subsets", "alpha"});
+  expect_rows(5, "org/d");
+  rows("org/m", "data/train-0.jsonl", 5);
+  server_.file("org/m", "data/train-1.parquet", "PAR1");
+  expect_refused({"in several formats", "data/train-0.jsonl and data/train-1.parquet"}, "org/m");
+}
+
 }  // namespace
 }  // namespace rlcpp::test

@@ -60,9 +60,6 @@ TEST(DataFiles, NamesAsTheHubsAre) {
             (Names{"main/train.jsonl"}));
   EXPECT_EQ(match({"data/en-train.jsonl", "data/english-train.jsonl"}, "en", "train"),
             (Names{"data/en-train.jsonl"}));
-  EXPECT_EQ(match({"train.parquet", "train.jsonl.zst", "train.json"}, "", "train"),
-            (Names{"train.jsonl.zst"}));
-  EXPECT_EQ(match({"a-train.parquet", "b-train.jsonl.zst"}, "", "train"), (Names{"b-train.jsonl.zst"}));
   EXPECT_EQ(match({"my_train.jsonl", "strain.jsonl", "x-train.jsonl"}, "", "train"),
             (Names{"my_train.jsonl", "x-train.jsonl"}));
 }
@@ -87,13 +84,52 @@ TEST(DataFiles, PartsAreSubsetsWithSplits) {
   expect_refused([] { parts_of({"a"}, {}); }, "data.splits is empty");
 }
 
-TEST(DataFiles, ShardsAreAllOfThem) {
-  const std::vector<DataPart> train = {{"", "train"}};
-  EXPECT_TRUE(has_all_shards({"train-0-of-2.jsonl", "train-1-of-2.jsonl"}, train));
-  EXPECT_FALSE(has_all_shards({"train-0-of-2.jsonl"}, train));
-  EXPECT_TRUE(has_all_shards({"train.jsonl"}, train));
-  EXPECT_FALSE(has_all_shards({"test.jsonl"}, train));
-  EXPECT_FALSE(has_all_shards({"train.jsonl"}, {{"", "train"}, {"", "test"}}));
+TEST(DataFiles, SeveralSubsetsAreNotMixedUnasked) {
+  const Names two = {"b/train.jsonl", "a/train.jsonl", "a/test.jsonl"};
+  expect_refused([&] { match(two, "", "train"); }, "several subsets with a split \"train\"");
+  expect_refused([&] { match(two, "", "train"); }, "there are: a, b");
+  expect_refused([&] { match(two, "", "train"); }, "name one in data.subsets, such as [\"a\"]");
+  expect_refused([&] { match(two, "default", "train"); }, "there are: a, b");
+  EXPECT_EQ(match(two, "b", "train"), (Names{"b/train.jsonl"}));
+  EXPECT_EQ(match(two, "", "test"), (Names{"a/test.jsonl"}));
+  expect_refused([&] { match({"a/x.jsonl", "b/y.jsonl"}, "", "train"); }, "there are: a, b");
+  // The default.
+  EXPECT_EQ(match({"a/train.jsonl", "default/train.jsonl"}, "", "train"), (Names{"default/train.jsonl"}));
+  const Names d = {"alpha/train-00000-of-00001.parquet", "beta/train.jsonl", "data/train-0.parquet"};
+  EXPECT_EQ(match(d, "", "train"), (Names{"data/train-0.parquet"}));
+  EXPECT_EQ(match(d, "default", "train"), (Names{"data/train-0.parquet"}));
+  EXPECT_EQ(match({"a/train.jsonl", "x-train.jsonl"}, "", "train"), (Names{"x-train.jsonl"}));
+  // Folders of a split are no subsets, nor is what they are divided into.
+  EXPECT_EQ(match({"train/x/0.jsonl", "train/y/0.jsonl", "data/test/0.jsonl"}, "", "train"),
+            (Names{"train/x/0.jsonl", "train/y/0.jsonl"}));
+  expect_refused(
+      [&] {
+        match({"data/x/train/0.jsonl", "data/y/train/0.jsonl"}, "", "train");
+      },
+      "there are: x, y");
+}
+
+TEST(DataFiles, SeveralFormatsAreNotChosenFrom) {
+  expect_refused(
+      [] {
+        match({"a-train.parquet", "b-train.jsonl.zst"}, "", "train");
+      },
+      "split \"train\" in several formats\n  because there are a-train.parquet and b-train.jsonl.zst");
+  expect_refused(
+      [] {
+        match({"x/train-0.jsonl", "x/train-1.parquet"}, "x", "train");
+      },
+      "of the subset \"x\" in several formats");
+  expect_refused([] { match({"train.jsonl", "train.json"}, "", "train"); }, "in several formats");
+  expect_refused([] { match({"train.jsonl", "data/train-0.parquet"}, "", "train"); }, "in several formats");
+  EXPECT_EQ(match({"train.jsonl", "data/train-0.parquet"}, "data", "train"), (Names{"data/train-0.parquet"}));
+  EXPECT_EQ(match({"train.jsonl", "train_results.json"}, "", "train"), (Names{"train.jsonl"}));
+}
+
+TEST(DataFiles, ASplitOfSeveralWords) {
+  const Names names = {"data/train_sft-0.parquet", "data/train_gen-0.parquet", "data/test_sft-0.parquet"};
+  EXPECT_EQ(match(names, "", "train_sft"), (Names{"data/train_sft-0.parquet"}));
+  EXPECT_EQ(match({"train_sft.jsonl"}, "", "train_sft"), (Names{"train_sft.jsonl"}));
 }
 
 TEST(DataLines, EveryFormat) {
