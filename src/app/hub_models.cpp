@@ -10,7 +10,6 @@
 #include "base/durable.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "data/data_files.h"
 #include "monitor/progress.h"
 
 namespace rlcpp::app {
@@ -109,18 +108,18 @@ std::optional<std::string> hub_model(const std::string& name, bool weights, cons
   return fetch_named(name, hub::RepositoryKind::kModel, key, hub::model_files_of_hub(weights));
 }
 
-std::optional<std::vector<std::vector<std::string>>> hub_data(const std::string& name,
-                                                              const std::vector<std::string>& subsets,
-                                                              const std::vector<std::string>& splits,
-                                                              const std::string& key) {
-  std::vector<std::vector<std::string>> parts;
+std::optional<data::FoundFiles> hub_data(const std::string& name, const std::vector<std::string>& subsets,
+                                         const std::vector<std::string>& splits, const std::string& key) {
+  data::FoundFiles found;
   hub::Selection selection;
-  selection.choose = [&](const std::vector<std::string>& files) {
-    parts.clear();
+  selection.card_name = "README.md";
+  selection.choose = [&](const std::vector<std::string>& files, const std::string& text) {
+    const data::DataCard card = data::read_data_card(text);
+    found = {{}, card.notes};
     std::vector<std::string> chosen;
     for (const data::DataPart& part : data::parts_of(subsets, splits)) {
-      parts.push_back(data::match_data_files(files, part, name));
-      for (const std::string& file : parts.back()) {
+      found.parts.push_back(data::match_data_files(files, part, name, card));
+      for (const std::string& file : found.parts.back()) {
         if (std::find(chosen.begin(), chosen.end(), file) == chosen.end()) chosen.push_back(file);
       }
     }
@@ -128,10 +127,10 @@ std::optional<std::vector<std::vector<std::string>>> hub_data(const std::string&
   };
   const auto directory = fetch_named(name, hub::RepositoryKind::kDataset, key, selection);
   if (!directory) return std::nullopt;
-  for (std::vector<std::string>& part : parts) {
+  for (std::vector<std::string>& part : found.parts) {
     for (std::string& file : part) file = fmt::format("{}/{}", *directory, file);
   }
-  return parts;
+  return found;
 }
 
 }  // namespace rlcpp::app

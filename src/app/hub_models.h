@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "data/data_files.h"
 #include "hub/repository.h"
 
 namespace rlcpp::app {
@@ -21,9 +22,7 @@ std::optional<std::string> hub_model(const std::string& name, bool weights, cons
 
 // The same of a data set: the files of each pair of these subsets and splits. What they are says the whole
 // repository, not the part of it that the cache happens to hold.
-std::optional<std::vector<std::vector<std::string>>> hub_data(const std::string& name,
-                                                              const std::vector<std::string>& subsets,
-                                                              const std::vector<std::string>& splits,
-                                                              const std::string& key);
+std::optional<data::FoundFiles> hub_data(const std::string& name, const std::vector<std::string>& subsets,
+                                         const std::vector<std::string>& splits, const std::string& key);
 
 }  // namespace rlcpp::app

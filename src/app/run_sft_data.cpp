@@ -28,13 +28,14 @@ std::uint64_t order_seed(const SftConfig& config) {
 std::shared_ptr<data::SftSource> open_source(const SftConfig& config, const tokenizer::Tokenizer& tokenizer,
                                              const std::string& name, const std::vector<std::string>& subsets,
                                              const std::vector<std::string>& splits, bool shuffle,
-                                             const std::string& key, const data::Mixing& mixing = {}) {
+                                             const std::string& key, Logger& log,
+                                             const data::Mixing& mixing = {}) {
   std::error_code ignored;
   const std::vector<std::string> wanted = splits.empty() ? std::vector<std::string>{"train"} : splits;
-  const auto files =
-      std::filesystem::exists(name, ignored) ? std::nullopt : hub_data(name, subsets, wanted, key);
-  data::Dataset rows = files ? data::Dataset::open_files(*files, mixing)
-                             : data::Dataset::open(name, wanted, key, subsets, mixing);
+  auto files = std::filesystem::exists(name, ignored) ? std::nullopt : hub_data(name, subsets, wanted, key);
+  if (!files) files = data::find_files(name, subsets, wanted, key);
+  for (const std::string& note : files->notes) log.warn(note);
+  data::Dataset rows = data::Dataset::open_files(files->parts, mixing);
   data::Renderer renderer(tokenizer, config.tokenizer.template_text(), config.data.loss_mask);
   return std::make_shared<data::SftSource>(std::move(rows), std::move(renderer), shuffle, order_seed(config));
 }
@@ -82,7 +83,7 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
   }
   if (config.data.type == "sft") {
     out.rows = open_source(config, *out.tokenizer, config.data.name, config.data.subsets, config.data.splits,
-                           config.data.shuffle, "data.name",
+                           config.data.shuffle, "data.name", log,
                            {config.data.stopping_strategy, config.data.probabilities, order_seed(config)});
     out.source = out.rows;
     monitor::ProgressOptions quiet;
@@ -118,8 +119,9 @@ SftData open_sft_data(const SftConfig& config, const RunModel& model, Logger& lo
   }
   if (config.val.has_value()) {
     const auto& val = config.val->data;
-    const auto source = open_source(config, *out.tokenizer, val.name.value_or(config.data.name), val.subsets,
-                                    val.splits, false, val.name.has_value() ? "val.data.name" : "data.name");
+    const auto source =
+        open_source(config, *out.tokenizer, val.name.value_or(config.data.name), val.subsets, val.splits,
+                    false, val.name.has_value() ? "val.data.name" : "data.name", log);
     out.validation = data::one_pass(*source, config.data.seq_len, config.data.micro_batch_size,
                                     val.max_examples.value_or(0));
   }

@@ -34,9 +34,11 @@ void DataConfig::describe(config::Schema& s) {
        "`messages`, or `prompt` and `completion`, and optionally `tools` and `chat_template_kwargs`.")
       .alias("dataset_name")
       .alias("path");
-  s.field("subsets", subsets,
-          "Subsets (configurations) of the data set: folders of it, or how its files begin. Several are "
-          "mixed (stopping_strategy).");
+  s.field(
+      "subsets", subsets,
+      "Subsets (configurations) of the data set: those that the header of its README.md names, else folders "
+      "of it, or how its files begin. Several are mixed (stopping_strategy). Empty: the default one; if "
+      "there is none among several, one must be named.");
   s.field("splits", splits,
           "Splits to read from a directory or the hub: <split>.jsonl, or the files with that word in their "
           "names. With subsets: one for each, or one for all. Empty: train.");

@@ -33,12 +33,15 @@ std::size_t format_of(std::string_view name) {
   return kEnds.size();
 }
 
-bool is_data(std::string_view name) {
-  // Descriptions that lie beside the rows.
+// Descriptions that lie beside the rows.
+bool is_description(std::string_view name) {
   const std::string_view file = name.substr(name.rfind('/') + 1);
-  return format_of(name) < kEnds.size() && file != "dataset_info.json" && file != "dataset_infos.json" &&
-         file != "dataset_dict.json" && file != "state.json" && file != "LICENSE.json" &&
-         !file.starts_with(".");
+  return file == "dataset_info.json" || file == "dataset_infos.json" || file == "dataset_dict.json" ||
+         file == "state.json" || file == "LICENSE.json" || file == "README.md" || file.starts_with(".");
+}
+
+bool is_data(std::string_view name) {
+  return format_of(name) < kEnds.size() && !is_description(name);
 }
 
 std::vector<std::string> words_of(std::string_view path) {
@@ -99,6 +102,16 @@ std::string listing(const std::vector<std::string>& names, std::size_t most = 8)
                      shown < names.size() ? fmt::format(" and {} more", names.size() - shown) : "");
 }
 
+Error several_subsets(const std::vector<std::string>& there, const DataPart& part,
+                      const std::string& data_set) {
+  return bad_input(
+      fmt::format("{} has several subsets with a split \"{}\", and none is chosen", data_set, part.split),
+      fmt::format("there are: {}", listing(there, 20)),
+      fmt::format("name one in data.subsets, such as [\"{}\"], or several, which are mixed (for validation: "
+                  "in val.data.subsets)",
+                  there.front()));
+}
+
 // Nobody named a subset: the files of the one that is called "default", or those outside of all subsets, or
 // the only one's.
 std::vector<std::string> of_default_subset(const std::vector<std::string>& names, const DataPart& part,
@@ -111,12 +124,7 @@ std::vector<std::string> of_default_subset(const std::vector<std::string>& names
   if (subsets.size() < 2) return names;
   std::vector<std::string> there;
   for (const auto& [subset, files] : subsets) there.push_back(subset);
-  throw bad_input(
-      fmt::format("{} has several subsets with a split \"{}\", and none is chosen", data_set, part.split),
-      fmt::format("there are: {}", listing(there, 20)),
-      fmt::format("name one in data.subsets, such as [\"{}\"], or several, which are mixed "
-                  "(for validation: in val.data.subsets)",
-                  there.front()));
+  throw several_subsets(there, part, data_set);
 }
 
 // The same rows may lie there in several formats, or every format may have rows of its own.
@@ -160,6 +168,87 @@ std::vector<std::string> find_part(const std::vector<std::string>& names, const 
   return found;
 }
 
+// The subset that is meant; nullptr: the card does not know it. Throws if nobody named one, and several could
+// be meant.
+const CardSubset* subset_of_card(const DataCard& card, const DataPart& part, const std::string& data_set) {
+  const auto named = [&](const std::string& name) {
+    return std::find_if(card.subsets.begin(), card.subsets.end(),
+                        [&](const CardSubset& subset) { return subset.name == name; });
+  };
+  auto found = named(part.subset);
+  if (part.subset.empty()) {
+    found = std::find_if(card.subsets.begin(), card.subsets.end(),
+                         [](const CardSubset& subset) { return subset.is_default; });
+    if (found == card.subsets.end()) found = named("default");
+    if (found == card.subsets.end() && card.subsets.size() == 1) found = card.subsets.begin();
+    if (found == card.subsets.end() && !card.subsets.empty()) {
+      std::vector<std::string> there;
+      for (const CardSubset& subset : card.subsets) there.push_back(subset.name);
+      throw several_subsets(there, part, data_set);
+    }
+  }
+  return found == card.subsets.end() ? nullptr : &*found;
+}
+
+// The split itself, or one whose name means it.
+const CardSplit* split_of_card(const CardSubset& subset, const std::string& split) {
+  for (const bool exactly : {true, false}) {
+    for (const CardSplit& candidate : subset.splits) {
+      const auto meaning = split_words().find(candidate.name);
+      if (exactly ? candidate.name == split : meaning != split_words().end() && meaning->second == split)
+        return &candidate;
+    }
+  }
+  return nullptr;
+}
+
+std::vector<std::string> find_by_card(const std::vector<std::string>& names, const CardSubset& subset,
+                                      const DataPart& part, const std::string& data_set) {
+  const std::string root = subset.folder.empty() ? "" : subset.folder + "/";
+  if (subset.splits.empty()) {
+    std::vector<std::string> inside;
+    for (const std::string& name : names) {
+      if (name.starts_with(root)) inside.push_back(name.substr(root.size()));
+    }
+    std::vector<std::string> found = find_part(inside, {"", part.split}, data_set);
+    for (std::string& name : found) name.insert(0, root);
+    return found;
+  }
+  const CardSplit* split = split_of_card(subset, part.split);
+  if (split == nullptr) {
+    std::vector<std::string> there;
+    for (const CardSplit& each : subset.splits) there.push_back(each.name);
+    throw bad_input(
+        fmt::format("{} has no split \"{}\" of a subset \"{}\"", data_set, part.split, subset.name),
+        fmt::format("its README.md names: {}", listing(there)), "set the splits");
+  }
+  std::vector<std::string> found;
+  for (const std::string& pattern : split->patterns) {
+    std::vector<std::string> matching;
+    for (const std::string& name : names) {
+      const bool row_file = !is_description(name) && matches_pattern(name, root + pattern);
+      if (row_file && std::find(found.begin(), found.end(), name) == found.end()) matching.push_back(name);
+    }
+    std::sort(matching.begin(), matching.end());
+    found.insert(found.end(), matching.begin(), matching.end());
+  }
+  if (found.empty()) {
+    throw bad_input(fmt::format("{} has no file of its split \"{}\"", data_set, part.split),
+                    fmt::format("README.md says they are: {}", listing(split->patterns)),
+                    "look whether the data set is whole");
+  }
+  const auto strange = std::find_if(found.begin(), found.end(),
+                                    [](const std::string& name) { return format_of(name) == kEnds.size(); });
+  if (strange != found.end()) {
+    throw bad_input(
+        fmt::format("{} cannot be read: its split \"{}\" is no JSON and no Parquet", data_set, part.split),
+        fmt::format("README.md counts {} among its files", *strange),
+        "write it as .jsonl, .json, .zst of these, or .parquet");
+  }
+  require_one_format(found, part, data_set);
+  return found;
+}
+
 }  // namespace
 
 std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
@@ -181,8 +270,10 @@ std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
 }
 
 std::vector<std::string> match_data_files(const std::vector<std::string>& names, const DataPart& part,
-                                          const std::string& data_set) {
-  std::vector<std::string> found = find_part(names, part, data_set);
+                                          const std::string& data_set, const DataCard& card) {
+  const CardSubset* subset = subset_of_card(card, part, data_set);
+  std::vector<std::string> found =
+      subset != nullptr ? find_by_card(names, *subset, part, data_set) : find_part(names, part, data_set);
   if (!found.empty()) return found;
   std::vector<std::string> there;
   for (const std::string& name : names) {

@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "data/data_card.h"
+
 namespace rlcpp::data {
 
 struct DataPart {
@@ -21,10 +23,16 @@ std::vector<DataPart> parts_of(const std::vector<std::string>& subsets,
 // is there; else files below a folder of the subset's name, or with it in theirs, that have the split as a
 // word of their path ("data/train-00000-of-00002.parquet"); for "train", if no file has the word of any
 // split, all. Without a subset: of the folder default/, else of no folder but data/ and those of splits, else
-// of the only other one. Throws bad_input that says what there is, also if several subsets could be meant or
-// the files have several formats; `data_set` is named in it.
+// of the only other one. What the card says goes before all that. Throws bad_input that says what there is,
+// also if several subsets could be meant or the files have several formats; `data_set` is named in it.
 std::vector<std::string> match_data_files(const std::vector<std::string>& names, const DataPart& part,
-                                          const std::string& data_set);
+                                          const std::string& data_set, const DataCard& card = {});
+
+// The paths of the files of each part.
+struct FoundFiles {
+  std::vector<std::vector<std::string>> parts;
+  std::vector<std::string> notes;  // for the user
+};
 
 // The rows of a file as lines of JSON: .jsonl and .ndjson as they are; .json an array of rows, or lines; .zst
 // of these unpacked with libzstd, which is opened when it is needed. Throws bad_input naming the file, for

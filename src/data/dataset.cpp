@@ -1,6 +1,8 @@
 #include "data/dataset.h"
 
+#include <algorithm>
 #include <filesystem>
+#include <utility>
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -31,18 +33,17 @@ std::vector<std::string> names_below(const std::string& root) {
   return names;
 }
 
-// The files of each part.
-std::vector<std::vector<std::string>> files_of(const std::string& name,
-                                               const std::vector<std::string>& subsets,
-                                               const std::vector<std::string>& splits,
-                                               const std::string& key) {
+}  // namespace
+
+FoundFiles find_files(const std::string& name, const std::vector<std::string>& subsets,
+                      const std::vector<std::string>& splits, const std::string& key) {
   std::error_code ignored, error;
   const fs::file_type type = fs::status(name, error).type();
   if (type == fs::file_type::none || type == fs::file_type::unknown) {
     throw bad_input(fmt::format("{} = \"{}\" cannot be read", key, name), error.message(),
                     "give yourself the right to read it, or another path");
   }
-  if (fs::is_regular_file(name, ignored)) return {{name}};
+  if (fs::is_regular_file(name, ignored)) return {{{name}}, {}};
   if (!fs::is_directory(name, ignored)) {
     throw bad_input(fmt::format("{} = \"{}\" is neither a file nor a directory", key, name),
                     "nor can it be the id of a data set of the hub, such as \"org/name\"",
@@ -50,16 +51,17 @@ std::vector<std::vector<std::string>> files_of(const std::string& name,
   }
   require_readable_directory(name, key);
   const std::vector<std::string> names = names_below(name);
+  DataCard card;
+  if (std::find(names.begin(), names.end(), "README.md") != names.end())
+    card = read_data_card(durable::read_file(name + "/README.md"));
   std::vector<std::vector<std::string>> paths;
   for (const DataPart& part : parts_of(subsets, splits)) {
     paths.emplace_back();
-    for (const std::string& file : match_data_files(names, part, fmt::format("{} = \"{}\"", key, name)))
+    for (const std::string& file : match_data_files(names, part, fmt::format("{} = \"{}\"", key, name), card))
       paths.back().push_back(fmt::format("{}/{}", name, file));
   }
-  return paths;
+  return {std::move(paths), std::move(card.notes)};
 }
-
-}  // namespace
 
 void Dataset::read(const std::string& path) {
   paths_.push_back(path);
@@ -81,7 +83,7 @@ void Dataset::read(const std::string& path) {
 
 Dataset Dataset::open(const std::string& name, const std::vector<std::string>& splits, const std::string& key,
                       const std::vector<std::string>& subsets, const Mixing& mixing) {
-  return open_files(files_of(name, subsets, splits, key), mixing);
+  return open_files(find_files(name, subsets, splits, key).parts, mixing);
 }
 
 Dataset Dataset::open_files(const std::vector<std::vector<std::string>>& parts, const Mixing& mixing) {

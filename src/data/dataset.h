@@ -8,6 +8,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "data/data_files.h"
 #include "data/mixing.h"
 
 namespace rlcpp::data {
@@ -25,15 +26,20 @@ struct Conversation {
 // Throws bad_input beginning with `where`.
 Conversation parse_row(std::string_view line, const std::string& where);
 
+// The files of each pair of `subsets` and `splits` (data/data_files.h) of `name`, which is a file or a
+// directory. Throws bad_input that names `key`.
+FoundFiles find_files(const std::string& name, const std::vector<std::string>& subsets,
+                      const std::vector<std::string>& splits, const std::string& key);
+
 class Dataset {
  public:
-  // `name`: a file, or a directory that is searched for `subsets` and `splits` (data/data_files.h). Each file
-  // is read by read_data_lines(). Several parts are mixed: a row can then be there more than once.
+  // Of find_files(). Each file is read by read_data_lines(). Several parts are mixed: a row can then be there
+  // more than once.
   static Dataset open(const std::string& name, const std::vector<std::string>& splits,
                       const std::string& key = "data.name", const std::vector<std::string>& subsets = {},
                       const Mixing& mixing = {});
 
-  // The same of files that were found already, those of each part.
+  // The same of files that were found already (find_files).
   static Dataset open_files(const std::vector<std::vector<std::string>>& parts, const Mixing& mixing = {});
 
   std::int64_t size() const { return static_cast<std::int64_t>(lines_.size()); }

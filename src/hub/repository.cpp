@@ -11,6 +11,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include "base/durable.h"
 #include "base/error.h"
 #include "base/json_text.h"
 #include "base/log.h"
@@ -171,10 +172,20 @@ void fetch_file(const Repository& repository, const HubOptions& options, const H
   cache.link(commit, file.name, file.etag);
 }
 
+// Whether the card is one of these files.
+bool has_card(const Selection& selection, const std::vector<std::string>& list) {
+  return !selection.card_name.empty() &&
+         std::find(list.begin(), list.end(), selection.card_name) != list.end();
+}
+
 // What is chosen of a cached commit, whose files are known, and is not there.
-std::vector<std::string> missing_files(const Selection& selection, const std::vector<std::string>& list,
+std::vector<std::string> missing_files(const Selection& selection, const HubCache& cache,
+                                       const std::string& commit, const std::vector<std::string>& list,
                                        const std::set<std::string>& there) {
-  std::vector<std::string> missing = selection.choose(list);
+  const bool card = has_card(selection, list);
+  if (card && !there.contains(selection.card_name)) return {selection.card_name};
+  std::vector<std::string> missing = selection.choose(
+      list, card ? durable::read_file(cache.snapshot(commit) + "/" + selection.card_name) : "");
   std::erase_if(missing, [&](const std::string& name) { return there.contains(name); });
   return missing;
 }
@@ -201,7 +212,7 @@ bool is_cached(const Repository& repository, const HubOptions& options, const Se
                     "the directory " + cache.snapshot(commit));
   }
   try {
-    const std::vector<std::string> missing = missing_files(selection, *list, there);
+    const std::vector<std::string> missing = missing_files(selection, cache, commit, *list, there);
     if (missing.empty()) return true;
     if (!options.offline) return false;
     throw not_whole(repository, options, "whole",
@@ -225,10 +236,17 @@ std::string fetch_repository(const Repository& repository, const HubOptions& opt
   const Listing listing = list_repository(repository, options);
   std::vector<std::string> names;
   for (const auto& [name, file] : listing.files) names.push_back(name);
-  const std::vector<std::string> chosen = selection.choose(names);
+  const bool card = has_card(selection, names);
+  std::vector<std::string> chosen;
+  if (!card) chosen = selection.choose(names, "");  // what cannot be used leaves nothing in the cache
   cache.prepare();
   // Before the first file: a download that is interrupted leaves a snapshot that lacks some.
   cache.set_list(listing.commit, names);
+  if (card) {
+    fetch_file(repository, options, cache, listing.commit, listing.files.at(selection.card_name));
+    chosen = selection.choose(names,
+                              durable::read_file(cache.snapshot(listing.commit) + "/" + selection.card_name));
+  }
   for (const std::string& name : chosen)
     fetch_file(repository, options, cache, listing.commit, listing.files.at(name));
   // The revision is known to the cache once all of it is there.
@@ -267,7 +285,7 @@ Selection model_files_of_hub(bool weights) {
     }
     return shards > 0 && shards == all;
   };
-  selection.choose = [is_shard, weights](const std::vector<std::string>& files) {
+  selection.choose = [is_shard, weights](const std::vector<std::string>& files, const std::string&) {
     const std::set<std::string> all(files.begin(), files.end());
     if (!all.contains("config.json")) {
       throw bad_input("the repository holds no model that rlcpp reads", "it has no config.json",

@@ -27,8 +27,11 @@ struct HubOptions {
 
 // What of a repository is wanted.
 struct Selection {
-  // Of all files of the repository, those to load; throws bad_input if they cannot be used.
-  std::function<std::vector<std::string>(const std::vector<std::string>& files)> choose;
+  // Of all files of the repository, those to load; throws bad_input if they cannot be used. `card`: the text
+  // of the file `card_name`, empty if there is none.
+  std::function<std::vector<std::string>(const std::vector<std::string>& files, const std::string& card)>
+      choose;
+  std::string card_name = {};  // empty: none is read
   // Whether these files of a cached snapshot are taken though nobody knows which others the repository has:
   // other programs fill the cache too, and keep no list. `offline`: it cannot be asked for. Empty: never.
   std::function<bool(const std::set<std::string>& files, bool offline)> enough;

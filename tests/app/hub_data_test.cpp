@@ -93,5 +93,24 @@ TEST_F(HubDataRun, RowsDoNotDependOnWhatTheCacheHolds) {
   expect_refused({"in several formats", "data/train-0.jsonl and data/train-1.parquet"}, "org/m");
 }
 
+TEST_F(HubDataRun, TheCardSaysWhatSubsetsAre) {
+  rows("org/c", "x/1.jsonl", 3);
+  rows("org/c", "x/2.jsonl", 4);
+  rows("org/c", "y/deep/1.jsonl", 9);
+  server_.file("org/c", "README.md",
+               "---\nconfigs:\n- config_name: math\n  data_files:\n  - split: train\n    path: x/*.jsonl\n"
+               "- config_name: code\n  default: true\n  data_files: y/**\n---\n");
+  expect_rows(7, "org/c", {"--data.subsets", "math"});
+  expect_rows(9, "org/c");
+  setenv("HF_HUB_OFFLINE", "1", 1);
+  expect_rows(7, "org/c", {"--data.subsets", "math"});
+  setenv("HF_HUB_OFFLINE", "0", 1);
+  rows("org/u", "train.jsonl", 6);
+  server_.file("org/u", "README.md", "---\nconfigs: &a\n- config_name: math\n---\n");
+  const auto o = run("org/u");
+  EXPECT_EQ(o.code, 0) << o.err;
+  expect_has(o.out + o.err, {"(6 rows", "\"configs\" (line 2", "is not understood and passed over"});
+}
+
 }  // namespace
 }  // namespace rlcpp::test

@@ -215,7 +215,7 @@ class HubFiles : public Hub {
   }
   std::string fetch_files(const std::vector<std::string>& names, const std::string& name = "org/rows") {
     Selection selection;
-    selection.choose = [&](const auto&) { return names; };
+    selection.choose = [&](const auto&, const auto&) { return names; };
     return fetch_repository(*parse_repository(name, RepositoryKind::kDataset), options_, selection);
   }
   std::string refusal(const std::vector<std::string>& names, const std::string& name = "org/rows") {
@@ -267,6 +267,21 @@ TEST_F(HubFiles, ASnapshotWithoutAListIsNotBelieved) {
       << "[\"a.txt\", \"../x\"]";
   EXPECT_EQ(fetch_files({"a.txt"}), snapshot);
   EXPECT_EQ(server_.count("/api/"), asked + 2);
+}
+
+TEST_F(HubFiles, ACardIsReadBeforeFilesAreChosen) {
+  server_.file("org/rows", "README.md", "b.txt");
+  Selection selection;
+  selection.card_name = "README.md";
+  selection.choose = [](const auto&, const std::string& card) { return std::vector<std::string>{card}; };
+  const auto fetch_by_card = [&] {
+    return fetch_repository(*parse_repository("org/rows", RepositoryKind::kDataset), options_, selection);
+  };
+  fetch_files({"b.txt"});  // and not the card
+  EXPECT_EQ(slurp(fetch_by_card() + "/b.txt"), "b.txt");
+  const std::size_t asked = server_.requests().size();
+  EXPECT_EQ(slurp(fetch_by_card() + "/README.md"), "b.txt");
+  EXPECT_EQ(server_.requests().size(), asked);
 }
 
 TEST_F(Hub, ACircleOfRedirectsIsCalledOne) {
