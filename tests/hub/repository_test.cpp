@@ -285,7 +285,7 @@ TEST_F(HubFiles, ACardIsReadBeforeFilesAreChosen) {
 }
 
 TEST_F(Hub, ACircleOfRedirectsIsCalledOne) {
-  for (const char* place : {"/api/", "/cdn/", "config.json"}) {
+  for (const char* place : {"/api/", "config.json", "/cdn/"}) {
     server_.fault(place, {{Fault::kCircle}});
     refused(ExitCode::kEnvironment, {"redirects in a circle for org/tiny", place, "HF_ENDPOINT"});
     EXPECT_TRUE(notes_.empty()) << place;
