@@ -248,9 +248,9 @@ TEST_F(Start, SettingsOfEnvironmentsThatCannotWork) {
   auto words = rl("r");
   words.insert(words.begin() + 1, {"@", file});
   refused(words, {"error: " + file + ":4: environment 'reverse-text' has no argument 'hold'"});
-  const auto o =
-      world_->run(rl("r2", {"--orchestrator.val.num-examples", "10", "--orchestrator.val.env.0.args.data",
-                            *world_ / "prompts.jsonl", "--dry-run"}));
+  const auto o = world_->run(rl(
+      "r2", {"--orchestrator.val.num-examples", "10", "--orchestrator.val.env.0.args.data",
+             *world_ / "prompts.jsonl", "--orchestrator.val.env.0.args.system-prompt", "None", "--dry-run"}));
   EXPECT_EQ(o.code, 0) << o.err;
   has(o.err, {"orchestrator.val.num_examples is 10, but reverse-text has 3: validation is on 3 prompts"});
 }
