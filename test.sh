@@ -107,7 +107,8 @@ run_one() { # runs one program; a line when it ends, the failures in full
   printf '%-20s %4d passed %3d failed %3d skipped  %4d s\n' "$name" "$passed" "$failed" "$skipped" $((SECONDS - begun))
   if [ "$failed" != 0 ]; then
     [ "$status" = 124 ] && echo "$name: still running after $4 s, stopped"
-    grep -vE '^\[ (RUN|      OK) ' "$log" | tail -60
+    grep -aE -A 25 ': Failure$' "$log" | head -100 # gtest's list at the end has names alone
+    grep -avE '^\[ (RUN|      OK) ' "$log" | tail -40
   fi
 }
 export -f run_one
@@ -121,7 +122,8 @@ total=$(cat "$logs"/*.counts | awk '{p += $1; f += $2; s += $3} END {printf "%d 
 if [ "$long" = yes ] && [ "$filter" = '*' ] && [ "$gpu" = no ]; then
   {
     echo "# ./test.sh --long, $(date -u +%F), commit $(git rev-parse --short HEAD), $(sed -n 's/^model name.*: //p' /proc/cpuinfo | head -1), $(nproc) cores"
-    sort "$logs/summary"
+    grep -aE '^test_[a-z]+ +[0-9]+ passed' "$logs/summary" | sort
+    grep -ahE '^\[  FAILED  \] [A-Za-z]' "$logs"/*.log | sed 's/ (.*//' | sort -u
     echo "$total"
   } >tests/long-summary.txt
 fi

@@ -35,7 +35,7 @@ dist::WorldOptions options_of(WeightLink::Side side, const WeightBroadcastSectio
   const milliseconds timeout(static_cast<std::int64_t>(section.timeout * 1000));
   out.deadlines.start = timeout;
   out.deadlines.idle = std::chrono::hours(24 * 365);
-  out.deadlines.leave = std::chrono::minutes(10);
+  out.deadlines.leave = out.deadlines.leave_on_signal = std::chrono::minutes(10);
   out.meeting.inform = [&log](const std::string& text) { log.debug(text); };
   out.meeting.warn = [&log](const std::string& text) { log.warn(text); };
   return out;

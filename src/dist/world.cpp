@@ -10,6 +10,7 @@
 
 #include "base/error.h"
 #include "base/failpoint.h"
+#include "base/signals.h"
 #include "dist/carriers.h"
 #include "dist/channel.h"
 #include "dist/cuda/nccl.h"
@@ -249,7 +250,10 @@ void World::look() {
   spoken_.clear();
   {
     const std::lock_guard lock(fault_mutex_);
-    if (!leave_at_ || Clock::now() < *leave_at_) return;
+    if (!leave_at_) return;
+    if (stop_signal() != 0)
+      leave_at_ = std::min(*leave_at_, Clock::now() + options_.deadlines.leave_on_signal);
+    if (Clock::now() < *leave_at_) return;
     leave_at_.reset();
   }
   leave_now();

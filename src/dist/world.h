@@ -31,7 +31,10 @@ struct Deadlines {
   std::chrono::milliseconds soft{30'000};         // a collective that takes longer is spoken of
   std::chrono::milliseconds collective{120'000};  // one without progress for longer ends the run
   std::chrono::milliseconds leave{15'000};        // from a fault to the end of the process, if it still lives
-  std::chrono::milliseconds idle{1'800'000};      // without a sign of work of any rank, in no collective
+  // The same once a signal has asked the process to end too: a launcher that stops its job kills what is left
+  // after a second, and the fault has to be said before.
+  std::chrono::milliseconds leave_on_signal{300};
+  std::chrono::milliseconds idle{1'800'000};  // without a sign of work of any rank, in no collective
 };
 
 // What carries the data. kAuto: solo for one rank, NCCL between GPUs, threads between the CPU ranks of one

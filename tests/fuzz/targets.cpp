@@ -15,6 +15,7 @@ const std::map<std::string, Target>& targets() {
       {"broadcast", broadcast},
       {"chat_template", chat_template},
       {"command_line", command_line},
+      {"data_card", data_card},
       {"data_rows", data_rows},
       {"gguf", gguf},
       {"manifest", manifest},

@@ -18,6 +18,7 @@ const std::map<std::string, Target>& targets();
 void broadcast(std::string_view bytes);
 void chat_template(std::string_view bytes);
 void command_line(std::string_view bytes);
+void data_card(std::string_view bytes);
 void data_rows(std::string_view bytes);
 void gguf(std::string_view bytes);
 void manifest(std::string_view bytes);
