@@ -134,6 +134,10 @@ DataCard read_data_card(std::string_view markdown) {
     }
     CardSubset subset;
     subset.name = text_at(config, "config_name", "default");
+    if (subset.name.empty()) {  // nobody could ask for it
+      note("an entry of \"configs\" without a name");
+      continue;
+    }
     const std::string is_default = text_at(config, "default", "false");
     subset.is_default = is_default == "true" || is_default == "True" || is_default == "TRUE";
     subset.folder = text_at(config, "data_dir", "");

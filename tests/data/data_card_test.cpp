@@ -78,6 +78,15 @@ TEST(DataCard, WhatIsNotUnderstoodIsPassedOverWithANote) {
   EXPECT_NE(note(dashes + "x\n").find("too many"), std::string::npos);
 }
 
+TEST(DataCard, ASubsetHasAName) {
+  const DataCard card =
+      read_data_card(header("configs:\n- config_name: \"\"\n  data_files: a.jsonl\n- config_name: b\n"));
+  ASSERT_EQ(card.subsets.size(), 1U);
+  EXPECT_EQ(card.subsets[0].name, "b");
+  ASSERT_EQ(card.notes.size(), 1U);
+  EXPECT_NE(card.notes[0].find("without a name"), std::string::npos) << card.notes[0];
+}
+
 TEST(DataCard, PatternsAreFsspecs) {
   EXPECT_TRUE(matches_pattern("data/train-0.parquet", "data/train-*"));
   EXPECT_TRUE(matches_pattern("data/train-0.parquet", "./data/train-?.parquet"));

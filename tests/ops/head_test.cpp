@@ -134,8 +134,10 @@ TEST_P(Head, LargeVocabulary) {
   if (!long_tier() && !ctx.on_gpu()) GTEST_SKIP() << "long tier";
   Random random(ctx);
   Case c = make_case(random, 40, 64, 151936, true);
-  // One f32 chain over 151936 tokens: its error grows with the square root of the length.
-  expect_reference(ctx, c, run(ctx, c, 16, true), {2e-6, 5e-6, 3e-5, 2e-6});
+  // One f32 chain over 151936 tokens: its error grows with the square root of the length, to a deviation of
+  // 390 * 2^-24 * 0.6 = 1.4e-5 of what the sum is on its way; of 2560 sums the largest may be at five of
+  // them.
+  expect_reference(ctx, c, run(ctx, c, 16, true), {2e-6, 5e-6, 7e-5, 2e-6});
 }
 
 // Several tiles each way on a GPU, the last ones partly outside, rows in one and in several chunks.
