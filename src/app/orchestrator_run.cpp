@@ -49,7 +49,6 @@ class OrchestratorRun {
   void start_or_resume();
   void resume(const transport::FileRolloutSender::State& state);
   bool trainer_is_gone() const { return link_ != nullptr && (link_->failed() || offers_->sender_finished()); }
-  [[noreturn]] void throw_gone(std::int64_t step) const;
   bool take_policy(std::int64_t first, std::int64_t last);
   void close_line(bool last);
   void one_step();
@@ -214,13 +213,6 @@ void OrchestratorRun::resume(const transport::FileRolloutSender::State& state) {
   log_.info(fmt::format("resumed behind step {} of {}", state.step, *directory_ / "rollouts"));
 }
 
-// What was sampled so far is stored with its batches.
-void OrchestratorRun::throw_gone(std::int64_t step) const {
-  link_->check();
-  throw runtime_failure("the trainer has stopped", fmt::format("it has sent no weights of step {}", step),
-                        "start both again with --ckpt.resume-step -1");
-}
-
 // Waits for a policy of first <= version <= last unless the engine has one, and takes a newer one if there is
 // one. False: a signal came first.
 bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
@@ -254,7 +246,9 @@ bool OrchestratorRun::take_policy(std::int64_t first, std::int64_t last) {
                     "start the orchestrator with --clean too");
   }
   wait_seconds_ = monotonic_seconds() - begin;
-  if (!found.has_value() && stop_signal() == 0 && trainer_is_gone()) throw_gone(from);
+  // What was sampled so far is stored with its batches.
+  if (!found.has_value() && stop_signal() == 0 && trainer_is_gone())
+    link_->throw_gone(fmt::format("weights of step {}", from));
   if (!found.has_value()) return enough && stop_signal() == 0;
   const double packing = monotonic_seconds();
   policy_ = *found;

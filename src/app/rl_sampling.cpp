@@ -60,17 +60,27 @@ std::unique_ptr<orchestrator::Orchestrator> make_orchestrator(const RlConfig& co
   return std::make_unique<orchestrator::Orchestrator>(config.seeded_orchestrator(), std::move(parts));
 }
 
-void check_prompts(const orchestrator::Orchestrator& orchestrator, const std::string& seq_len_key,
-                   ThreadPool& pool, Logger& log) {
+namespace {
+
+// Where a progress line goes: lines of the log where there is no terminal, or none at all. The log outlives
+// it.
+monitor::ProgressOptions progress_options(Logger& log) {
   monitor::ProgressOptions options;
   options.quiet = log.options().level > LogLevel::kInfo;
   options.line = [&log](std::string_view line) { log.info(line); };
   if (log.options().format == LogFormat::kJson) options.terminal = false;
+  return options;
+}
+
+}  // namespace
+
+void check_prompts(const orchestrator::Orchestrator& orchestrator, const std::string& seq_len_key,
+                   ThreadPool& pool, Logger& log) {
   std::optional<monitor::Progress> line;  // only if it takes long enough to be noticed
   const auto begin = std::chrono::steady_clock::now();
   const auto progress = [&](std::int64_t done, std::int64_t of) {
     if (!line.has_value() && std::chrono::steady_clock::now() - begin < std::chrono::seconds(2)) return;
-    if (!line.has_value()) line.emplace("checking prompts", of, "prompts", options);
+    if (!line.has_value()) line.emplace("checking prompts", of, "prompts", progress_options(log));
     line->update(done);
   };
   const std::vector<std::string> notes = orchestrator.survey(pool, seq_len_key, progress);
@@ -79,11 +89,7 @@ void check_prompts(const orchestrator::Orchestrator& orchestrator, const std::st
 }
 
 orchestrator::ProgressFunction Sampling::progress_line(const std::string& what) {
-  monitor::ProgressOptions options;
-  options.quiet = log_.options().level > LogLevel::kInfo;
-  options.line = [this](std::string_view line) { log_.info(line); };
-  if (log_.options().format == LogFormat::kJson) options.terminal = false;
-  return [this, what, options](std::int64_t done, std::int64_t of) {
+  return [this, what, options = progress_options(log_)](std::int64_t done, std::int64_t of) {
     if (bar_ == nullptr) bar_ = std::make_unique<monitor::Progress>(what, of, "rollouts", options);
     bar_->update(done);
   };

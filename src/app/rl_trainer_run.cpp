@@ -47,6 +47,7 @@ class TrainerRun {
   void publish();
   void publish_files(std::int64_t replay_from);
   void offer(std::int64_t replay_from);
+  bool orchestrator_is_gone() const { return link_->failed() || offers_->taker_finished(); }
   void look_at_link();
   void save(bool wait);
   bool one_step();
@@ -234,11 +235,7 @@ void TrainerRun::offer(std::int64_t replay_from) {
 void TrainerRun::look_at_link() {
   if (link_ == nullptr || stop_.has_value() || stop_signal() != 0) return;
   try {
-    link_->check();
-    if (!offers_->taker_finished()) return;
-    stop_ = runtime_failure("the orchestrator has stopped",
-                            fmt::format("it has sent no rollouts of step {}", progress_.step + 1),
-                            "start both again with --ckpt.resume-step -1");
+    if (orchestrator_is_gone()) link_->throw_gone(fmt::format("rollouts of step {}", progress_.step + 1));
   } catch (const Error& error) {
     stop_ = error;
   }
@@ -308,8 +305,7 @@ bool TrainerRun::one_step() {
   if (link_ != nullptr) {
     // The last rollouts come before the word that there will be no others: one more look at the files.
     wait.stop = [this, stop = wait.stop, looks = 0]() mutable {
-      const bool gone = link_->failed() || offers_->taker_finished();
-      return stop() || (gone && looks++ > 0);
+      return stop() || (orchestrator_is_gone() && looks++ > 0);
     };
   }
   auto batch = receive_together(*receiver_, progress_.step + 1, wait, *team_, ranks_, &signal_, log_);

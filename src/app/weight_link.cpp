@@ -1,6 +1,5 @@
 #include "app/weight_link.h"
 
-#include <algorithm>
 #include <chrono>
 #include <filesystem>
 #include <utility>
@@ -25,7 +24,8 @@ dist::WorldOptions options_of(WeightLink::Side side, const WeightBroadcastSectio
   launch.process = side == WeightLink::Side::kTrainer ? 0 : 1;
   launch.local_processes = 0;
   launch.address = fmt::format("{}:{}", section.host.value_or("localhost"), section.port.value_or(29501));
-  launch.run_id = "weights in " + std::filesystem::weakly_canonical(broadcasts).string();
+  launch.run_id =
+      "weights in " + std::filesystem::weakly_canonical(std::filesystem::absolute(broadcasts)).string();
   launch.launched = true;
   launch.devices = {device.index};
   launch.source = "weight_broadcast";
@@ -78,8 +78,13 @@ void WeightLink::check() const {
   }
 }
 
+void WeightLink::throw_gone(const std::string& missing) const {
+  check();
+  throw runtime_failure(fmt::format("the {} has stopped", other_), "it has sent no " + missing, kAgain);
+}
+
 void require_linkable(const WeightBroadcastSection& section, Device device) {
-  if (section.type != "nccl" || device.kind == DeviceKind::kCuda) return;
+  if (!section.linked() || device.kind == DeviceKind::kCuda) return;
   throw bad_input("weight_broadcast.type = \"nccl\" is for GPUs", "this process computes on the CPU",
                   "set weight_broadcast.type = \"filesystem\" for both processes, or --device cuda");
 }

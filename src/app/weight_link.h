@@ -33,6 +33,8 @@ class WeightLink {
   bool failed() const { return world_->failed(); }
   // Throws what failed() means, with what to do.
   void check() const;
+  // The same, and where the other side has stopped in order: that it has sent no `missing`.
+  [[noreturn]] void throw_gone(const std::string& missing) const;
 
  private:
   std::unique_ptr<dist::World> world_;

@@ -78,7 +78,7 @@ double curve_value(const Figure& f) {
 }
 
 double json_value(const Figure& f) {
-  const nlohmann::json all = parse_json<nlohmann::json>(durable::read_file(f.json));
+  const nlohmann::json all = parse_json(durable::read_file(f.json));
   try {
     const nlohmann::json& found = all.at(nlohmann::json::json_pointer(f.pointer));
     if (found.is_number()) return found.get<double>();

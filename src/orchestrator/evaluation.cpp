@@ -24,14 +24,20 @@ constexpr std::int64_t kFirstGroup = std::int64_t{1} << 40;
 
 }  // namespace
 
+TaskRange evaluated_tasks(std::int64_t num_examples, std::int64_t skip_first, std::int64_t size) {
+  const std::int64_t first = std::min(skip_first, size), there = size - first;
+  return {first, first + (num_examples < 0 ? there : std::min(there, num_examples))};
+}
+
 EvaluationResult evaluate(client::PolicyClient& client, const Environments& environments, std::int64_t env,
                           const EvaluationOptions& options,
                           const std::function<void(std::int64_t, std::int64_t)>& progress) {
   RLCPP_CHECK(client.outstanding() == 0 && options.groups_in_flight > 0);
   const auto start = std::chrono::steady_clock::now();
   EvaluationResult result;
-  const std::int64_t available = std::max<std::int64_t>(0, environments.at(env).size() - options.skip_first);
-  const std::int64_t count = options.num_examples < 0 ? available : std::min(available, options.num_examples);
+  const TaskRange tasks =
+      evaluated_tasks(options.num_examples, options.skip_first, environments.at(env).size());
+  const std::int64_t count = tasks.count();
   const auto n = static_cast<std::int32_t>(options.rollouts_per_example);
   const std::uint64_t seed = mix64(
       options.sampling.seed.has_value() ? static_cast<std::uint64_t>(*options.sampling.seed) : options.seed,
@@ -44,7 +50,7 @@ EvaluationResult evaluate(client::PolicyClient& client, const Environments& envi
             options.wait.soft, options.wait.hard);
   while (next < count || conversations.groups() > 0) {
     while (next < count && conversations.groups() < options.groups_in_flight) {
-      const std::int64_t index = options.skip_first + next++;
+      const std::int64_t index = tasks.first + next++;
       Group group = environments.open({env, index});
       if (group.prompt_length() >= options.seq_len) {
         result.too_long += 1;
@@ -52,6 +58,7 @@ EvaluationResult evaluate(client::PolicyClient& client, const Environments& envi
       }
       group.id = kFirstGroup + index;
       std::vector<std::uint64_t> seeds;
+      seeds.reserve(static_cast<std::size_t>(n));
       for (std::int32_t sample = 0; sample < n; ++sample) seeds.push_back(rollout_seed(seed, index, sample));
       conversations.start(std::move(group), std::move(seeds));
     }

@@ -24,6 +24,14 @@ struct EvaluationOptions {
   client::WaitLimits wait;
 };
 
+// Tasks [first, last) of an environment.
+struct TaskRange {
+  std::int64_t first = 0, last = 0;
+  std::int64_t count() const { return last - first; }
+};
+// Those that an evaluation looks at, of `size` there are: num_examples (-1: all) behind the first skip_first.
+TaskRange evaluated_tasks(std::int64_t num_examples, std::int64_t skip_first, std::int64_t size);
+
 struct EvaluationResult {
   std::vector<Group> groups;  // in the order of the examples
   std::int64_t too_long = 0;  // prompts without room for a completion: left out

@@ -206,6 +206,11 @@ std::int64_t Orchestrator::validation_examples() const {
   return sum;
 }
 
+std::int64_t Orchestrator::eval_examples(std::int64_t env) const {
+  const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
+  return own.num_examples.value_or(section_.eval->num_examples);
+}
+
 std::vector<std::string> Orchestrator::shortages() const {
   std::vector<std::string> out;
   if (val_.has_value() && validation_examples() < section_.val->num_examples) {
@@ -218,8 +223,8 @@ std::vector<std::string> Orchestrator::shortages() const {
   if (!eval_.has_value()) return out;
   for (std::int64_t env = 0; env < eval_->count(); ++env) {
     const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
-    const std::int64_t wanted = own.num_examples.value_or(section_.eval->num_examples);
-    const std::int64_t there = std::max<std::int64_t>(0, eval_->at(env).size() - own.skip_first);
+    const std::int64_t wanted = eval_examples(env);
+    const std::int64_t there = evaluated_tasks(-1, own.skip_first, eval_->at(env).size()).count();
     if (there > 0 && there >= wanted) continue;
     out.push_back(fmt::format("the evaluation on {} is to use {} prompts{}, but {} has {}: it uses {}",
                               eval_->name(env), wanted < 0 ? "all" : std::to_string(wanted),
@@ -235,7 +240,7 @@ monitor::Metrics Orchestrator::evaluate_all(const ProgressFunction& progress) {
   EvaluationOptions options = evaluation_options(section_.eval->sampling);
   for (std::int64_t env = 0; env < eval_->count(); ++env) {
     const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
-    options.num_examples = own.num_examples.value_or(section_.eval->num_examples);
+    options.num_examples = eval_examples(env);
     options.rollouts_per_example = own.rollouts_per_example.value_or(section_.eval->rollouts_per_example);
     options.skip_first = own.skip_first;
     out.merge(evaluation_metrics(evaluate(*client_, *eval_, env, options, progress), eval_->name(env)));

@@ -99,6 +99,8 @@ class Orchestrator {
  private:
   // Of environment `env` in val.num_examples: shares differ by one at most and add up.
   std::int64_t validation_share(std::int64_t env) const;
+  // Prompts that an evaluation of environment `env` is to use; -1: all.
+  std::int64_t eval_examples(std::int64_t env) const;
   EvaluationOptions evaluation_options(const EvalSamplingSection& sampling) const;
 
   OrchestratorSection section_;

@@ -1,5 +1,4 @@
 // Orchestrator::survey(): which prompts a run may draw, and what is said of them.
-#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -14,7 +13,8 @@ namespace {
 // The tasks of one environment that one purpose uses.
 struct Part {
   const Environments* environments;
-  std::int64_t env, first, last;
+  std::int64_t env;
+  TaskRange tasks;
   const char* purpose;  // "" is training
 };
 
@@ -33,28 +33,23 @@ std::vector<std::string> Orchestrator::survey(ThreadPool& pool, const std::strin
                                               const SurveyProgress& progress) const {
   std::vector<Part> parts;
   std::int64_t all = 0;
-  const auto add = [&](const Environments& environments, std::int64_t env, std::int64_t first,
-                       std::int64_t last, const char* purpose) {
-    last = std::min(last, environments.at(env).size());
-    if (first >= last) return;
-    parts.push_back({&environments, env, first, last, purpose});
-    all += last - first;
+  const auto add = [&](const Environments& environments, std::int64_t env, std::int64_t num_examples,
+                       std::int64_t skip_first, const char* purpose) {
+    const TaskRange tasks = evaluated_tasks(num_examples, skip_first, environments.at(env).size());
+    if (tasks.count() == 0) return;
+    parts.push_back({&environments, env, tasks, purpose});
+    all += tasks.count();
   };
-  for (std::int64_t env = 0; env < environments_.count(); ++env)
-    add(environments_, env, 0, environments_.at(env).size(), "");
+  for (std::int64_t env = 0; env < environments_.count(); ++env) add(environments_, env, -1, 0, "");
   for (std::int64_t env = 0; val_.has_value() && env < val_->count(); ++env)
-    add(*val_, env, 0, validation_share(env), " of validation");
-  for (std::int64_t env = 0; eval_.has_value() && env < eval_->count(); ++env) {
-    const EvalEnvSection& own = section_.eval->env[static_cast<std::size_t>(env)];
-    const std::int64_t wanted = own.num_examples.value_or(section_.eval->num_examples);
-    const std::int64_t size = eval_->at(env).size();
-    const std::int64_t first = std::min(own.skip_first, size);
-    add(*eval_, env, first, wanted < 0 ? size : first + std::min(wanted, size - first), " of evaluation");
-  }
+    add(*val_, env, validation_share(env), 0, " of validation");
+  for (std::int64_t env = 0; eval_.has_value() && env < eval_->count(); ++env)
+    add(*eval_, env, eval_examples(env), section_.eval->env[static_cast<std::size_t>(env)].skip_first,
+        " of evaluation");
   std::vector<std::string> notes;
   std::int64_t done = 0;
   for (const Part& part : parts) {
-    const PromptSurvey found = survey_prompts(*part.environments, part.env, part.first, part.last,
+    const PromptSurvey found = survey_prompts(*part.environments, part.env, part.tasks.first, part.tasks.last,
                                               section_.seq_len, pool, [&](std::int64_t of_part) {
                                                 if (progress) progress(done + of_part, all);
                                               });
@@ -67,7 +62,7 @@ std::vector<std::string> Orchestrator::survey(ThreadPool& pool, const std::strin
                       found.lossy, name_of(part), found.first_lossy));
     }
     if (found.too_long == 0) continue;
-    if (found.too_long == part.last - part.first) {
+    if (found.too_long == part.tasks.count()) {
       throw bad_input(fmt::format("no prompt of {} has room for an answer", name_of(part)),
                       fmt::format("they have {}, and {} = {} is of prompt and answer", tokens_text(found),
                                   seq_len_key, section_.seq_len),

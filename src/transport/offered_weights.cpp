@@ -134,6 +134,11 @@ OfferedWeightReceiver::OfferedWeightReceiver(durable::FileLayer& files, std::str
   if (fs::exists(takings_ + "/" + kTaking, ignored)) files_.remove(takings_ + "/" + kTaking);
 }
 
+void OfferedWeightReceiver::write(const WeightTaking& taking) {
+  const nlohmann::ordered_json text = {{"number", taking.number}, {"finished", taking.finished}};
+  durable::write_file(files_, takings_ + "/" + kTaking, text.dump() + "\n");
+}
+
 std::optional<std::int64_t> OfferedWeightReceiver::newest(std::int64_t first, std::int64_t last) {
   const auto offer = read_offer(offers_);
   if (!offer.has_value() || offer->finished || offer->number == done_) return std::nullopt;
@@ -159,8 +164,7 @@ Publication OfferedWeightReceiver::load(std::int64_t step, const model::ModelCon
     throw bad_input(fmt::format("the weights of step {} are not offered any more", step),
                     "the trainer has stopped, or goes on from another step", "look at the trainer's log");
   }
-  const nlohmann::ordered_json text = {{"number", offer->number}, {"finished", false}};
-  durable::write_file(files_, takings_ + "/" + kTaking, text.dump() + "\n");
+  write({offer->number, false});
   done_ = offer->number;
   Publication out = broadcast_->receive(step, named_weights(config, spare), named_weights(config, live));
   out.replay_from = offer->replay_from;
@@ -177,8 +181,7 @@ OfferedWeightReceiver::~OfferedWeightReceiver() {
 
 void OfferedWeightReceiver::finish() {
   if (std::exchange(finished_, true)) return;
-  const nlohmann::ordered_json text = {{"number", done_}, {"finished", true}};
-  durable::write_file(files_, takings_ + "/" + kTaking, text.dump() + "\n");
+  write({done_, true});
 }
 
 }  // namespace rlcpp::transport

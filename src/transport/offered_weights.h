@@ -82,6 +82,7 @@ class OfferedWeightReceiver final : public WeightReceiver {
   void finish();
 
  private:
+  void write(const WeightTaking& taking);
   durable::FileLayer& files_;
   std::string offers_, takings_;
   WeightBroadcast* broadcast_ = nullptr;

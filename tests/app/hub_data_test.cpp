@@ -1,30 +1,18 @@
 // What of a data set of the hub is trained: all of a subset, whatever the cache held before.
 #include <fmt/format.h>
 
-#include "hub/hub_server.h"
+#include "local_hub.h"
 #include "sft_run.h"
 
 namespace rlcpp::test {
 namespace {
 
-class HubDataRun : public ::testing::Test {
+class HubDataRun : public LocalHub {
  protected:
   static void SetUpTestSuite() { world_ = new SftWorld; }
   static void TearDownTestSuite() {
     delete world_;
     world_ = nullptr;
-  }
-  HubDataRun() {
-    setenv("HF_HUB_OFFLINE", "0", 1);
-    setenv("HF_ENDPOINT", server_.url().c_str(), 1);
-    setenv("HF_HOME", (dir_ / "hf").c_str(), 1);
-    unsetenv("HF_HUB_CACHE");
-    unsetenv("HF_TOKEN");
-  }
-  ~HubDataRun() override {
-    setenv("HF_HUB_OFFLINE", "1", 1);
-    unsetenv("HF_ENDPOINT");
-    unsetenv("HF_HOME");
   }
   void rows(const std::string& repository, const std::string& file, int count) {
     std::string text;
@@ -48,8 +36,6 @@ class HubDataRun : public ::testing::Test {
     expect_has(o.err, parts);
   }
   static SftWorld* world_;
-  const TemporaryDirectory dir_;
-  HubServer server_;
 };
 SftWorld* HubDataRun::world_ = nullptr;
 

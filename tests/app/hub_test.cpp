@@ -1,11 +1,11 @@
 // model.name and data.name as ids of a hub, which is on this machine.
-#include "hub/hub_server.h"
+#include "local_hub.h"
 #include "sft_run.h"
 
 namespace rlcpp::test {
 namespace {
 
-class HubRun : public ::testing::Test {
+class HubRun : public LocalHub {
  protected:
   static void SetUpTestSuite() {
     world_ = new SftWorld;
@@ -25,21 +25,8 @@ class HubRun : public ::testing::Test {
     server_.file("org/rows", "main/train-00000-of-00001.jsonl", slurp(*world_ / "train.jsonl"), true);
     server_.file("org/rows", "main/validation.jsonl", slurp(*world_ / "validation.jsonl"));
     server_.file("org/rows", "other/train.parquet", "PAR1");
-    setenv("HF_HUB_OFFLINE", "0", 1);
-    setenv("HF_ENDPOINT", server_.url().c_str(), 1);
-    setenv("HF_HOME", (dir_ / "hf").c_str(), 1);
-    unsetenv("HF_HUB_CACHE");
-    unsetenv("HF_TOKEN");
-  }
-  ~HubRun() override {
-    setenv("HF_HUB_OFFLINE", "1", 1);
-    unsetenv("HF_ENDPOINT");
-    unsetenv("HF_HOME");
-    unsetenv("HF_TOKEN");
   }
   static SftWorld* world_;
-  const TemporaryDirectory dir_;
-  HubServer server_;
 };
 SftWorld* HubRun::world_ = nullptr;
 
