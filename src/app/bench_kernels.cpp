@@ -165,7 +165,7 @@ bool KernelBench::prepare(bool dry) {
   report_.ac = ac_text(config_.model);
   report_.device = device_text(device_, ctx_);
   report_.device_name = absent ? "" : device_label(device_.device);
-  report_.mode = ctx_.on_gpu() ? "fast" : "exact";
+  report_.mode = config_.model.quantization.value_or(ctx_.on_gpu() ? "fast" : "exact");
   if (model_.config.adapters.any()) report_.lora_rank = model_.config.adapters.rank;
   if (!absent) read_other();
 

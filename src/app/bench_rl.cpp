@@ -139,6 +139,7 @@ bool RlBench::prepare(bool dry) {
   };
   ctx_ = context();
   engine_ctx_ = context();
+  require_shared_arithmetic(config_.model, ctx_.mode, "model");
   if (!absent) ops::measure_products(ctx_);
 
   const RunSection run;

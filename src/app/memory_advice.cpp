@@ -52,12 +52,13 @@ Option recompute_levels(const Plannable& now, const std::string& model, bool gpu
   Option option;
   if (policy == Recompute::kNone)
     option.push_back({model + "ac.mode selective", "about 2 % slower", mode("selective")});
-  if (policy == Recompute::kNone || policy == Recompute::kSelective)
+  if (policy == Recompute::kNone || policy == Recompute::kSelective || policy == Recompute::kAttention)
     option.push_back({model + "ac.mode full", "about 15 % slower", mode("full")});
-  if (policy != Recompute::kOffload && gpu) {
+  if (!model::offloads(policy) && gpu) {
     std::string cost = "about 15 % slower: block inputs in host memory";
     std::string flag = model + "ac-offloading";
-    if (policy == Recompute::kSelective) flag += " " + model + "ac.mode full";
+    if (policy == Recompute::kSelective || policy == Recompute::kAttention)
+      flag += " " + model + "ac.mode full";
     option.push_back({flag, cost, [](Plannable& p) {
                         p.model.ac_offloading.emplace();
                         if (p.model.ac.has_value()) p.model.ac->mode = "full";

@@ -117,6 +117,7 @@ void RlRun::prepare() {
   engine_ctx_ = context();
   if (teacher_ != nullptr) teacher_ctx_ = context();
   require_auditable(config_.trainer.audit, ctx_.mode, "trainer.audit");
+  require_shared_arithmetic(config_.trainer.model, ctx_.mode, "trainer.model");
   if (!absent_) ops::measure_products(ctx_);
   plan_memory();
   check_prompts(*orchestrator_, "orchestrator.seq_len", *pool_, log_);

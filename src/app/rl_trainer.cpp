@@ -46,7 +46,7 @@ int run_trainer_command(TrainerConfig config, const config::Loaded& loaded, cons
                                   .ac = ac_text(config.model),
                                   .publication = config.bench->publish_dir.has_value() ? "files" : "",
                                   .memory_limit = config.run.memory_limit.value_or(""),
-                                  .numeric_mode = config.run.numeric_mode});
+                                  .numeric_mode = mode_text(config.model, config.run)});
   const TrainerOutcome outcome = run_trainer(config, loaded, invocation, record.hooks());
   if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);

@@ -107,6 +107,7 @@ void TrainerRun::prepare() {
   pool_ = std::make_unique<ThreadPool>(static_cast<int>(config_.run.threads));
   ctx_ = run_context(device_.device, *pool_, config_.run.numeric_mode, absent_, model_.config.qkv());
   require_auditable(config_.audit, ctx_.mode, "audit");
+  require_shared_arithmetic(config_.model, ctx_.mode, "model");
   if (!absent_) ops::measure_products(ctx_);
   warn_of_idle(config_.dist, ranks_, model_.config.adapters.any(), /*micro_batches=*/0, log_);
   options_ = trainer_options(config_.model, config_.optim, config_.scheduler, config_.run, config_.max_steps,

@@ -32,12 +32,21 @@ std::string ac_text(const ModelSection& model) {
       return "None";
     case model::Recompute::kSelective:
       return "Selective";
+    case model::Recompute::kAttention:
+      return "Attention";
     case model::Recompute::kFull:
       return "Recompute";
     case model::Recompute::kOffload:
       return "Offload";
+    case model::Recompute::kOffloadAttention:
+      return "OffloadAttention";
   }
   return "None";
+}
+
+std::string mode_text(const ModelSection& model, const RunSection& run) {
+  if (run.deterministic) return model.quantization.value_or(run.numeric_mode);
+  return model.quantization.has_value() ? *model.quantization + "-unordered" : "unordered";
 }
 
 double reference_mfu(const model::ModelConfig& config, Device device, std::int64_t seq_len,
@@ -66,7 +75,7 @@ void BenchRun::start(const TrainingFacts& run) {
   facts.config.device_name = device_label(device);
   facts.config.seq_len = identity_.seq_len;
   facts.config.ac = identity_.ac;
-  const bool asked = identity_.numeric_mode == "exact" || identity_.numeric_mode == "fast";
+  const bool asked = !identity_.numeric_mode.empty() && identity_.numeric_mode != "auto";
   facts.config.numeric_mode =
       asked ? identity_.numeric_mode : std::string(name_of(ops::default_mode(device)));
   facts.config.publication = identity_.publication;

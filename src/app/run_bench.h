@@ -26,8 +26,12 @@ struct BenchIdentity {
   std::string ac;                  // of ac_text()
   std::string publication;         // RunConfig::publication
   std::string memory_limit;        // empty: none
-  std::string numeric_mode;        // exact or fast; auto or empty: the device's own
+  std::string numeric_mode;        // of mode_text(); auto or empty: the device's own
 };
+
+// How a run computes, as results name it: exact, fast, fp8 (products of blocks, the rest fast), unordered
+// (fast, but for the order of sums), fp8-unordered, or auto.
+std::string mode_text(const ModelSection& model, const RunSection& run);
 
 // The reference's MFU of a device, 0 to 1; NaN where the device's peak is not known beforehand (a CPU).
 double reference_mfu(const model::ModelConfig& config, Device device, std::int64_t seq_len,

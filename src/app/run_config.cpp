@@ -16,8 +16,10 @@ namespace rlcpp::app {
 
 void AcSection::describe(config::Schema& s) {
   s.field("mode", mode,
-          "full: only the inputs of blocks are kept; selective: norms and SwiGLU are computed again.")
-      .one_of({"full", "selective"});
+          "full: only the inputs of blocks are kept; attention: what attention gives too, which pays with "
+          "long rows; "
+          "selective: norms and SwiGLU alone are computed again.")
+      .one_of({"full", "attention", "selective"});
   s.field("freq", freq, "Every how many blocks: only 1, all of them.").at_least(1).at_most(1);
   s.refused("targets", "model.ac.targets is not supported: selective recomputes norms and SwiGLU");
 }
@@ -26,6 +28,9 @@ void AcOffloadingSection::describe(config::Schema& s) {
   s.field("pin_memory", pin_memory,
           "Pin the host's memory; without it copies are slow and hold the host up.");
   s.field("max_inflight_activations", max_inflight, "Block inputs on the device at once.").at_least(2);
+  s.field("attention", attention,
+          "What attention gives goes to the host's memory as well and is not computed again: faster with "
+          "long rows.");
 }
 
 void DebugSection::describe(config::Schema& s) {
@@ -80,6 +85,15 @@ void ModelSection::describe(config::Schema& s) {
       "Optimizer state (f32 masters and moments) rests in the host's memory; each update streams it through "
       "the GPU. Same result.");
   s.section("lora", lora, "Train low-rank adapters (LoRA) and freeze the model; None: train all weights.");
+  s.field(
+       "quantization", quantization,
+       "fp8: products with the weights of blocks, forward and backward, are of e4m3 numbers with a scale a "
+       "matrix, found in the same step (Ada and Hopper GPUs; not in mode exact); what is stored keeps its "
+       "type. "
+       "None: bf16 on a GPU, f32 on the CPU.")
+      .one_of({"fp8"})
+      .no_choice("mxfp8",
+                 "blocks of 32 numbers with a scale each need a Blackwell GPU's instructions: use fp8");
   s.field("fused_lm_head_token_chunk_size", head_chunk,
           "Rows of logits that exist at once; None: 256 on the CPU, 2112 on a GPU.")
       .at_least(1)
@@ -105,8 +119,7 @@ void ModelSection::describe(config::Schema& s) {
      "model.dp_replicate")
       .unless({"1"});
   no("vlm", "vision models (model.vlm) are not supported: use a text model");
-  no("quantization", "FP8 and quantised training (model.quantization) is not supported yet: remove the key");
-  no("fp8", "FP8 training (model.fp8) is not supported yet: remove the key");
+  no("fp8", "FP8 training is model.quantization = \"fp8\": use that in place of model.fp8").unless({"false"});
   no("load_in_4bit",
      "quantised base weights (model.load_in_4bit) are not supported: use bf16, f16 or f32 weights");
   no("load_in_8bit",
@@ -136,13 +149,15 @@ void ModelSection::describe(config::Schema& s) {
 model::Recompute ModelSection::recompute() const {
   if (ac_offloading.has_value()) {
     if (ac.has_value() && ac->mode != "full") {
-      throw bad_input("model.ac_offloading and model.ac.mode = \"" + ac->mode + "\" contradict each other",
-                      "only the inputs of blocks are offloaded",
-                      "set model.ac.mode to full, or remove model.ac");
+      throw bad_input(
+          "model.ac_offloading and model.ac.mode = \"" + ac->mode + "\" contradict each other",
+          "only the inputs of blocks are offloaded, and with ac_offloading.attention what attention gives",
+          "set model.ac.mode to full, or remove model.ac");
     }
-    return model::Recompute::kOffload;
+    return ac_offloading->attention ? model::Recompute::kOffloadAttention : model::Recompute::kOffload;
   }
   if (!ac.has_value()) return model::Recompute::kNone;
+  if (ac->mode == "attention") return model::Recompute::kAttention;
   return ac->mode == "selective" ? model::Recompute::kSelective : model::Recompute::kFull;
 }
 
@@ -245,6 +260,10 @@ void RunSection::describe(config::Schema& s, const char* seed_key) {
           "with; fast: the "
           "fastest kernels, the same bits in every run. auto: exact on the CPU, fast on a GPU.")
       .one_of({"auto", "exact", "fast"});
+  s.field("deterministic", deterministic,
+          "The same bits in every run. false: on a GPU, attention's backward may add in any order, which is "
+          "faster "
+          "with long rows.");
   s.field(
       "memory_limit", memory_limit,
       "Plan for a device with so much memory, e.g. 44GiB, and refuse to start if that does not fit; None: "

@@ -23,6 +23,7 @@ struct AcSection {
 struct AcOffloadingSection {
   bool pin_memory = true;
   std::int64_t max_inflight = 5;
+  bool attention = false;
   void describe(config::Schema& s);
 };
 
@@ -50,6 +51,7 @@ struct ModelSection {
   std::optional<AcOffloadingSection> ac_offloading;
   bool optim_cpu_offload = false;
   std::optional<LoraSection> lora;
+  std::optional<std::string> quantization;  // fp8
   std::optional<std::int64_t> head_chunk;
   std::string optimization_dtype = "float32", reduce_dtype = "float32";
   DebugSection debug;
@@ -101,6 +103,7 @@ struct RunSection {
   bool clean = false;
   std::string device = "auto";
   std::string numeric_mode = "auto";
+  bool deterministic = true;
   std::optional<std::string> memory_limit;  // "44GiB"
   std::int64_t threads = 0;
   std::int64_t seed = 0;

@@ -1,5 +1,7 @@
 #include "app/run_training.h"
 
+#include <fmt/format.h>
+
 #include "base/error.h"
 
 namespace rlcpp::app {
@@ -29,11 +31,21 @@ train::TrainerOptions trainer_options(const ModelSection& model, const train::Op
   out.max_tokens = max_tokens;
   out.head_chunk = model.head_chunk;
   out.recompute = model.recompute();
+  out.fp8 = model.quantization.has_value();
+  out.any_order = !run.deterministic;
   if (model.ac_offloading.has_value()) out.inflight_activations = model.ac_offloading->max_inflight;
   out.optimizer_on_host = model.optim_cpu_offload;
   out.seed = static_cast<std::uint64_t>(run.seed);
   out.max_nonfinite_steps = run.max_nonfinite_steps;
   return out;
+}
+
+void require_shared_arithmetic(const ModelSection& model, ops::NumericMode mode, const char* key) {
+  if (!model.quantization.has_value() || mode != ops::NumericMode::kExact) return;
+  throw bad_input(
+      fmt::format("{}.quantization is {}, and this run is in mode exact", key, *model.quantization),
+      "in mode exact trainer and engine compute the same bits, and the engine has no FP8",
+      fmt::format("remove {}.quantization, or train on a GPU with numeric_mode fast", key));
 }
 
 bool depends_on_length(const train::SchedulerConfig& scheduler) {

@@ -36,6 +36,10 @@ train::TrainerOptions trainer_options(const ModelSection& model, const train::Op
                                       const train::SchedulerConfig& scheduler, const RunSection& run,
                                       std::optional<std::int64_t> max_steps, std::int64_t max_tokens);
 
+// Throws bad_input if the trainer of an RL run is to compute what the engine cannot, and `mode` promises that
+// both compute the same bits. `key`: where the model's section is.
+void require_shared_arithmetic(const ModelSection& model, ops::NumericMode mode, const char* key);
+
 // True if the learning rate of a step depends on max_steps: linear with decay, and cosine.
 bool depends_on_length(const train::SchedulerConfig& scheduler);
 

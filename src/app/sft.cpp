@@ -16,7 +16,7 @@ int run_benchmark(SftConfig config, const config::Loaded& loaded, const Invocati
                                   .ac = ac_text(config.model),
                                   .publication = {},
                                   .memory_limit = config.run.memory_limit.value_or(""),
-                                  .numeric_mode = config.run.numeric_mode});
+                                  .numeric_mode = mode_text(config.model, config.run)});
   const SftOutcome outcome = run_sft(config, loaded, invocation, record.hooks());
   if (outcome.exit == ExitCode::kDone && outcome.first && !invocation.dry_run) record.finish(invocation.json);
   return static_cast<int>(outcome.exit);

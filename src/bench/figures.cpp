@@ -133,7 +133,7 @@ void Figure::describe(config::Schema& s) {
   s.field("hardware", hardware, "Hardware of the row, as on the page.");
   s.field("seq_len", seq_len, "Length of the row.").at_least(1);
   s.field("ac", ac, "AC of the row; of ratios, each row has its own.")
-      .one_of({"None", "Selective", "Recompute", "Offload"});
+      .one_of({"None", "Selective", "Attention", "Recompute", "Offload", "OffloadAttention"});
   s.field("peer", peer, "Of ratios: how the peer's name begins.");
   s.field("curve", curve, "Of points, first and last: the SVG.");
   s.field("panel", panel, "The panel's title.");

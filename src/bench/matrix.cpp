@@ -43,7 +43,12 @@ std::vector<std::string> arguments_of(const RunConfig& c, const std::string& dev
   }
   if (c.ac == "Recompute") add("--model.ac.mode", "full");
   if (c.ac == "Selective") add("--model.ac.mode", "selective");
+  if (c.ac == "Attention") add("--model.ac.mode", "attention");
+  if (c.ac == "OffloadAttention") a.emplace_back("--model.ac-offloading.attention");
   if (c.ac == "Offload") a.emplace_back("--model.ac-offloading");
+  if (c.numeric_mode == "fp8") add("--model.quantization", "fp8");
+  if (c.numeric_mode == "unordered") add("--deterministic", "false");
+  if (c.numeric_mode == "exact" || c.numeric_mode == "fast") add("--numeric-mode", c.numeric_mode);
   if (c.lora_rank) add("--model.lora.rank", std::to_string(*c.lora_rank));
   if (c.publication == "files") add("--bench.publish-dir", "bench-published");
   if (!c.memory_limit.empty()) add("--memory-limit", c.memory_limit);
@@ -63,7 +68,7 @@ void MatrixRow::describe(config::Schema& s) {
   s.field("lora_rank", lora_rank, "Rank of LoRA adapters; None: full fine-tuning.").at_least(1);
   s.field("seq_len", seq_len, "Length of a packed row.").at_least(1).in("tokens");
   s.field("ac", ac, "What is kept between forward and backward.")
-      .one_of({"None", "Selective", "Recompute", "Offload"});
+      .one_of({"None", "Selective", "Attention", "Recompute", "Offload", "OffloadAttention"});
   s.field("micro_batches", micro_batches, "Rows a device and optimizer step.").at_least(1);
   s.field("max_steps", max_steps, "Steps of the run, the first of them warm-up.").at_least(2);
   s.field(
@@ -75,8 +80,10 @@ void MatrixRow::describe(config::Schema& s) {
           "A row of the scaling table: weak, the rows of a GPU stay, or strong, those of a step do.")
       .one_of({"weak", "strong"});
   s.field("numeric_mode", numeric_mode,
-          "Numeric mode of the row; None: the device's own, exact on a CPU, fast on a GPU.")
-      .one_of({"exact", "fast"});
+          "How the row computes: in a numeric mode, with fp8 (model.quantization), or unordered "
+          "(deterministic = "
+          "false); None: the device's own mode, exact on a CPU, fast on a GPU.")
+      .one_of({"exact", "fast", "fp8", "unordered"});
   s.field("timeout", timeout, "The row is stopped, and shown as failed, after this time.")
       .at_least(1)
       .in("seconds");
@@ -133,13 +140,16 @@ std::vector<PlannedRow> plan_rows(const Matrix& matrix) {
     p.expected = static_cast<double>(chosen<std::int64_t>(row.expected, d.expected, 25));
     std::vector<std::string> extra = d.extra;
     extra.insert(extra.end(), row.extra.begin(), row.extra.end());
-    p.id = row.id ? *row.id
-                  : fmt::format("{}-{}-{}-{}-{}gpu-{}{}", base_name(c.model_name), c.type,
-                                c.lora_rank ? fmt::format("lora{}", *c.lora_rank) : "full", c.seq_len,
-                                c.num_gpus, c.ac,
-                                (c.publication.empty() ? "" : "-" + c.publication) +
-                                    (c.memory_limit.empty() ? "" : "-" + c.memory_limit) +
-                                    (c.scaling.empty() ? "" : "-" + c.scaling));
+    p.id =
+        row.id
+            ? *row.id
+            : fmt::format(
+                  "{}-{}-{}-{}-{}gpu-{}{}", base_name(c.model_name), c.type,
+                  c.lora_rank ? fmt::format("lora{}", *c.lora_rank) : "full", c.seq_len, c.num_gpus, c.ac,
+                  (c.publication.empty() ? "" : "-" + c.publication) +
+                      (c.memory_limit.empty() ? "" : "-" + c.memory_limit) +
+                      (c.scaling.empty() ? "" : "-" + c.scaling) +
+                      (c.numeric_mode == "fp8" || c.numeric_mode == "unordered" ? "-" + c.numeric_mode : ""));
     if (!ids.insert(p.id).second) {
       throw bad_input("two rows of the matrix have the id \"" + p.id + "\"", "",
                       "give one of them an `id` of its own");

@@ -113,7 +113,7 @@ Peer peer_from(const Json& object, const std::string& where) {
   c.num_gpus = entry.count("num_gpus");
   c.device_name = entry.text("device_name");
   c.seq_len = entry.count("seq_len");
-  c.ac = entry.one_of("ac", {"None", "Selective", "Recompute", "Offload"});
+  c.ac = entry.one_of("ac", {"None", "Selective", "Attention", "Recompute", "Offload", "OffloadAttention"});
   if (entry.has("error")) {
     peer.error = entry.text("error");
     if (entry.has("tokens_per_second")) entry.wrong("tokens_per_second", "absent beside `error`");

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "model/decoder.h"
+#include "model/fp8.h"
 #include "model/offload.h"
 
 namespace rlcpp::model {
@@ -23,7 +24,7 @@ struct Field {
 };
 
 // In the order of Layer. Only `input` is kept by every policy.
-constexpr std::size_t kFields = 17, kNorm1 = 1, kNorm2 = 9;
+constexpr std::size_t kFields = 17, kInput = 0, kNorm1 = 1, kAttn = 6, kLse = 7, kNorm2 = 9;
 std::array<Field, kFields> fields_of(const ModelConfig& c) {
   const std::int64_t h = c.hidden_size, width = c.qkv().width();
   // Without QK-norm rope runs in place, and nothing of it needs computing again.
@@ -60,10 +61,14 @@ bool kept(const Field& field, std::size_t index, Recompute recompute) {
       return true;
     case Recompute::kSelective:
       return field.kept_selective;
+    case Recompute::kAttention:
+      return index == kInput || index == kAttn || index == kLse;
     case Recompute::kFull:
-      return index == 0;
+      return index == kInput;
     case Recompute::kOffload:
       return false;
+    case Recompute::kOffloadAttention:
+      return index == kLse;
   }
   return true;
 }
@@ -87,7 +92,7 @@ Layer Layer::rows(std::int64_t count) const {
 }
 
 Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                                       Recompute recompute, DType type, OffloadOptions offload) {
+                                       Recompute recompute, DType type, OffloadOptions offload, bool fp8) {
   Regions regions;
   regions.max_tokens = max_tokens;
   regions.recompute = recompute;
@@ -98,20 +103,32 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
   };
   const auto fields = fields_of(config);
   std::array<RegionId, kFields> common;
-  std::vector<RegionId> slots;
-  if (recompute == Recompute::kOffload) {
+  // Fields that leave the device, of which it has a few at a time.
+  struct Leaving {
+    std::size_t field;
+    std::vector<RegionId>* host;
+    std::vector<RegionId> slots;
+  };
+  std::vector<Leaving> leaving;
+  if (offloads(recompute)) leaving.push_back({kInput, &regions.host_inputs, {}});
+  if (recompute == Recompute::kOffloadAttention) leaving.push_back({kAttn, &regions.host_attention, {}});
+  for (Leaving& one : leaving) {
     RLCPP_CHECK(offload.inflight >= 2);
+    const Field& field = fields[one.field];
     const std::int64_t count = std::min(offload.inflight, config.num_layers);
     for (std::int64_t slot = 0; slot < count; ++slot)
-      slots.push_back(add(fmt::format("input slot {}", slot), fields[0].width));
+      one.slots.push_back(add(fmt::format("{} slot {}", field.name, slot), field.width));
     for (std::int64_t layer = 0; layer < config.num_layers - count; ++layer) {
-      regions.host_inputs.push_back(
-          plan.add(offload.apart ? MemoryUse::kHostActivations : MemoryUse::kActivations,
-                   fmt::format("layer {} input on the host", layer), type, {max_tokens, fields[0].width}));
+      one.host->push_back(plan.add(offload.apart ? MemoryUse::kHostActivations : MemoryUse::kActivations,
+                                   fmt::format("layer {} {} on the host", layer, field.name), type,
+                                   {max_tokens, field.width}));
     }
   }
-  for (std::size_t f = slots.empty() ? 0 : 1; f < fields.size(); ++f) {
-    if (!kept(fields[f], f, recompute))
+  const auto leaves = [&](std::size_t f) {
+    return std::ranges::any_of(leaving, [f](const Leaving& one) { return one.field == f; });
+  };
+  for (std::size_t f = 0; f < fields.size(); ++f) {
+    if (!kept(fields[f], f, recompute) && !leaves(f))
       common[f] = add(fmt::format("all layers {}", fields[f].name), fields[f].width, fields[f].statistic);
   }
   for (std::int64_t layer = 0; layer < config.num_layers; ++layer) {
@@ -121,7 +138,8 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
                                                         fields[f].width, fields[f].statistic)
                                                   : common[f]);
     }
-    if (!slots.empty()) ids.front() = slots[static_cast<std::size_t>(layer) % slots.size()];
+    for (const Leaving& one : leaving)
+      ids[one.field] = one.slots[static_cast<std::size_t>(layer) % one.slots.size()];
   }
   const std::int64_t h = config.hidden_size;
   // The head stands between the passes: what it reads and writes lies where no block has anything of its own
@@ -146,6 +164,7 @@ Activations::Regions Activations::plan(const ModelConfig& config, MemoryPlan& pl
       add("dropped input", config.adapters.dropout > 0
                                ? std::max({h, config.num_heads * config.head_dim, config.intermediate_size})
                                : 0)};
+  if (fp8) regions.fp8 = plan_fp8(config, plan, max_tokens);
   return regions;
 }
 
@@ -165,13 +184,16 @@ Activations::Activations(const ops::Context& ctx, const ModelConfig& config, con
                                          &delta,          &scratch_lora, &dropped};
   for (std::size_t i = 0; i < places.size(); ++i) *places[i] = view_of(arena, regions.shared[i]);
   flatten(final_rstd);
-  if (recompute == Recompute::kOffload) {
+  fp8 = make_fp8(arena, regions.fp8);
+  const auto way_of = [&](Tensor Layer::*place, const std::vector<RegionId>& leaving) {
     std::vector<Tensor> slots, host;
-    for (const RegionId id : regions.host_inputs) host.push_back(arena[id]);
+    for (const RegionId id : leaving) host.push_back(arena[id]);
     for (std::size_t slot = 0; slot < layers.size() - host.size(); ++slot)
-      slots.push_back(layers[slot].input);
-    inputs = std::make_shared<BlockInputs>(ctx, std::move(slots), std::move(host));
-  }
+      slots.push_back(layers[slot].*place);
+    return std::make_shared<Offloaded>(ctx, std::move(slots), std::move(host));
+  };
+  if (offloads(recompute)) inputs = way_of(&Layer::input, regions.host_inputs);
+  if (recompute == Recompute::kOffloadAttention) attention = way_of(&Layer::attn, regions.host_attention);
 }
 
 }  // namespace rlcpp::model

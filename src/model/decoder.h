@@ -32,20 +32,41 @@ struct PackedBatch {
 
 // Which activations are kept between forward and backward.
 enum class Recompute : std::uint8_t {
-  kNone,       // everything the backward reads
-  kSelective,  // norms and SwiGLU are computed again
-  kFull,       // only block inputs are kept
-  kOffload,    // only block inputs are kept, in the host's memory (model/offload.h)
+  kNone,              // everything the backward reads
+  kSelective,         // norms and SwiGLU are computed again
+  kAttention,         // block inputs and what attention gives are kept
+  kFull,              // only block inputs are kept
+  kOffload,           // only block inputs are kept, in the host's memory (model/offload.h)
+  kOffloadAttention,  // as kAttention, in the host's memory but for statistics
 };
+// Whether attention is computed once, and whether block inputs leave the device.
+constexpr bool keeps_attention(Recompute policy) {
+  return policy == Recompute::kAttention || policy == Recompute::kOffloadAttention;
+}
+constexpr bool offloads(Recompute policy) {
+  return policy == Recompute::kOffload || policy == Recompute::kOffloadAttention;
+}
 
-// How Recompute::kOffload lies in memory.
+// How the policies that offload lie in memory.
 struct OffloadOptions {
-  // Block inputs on the device at once, at least 2: the one in use, and those on their way.
+  // Block inputs (and outputs of attention) on the device at once, at least 2: those in use, and on their
+  // way.
   std::int64_t inflight = 5;
   bool apart = false;  // the device has memory of its own, and the plan counts the host's apart from it
 };
 
-class BlockInputs;
+class Offloaded;
+
+// Memory of products in FP8 (model/fp8.h); empty: there are none.
+struct Fp8Memory {
+  // Codes of the product under way: of its input, as it lies or transposed, of the gradient of its output,
+  // both ways, and of its weight.
+  Tensor input, gradient, gradient_t, weight;
+  Tensor largest, scale;  // f32, of every operand of every product of every layer
+};
+struct Fp8Regions {
+  RegionId input, gradient, gradient_t, weight, largest, scale;
+};
 
 // Memory of the activations for up to `max_tokens` tokens, in ops::Context::compute_type(); statistics are
 // f32. A forward fills it, one backward consumes it.
@@ -53,7 +74,8 @@ class Activations {
  public:
   struct Regions;
   static Regions plan(const ModelConfig& config, MemoryPlan& plan, std::int64_t max_tokens,
-                      Recompute recompute, DType type = DType::kF32, OffloadOptions offload = {});
+                      Recompute recompute, DType type = DType::kF32, OffloadOptions offload = {},
+                      bool fp8 = false);
   Activations(const ops::Context& ctx, const ModelConfig& config, const Arena& arena, const Regions& regions);
 
   struct Layer {
@@ -74,8 +96,10 @@ class Activations {
   struct Regions {
     std::vector<std::vector<RegionId>> layers;  // in the order of Layer's fields
     std::vector<RegionId> shared;
-    RegionId dhidden;                   // [M, H] for the head's gradient, which backward() consumes
-    std::vector<RegionId> host_inputs;  // offload: of the blocks whose inputs leave the device
+    RegionId dhidden;  // [M, H] for the head's gradient, which backward() consumes
+    std::vector<RegionId> host_inputs,
+        host_attention;  // offload: of the blocks whose tensors leave the device
+    Fp8Regions fp8;
     std::int64_t max_tokens = 0;
     Recompute recompute = Recompute::kNone;
   };
@@ -92,9 +116,11 @@ class Activations {
   // What is dropped of the inputs of adapters; the trainer sets it before each forward, and the backward that
   // follows draws the same. Its stream is of the step's micro-batch; products draw by their place.
   ops::Dropout dropout;
+  Fp8Memory fp8;
   std::int64_t max_tokens = 0;
   Recompute recompute = Recompute::kNone;
-  std::shared_ptr<BlockInputs> inputs;  // offload: their way to the host and back
+  std::shared_ptr<Offloaded> inputs,
+      attention;  // offload: the way of block inputs and of `attn` to the host and back
 };
 
 // Told when the weights and gradients of a block come into use and leave it, so that blocks can share memory

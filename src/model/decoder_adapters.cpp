@@ -3,17 +3,19 @@
 // input, as they read one input without it.
 #include "base/rng.h"
 #include "model/decoder_block.h"
+#include "model/fp8.h"
 #include "ops/adapter.h"
 #include "ops/matmul.h"
 
 namespace rlcpp::model {
-namespace {
 
 std::uint64_t index_of(AdapterPlace place) {
   if (place == &LayerAdapters::qkv) return 0;
   if (place == &LayerAdapters::out) return 1;
   return place == &LayerAdapters::gate_up ? 2 : 3;
 }
+
+namespace {
 
 // The adapter of `place`; null if there is none.
 const AdapterPair* pair_of(const BlockContext& block, AdapterPlace place) {
@@ -47,6 +49,9 @@ BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const 
   if (activations != nullptr) {
     block.dropout = activations->dropout;
     block.dropped = activations->dropped;
+    if (!activations->fp8.input.empty()) block.fp8 = &activations->fp8;
+    block.attention_kept = keeps_attention(activations->recompute);
+    block.attention = activations->attention.get();
   }
   RLCPP_CHECK(block.dropout.probability == 0 || block.adapters == nullptr || !block.dropped.empty());
   block.layer = layer;
@@ -63,6 +68,11 @@ Tensor adapter_hidden(const BlockContext& block, AdapterPlace place, const Tenso
 void adapted_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                     const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& h) {
   const Tensor b = adapter_hidden(block, place, x, h);
+  if (block.fp8 != nullptr) {
+    fp8_forward(block, place, y, x, w, bias);
+    if (!b.empty()) ops::linear_forward(block.ctx, y, h, b, {}, {}, true);
+    return;
+  }
   if (b.empty()) return ops::linear_forward(block.ctx, y, x, w, packed, bias);
   ops::adapted_forward(block.ctx, y, x, w, packed, bias, h, b);
 }
@@ -96,6 +106,16 @@ void mixed_linear(const BlockContext& block, AdapterPlace place, const Tensor& y
   RLCPP_CHECK(end == x.dim(0));
 }
 
+void product_gradients(const BlockContext& block, AdapterPlace place, const Tensor& dw, const Tensor& db,
+                       const Tensor& dy, const Tensor& x) {
+  if (block.fp8 != nullptr) {
+    fp8_backward_weight(block, place, dw, dy, x);
+  } else if (!dw.empty()) {
+    ops::linear_backward_weight(block.ctx, dw, dy, x, true);
+  }
+  if (!db.empty()) ops::linear_backward_bias(block.ctx, db, dy, true);
+}
+
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
                        const Tensor& dy, const Tensor& x, const Tensor& h) {
   const AdapterPair* pair = pair_of(block, place);
@@ -109,10 +129,18 @@ void adapter_gradients(const BlockContext& block, AdapterPlace place, const Adap
 void adapted_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx, const Tensor& dy,
                             const Tensor& w, const Tensor& dh) {
   const AdapterPair* pair = pair_of(block, place);
-  if (pair == nullptr) return ops::linear_backward_input(block.ctx, dx, dy, w, false);
+  const auto base = [&] {
+    if (block.fp8 != nullptr) return fp8_backward_input(block, place, dx, dy, w);
+    ops::linear_backward_input(block.ctx, dx, dy, w, false);
+  };
+  if (pair == nullptr) return base();
   const Tensor own = columns(dh, dx.dim(0), pair->a.dim(0));
-  if (block.dropout.probability == 0) return ops::adapted_backward_input(block.ctx, dx, dy, w, own, pair->a);
-  ops::linear_backward_input(block.ctx, dx, dy, w, false);
+  if (block.dropout.probability == 0) {
+    if (block.fp8 == nullptr) return ops::adapted_backward_input(block.ctx, dx, dy, w, own, pair->a);
+    base();
+    return ops::linear_backward_input(block.ctx, dx, own, pair->a, true);
+  }
+  base();
   const Tensor through = columns(block.dropped, dx.dim(0), dx.dim(1));
   ops::linear_backward_input(block.ctx, through, own, pair->a, false);
   ops::dropout_backward(block.ctx, dx, through, dropout_of(block, place));

@@ -17,7 +17,7 @@ void recompute_layer(const BlockContext& block, const Activations::Layer& a, con
   const LayerTensors& w = block.weights;
   if (recompute == Recompute::kNone) return;
   ops::rmsnorm_forward(block.ctx, a.norm1, a.rstd1, a.input, w.input_norm, c.rms_eps);
-  if (recompute == Recompute::kFull || recompute == Recompute::kOffload) {
+  if (recompute != Recompute::kSelective) {
     attention_branch(block, a, batch);
     mlp_branch(block, a, true);
     adapter_hidden(block, &LayerAdapters::down, a.swiglu, a.lora_down);
@@ -29,13 +29,6 @@ void recompute_layer(const BlockContext& block, const Activations::Layer& a, con
   }
   ops::rmsnorm_forward(block.ctx, a.norm2, a.rstd2, a.mid, w.post_norm, c.rms_eps);
   ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
-}
-
-// dw += dy^T x and db += column sums of dy, where they are trained.
-void product_gradients(const ops::Context& ctx, const Tensor& dw, const Tensor& db, const Tensor& dy,
-                       const Tensor& x) {
-  if (!dw.empty()) ops::linear_backward_weight(ctx, dw, dy, x, true);
-  if (!db.empty()) ops::linear_backward_bias(ctx, db, dy, true);
 }
 
 // A temporary of `width` columns: in `memory`, or where nobody planned one for it, in the place of `values`.
@@ -63,24 +56,24 @@ void block_backward(const BlockContext& block, const Activations::Layer& a, cons
 
   // residual' = mid + down(swiglu(gate_up(norm2(mid)))). Gradients of swiglu and gate_up take the place of
   // their values.
-  product_gradients(ctx, g.down, g.down_bias, d.residual, a.swiglu);
+  product_gradients(block, &LayerAdapters::down, g.down, g.down_bias, d.residual, a.swiglu);
   adapter_gradients(block, &LayerAdapters::down, lora.down, d.lora, d.residual, a.swiglu, a.lora_down);
   adapted_backward_input(block, &LayerAdapters::down, a.swiglu, d.residual, w.down, d.lora);
   ops::swiglu_backward(ctx, a.gate_up, a.swiglu, a.gate_up);
-  product_gradients(ctx, g.gate_up, g.gate_up_bias, a.gate_up, a.norm2);
+  product_gradients(block, &LayerAdapters::gate_up, g.gate_up, g.gate_up_bias, a.gate_up, a.norm2);
   adapter_gradients(block, &LayerAdapters::gate_up, lora.gate_up, d.lora, a.gate_up, a.norm2, a.lora_gate_up);
   adapted_backward_input(block, &LayerAdapters::gate_up, d.branch, a.gate_up, w.gate_up, d.lora);
   ops::rmsnorm_backward(ctx, d.residual, g.post_norm, d.branch, a.mid, w.post_norm, a.rstd2, true);
 
   // mid = input + out(attention(rope(qkv(norm1(input))))).
-  product_gradients(ctx, g.out, g.out_bias, d.residual, a.attn);
+  product_gradients(block, &LayerAdapters::out, g.out, g.out_bias, d.residual, a.attn);
   adapter_gradients(block, &LayerAdapters::out, lora.out, d.lora, d.residual, a.attn, a.lora_out);
   adapted_backward_input(block, &LayerAdapters::out, d.attn, d.residual, w.out, d.lora);
   ops::attention_backward(ctx, d.qkv, d.attn, a.attn, a.lse, a.qkv, d.delta, batch.documents, c.qkv(),
                           attention_scale(c));
   ops::qk_norm_rope_backward(ctx, d.qkv, g.q_norm, g.k_norm, d.qkv, a.qkv_raw, a.qk_rstd, w.q_norm, w.k_norm,
                              block.rope.cos, block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
-  product_gradients(ctx, g.qkv, g.qkv_bias, d.qkv, a.norm1);
+  product_gradients(block, &LayerAdapters::qkv, g.qkv, g.qkv_bias, d.qkv, a.norm1);
   adapter_gradients(block, &LayerAdapters::qkv, lora.qkv, d.lora, d.qkv, a.norm1, a.lora_qkv);
   if (!below && g.input_norm.empty()) return;
   adapted_backward_input(block, &LayerAdapters::qkv, d.branch, d.qkv, w.qkv, d.lora);
@@ -128,11 +121,13 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
                         weights.final_norm, activations.final_rstd.rows(0, tokens), false);
 
   const std::size_t lowest = lowest_trained(gradients);
-  BlockInputs* const inputs = activations.inputs.get();
+  Offloaded *const inputs = activations.inputs.get(), *const attention = activations.attention.get();
   for (std::size_t layer = weights.layers.size(); layer > 0 && layer >= lowest; --layer) {
-    const BlockContext block = block_of(ctx, config, weights, packed, rope, layer - 1, &activations);
+    BlockContext block = block_of(ctx, config, weights, packed, rope, layer - 1, &activations);
+    block.again = true;
     const Activations::Layer a = activations.layers[layer - 1].rows(tokens);
     if (inputs != nullptr) inputs->before_read(layer - 1);
+    if (attention != nullptr) attention->before_read(layer - 1);
     if (observer != nullptr) {
       observer->before_weights(layer - 1, BlockObserver::Pass::kBackward);
       observer->before_gradients(layer - 1);
@@ -144,7 +139,9 @@ void backward(const ops::Context& ctx, const ModelConfig& config, const WeightSe
                    lowest < layer);
     if (observer != nullptr) observer->after_gradients(layer - 1);
     // Of layers from the lowest trained one; the embedding needs no input.
-    if (inputs != nullptr) inputs->read(layer - 1, lowest > 0 ? lowest - 1 : 0, tokens);
+    const std::size_t last_read = lowest > 0 ? lowest - 1 : 0;
+    if (inputs != nullptr) inputs->read(layer - 1, last_read, tokens);
+    if (attention != nullptr) attention->read(layer - 1, last_read, tokens);
   }
   if (lowest == 0) ops::embedding_backward(ctx, gradients.embedding, d.residual, batch.ids);
   if (observer != nullptr) observer->after_backward();

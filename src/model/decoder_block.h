@@ -17,11 +17,18 @@ struct BlockContext {
   ops::Dropout dropout = {};
   Tensor dropped = {};
   std::uint64_t layer = 0;
+  const Fp8Memory* fp8 = nullptr;  // null: products are in the compute type
+  bool again = false;              // the backward computes the block again
+  bool attention_kept = false;     // attention's output too, so it is not
+  Offloaded* attention = nullptr;  // where it leaves the device
 };
 // Layer `layer` of a model. `activations` may be null: no dropout.
 BlockContext block_of(const ops::Context& ctx, const ModelConfig& config, const WeightSet& weights,
                       const WeightSet& packed, const RopeTables& rope, std::size_t layer,
                       const Activations* activations);
+
+// Which of a block's products this is: 0 to 3, in the order of the forward.
+std::uint64_t index_of(AdapterPlace place);
 
 // [rows, width] at the start of `memory`, whatever its own shape.
 inline Tensor columns(const Tensor& memory, std::int64_t rows, std::int64_t width) {
@@ -38,12 +45,15 @@ Tensor adapter_hidden(const BlockContext& block, AdapterPlace place, const Tenso
 void mixed_linear(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                   const Tensor& w, const Tensor& packed, const Tensor& bias, const Tensor& memory,
                   std::span<const AdapterRows> rows);
+// dw += dy^T x and db += column sums of dy, where they are not empty.
+void product_gradients(const BlockContext& block, AdapterPlace place, const Tensor& dw, const Tensor& db,
+                       const Tensor& dy, const Tensor& x);
 // From dy [M, out], x and h of adapted_linear: dh [M, targets * r] becomes the gradient of h, and g's tensors
 // accumulate.
 void adapter_gradients(const BlockContext& block, AdapterPlace place, const AdapterPair& g, const Tensor& dh,
                        const Tensor& dy, const Tensor& x, const Tensor& h);
 // Once x's memory may be overwritten: dx [M, in] = dy w, and what the adapter adds to it, from dh of
-// adapter_gradients.
+// adapter_gradients; in FP8 behind product_gradients() of the same dy.
 void adapted_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx, const Tensor& dy,
                             const Tensor& w, const Tensor& dh);
 

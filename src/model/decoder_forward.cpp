@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "model/decoder_block.h"
+#include "model/fp8.h"
 #include "model/offload.h"
 #include "ops/embedding.h"
 #include "ops/matmul.h"
@@ -20,7 +21,11 @@ void attention_branch(const BlockContext& block, const Activations::Layer& a, co
                  a.lora_qkv);
   ops::qk_norm_rope_forward(block.ctx, a.qkv, a.qk_rstd, a.qkv_raw, w.q_norm, w.k_norm, block.rope.cos,
                             block.rope.sin, batch.positions, c.qkv(), c.rms_eps);
-  ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.documents, c.qkv(), attention_scale(c));
+  if (!block.again || !block.attention_kept) {
+    if (block.attention != nullptr) block.attention->before_written(block.layer);
+    ops::attention_forward(block.ctx, a.attn, a.lse, a.qkv, batch.documents, c.qkv(), attention_scale(c));
+    if (block.attention != nullptr) block.attention->written(block.layer, a.attn.dim(0));
+  }
   // The product lands in `mid` and the old residual is added to it there: an addition commutes, and no copy
   // is needed.
   adapted_linear(block, &LayerAdapters::out, a.mid, a.attn, w.out, block.packed.out, w.out_bias, a.lora_out);
@@ -29,6 +34,11 @@ void attention_branch(const BlockContext& block, const Activations::Layer& a, co
 
 void mlp_branch(const BlockContext& block, const Activations::Layer& a, bool keep) {
   const LayerTensors& w = block.weights;
+  if (block.fp8 != nullptr) {
+    adapted_linear(block, &LayerAdapters::gate_up, a.gate_up, a.norm2, w.gate_up, {}, w.gate_up_bias,
+                   a.lora_gate_up);
+    return ops::swiglu_forward(block.ctx, a.swiglu, a.gate_up);
+  }
   const Tensor b = adapter_hidden(block, &LayerAdapters::gate_up, a.norm2, a.lora_gate_up);
   ops::linear_swiglu_forward(block.ctx, a.swiglu, a.gate_up, keep, a.norm2, w.gate_up, block.packed.gate_up,
                              w.gate_up_bias, b.empty() ? Tensor() : a.lora_gate_up, b);
@@ -47,10 +57,11 @@ Tensor forward(const ops::Context& ctx, const ModelConfig& config, const WeightS
   const bool keep_gate_up =
       activations.recompute == Recompute::kNone || activations.recompute == Recompute::kSelective;
   Activations::Layer a = activations.layers[0].rows(tokens);
-  BlockInputs* const inputs = activations.inputs.get();
+  Offloaded* const inputs = activations.inputs.get();
   const auto before = [&](std::size_t layer) {
     if (observer != nullptr) observer->before_weights(layer, BlockObserver::Pass::kForward);
   };
+  if (!activations.fp8.input.empty()) forget_scales(ctx, activations.fp8);
   before(0);
   ops::embedding_forward(ctx, a.input, weights.embedding, batch.ids);
   ops::rmsnorm_forward(ctx, a.norm1, a.rstd1, a.input, weights.layers[0].input_norm, config.rms_eps);

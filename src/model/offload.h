@@ -1,7 +1,7 @@
-// Block inputs that leave the device while they are not needed. Layer l's input lies in slot l mod S of the
-// device. In the forward it is copied out while later blocks run, and the slot is filled anew S blocks later;
-// the inputs of the last S blocks stay. In the backward a slot that its block has done with takes the input
-// of the block S below, while the S - 1 between them run.
+// A tensor of each block, such as its input, that leaves the device while it is not needed. Layer l's lies in
+// slot l mod S of the device. In the forward it is copied out while later blocks run, and the slot is filled
+// anew S blocks later; those of the last S blocks stay. In the backward a slot that its block has done with
+// takes the tensor of the block S below, while the S - 1 between them run.
 //
 // One queue makes all copies in order, so what comes back has gone out before. The operations of the forward
 // have waited for every copy out by its end, and those of the backward for every copy back, so that nothing
@@ -14,16 +14,16 @@
 
 namespace rlcpp::model {
 
-class BlockInputs {
+class Offloaded {
  public:
-  // `slots` [S], each [max_tokens, H]; `host` one such tensor for each layer but the last S.
-  BlockInputs(const ops::Context& ctx, std::vector<Tensor> slots, std::vector<Tensor> host);
+  // `slots` [S], each [max_tokens, width]; `host` one such tensor for each layer but the last S.
+  Offloaded(const ops::Context& ctx, std::vector<Tensor> slots, std::vector<Tensor> host);
 
-  // Forward: before operations write the input of `layer`, and after they have.
+  // Forward: before operations write the tensor of `layer`, and after they have.
   void before_written(std::size_t layer) const;
   void written(std::size_t layer, std::int64_t tokens);
-  // Backward: before operations read the input of `layer`, and after the last of them has. `lowest`: the
-  // lowest layer whose input will be read.
+  // Backward: before operations read the tensor of `layer`, and after the last of them has. `lowest`: the
+  // lowest layer whose tensor will be read.
   void before_read(std::size_t layer) const;
   void read(std::size_t layer, std::size_t lowest, std::int64_t tokens);
 

@@ -38,10 +38,12 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
 bool exact_attention(const Context& ctx, const QkvShape& shape);
 
 // Which kernels of a GPU compute the two above. fastest is what runs use: cuDNN forward, and backward our
-// kernels for Hopper, else cuDNN, else our portable ones. The others are for tests and benchmarks that
-// compare: library leaves out the kernels for Hopper, portable uses ours alone. A backward must see the
-// setting of its forward. Nothing happens on the CPU.
-enum class AttentionKernels : std::uint8_t { kFastest, kLibrary, kPortable };
+// kernels for Hopper, else cuDNN, else our portable ones. unordered is for runs that need not repeat:
+// backwards of documents of one length by cuDNN's algorithm that adds gradients of queries in the order in
+// which they come; set it before scratch is planned. The others are for tests and benchmarks that compare:
+// library leaves out the kernels for Hopper, portable uses ours alone. A backward must see the setting of its
+// forward. Nothing happens on the CPU.
+enum class AttentionKernels : std::uint8_t { kFastest, kUnordered, kLibrary, kPortable };
 void use_attention_kernels(const Context& ctx, AttentionKernels kernels);
 
 // One layer's pages: k and v [num_pages, page_size, num_kv_heads, head_dim]. The order of the elements inside

@@ -8,6 +8,8 @@
 #include "base/error.h"
 #include "base/failpoint.h"
 #include "base/rng.h"
+#include "model/fp8.h"
+#include "ops/attention.h"
 #include "ops/cast.h"
 #include "ops/head.h"
 #include "ops/optimizer.h"
@@ -86,8 +88,24 @@ struct Trainer::Impl {
   void publish();
 };
 
+namespace {
+
+void allow_any_order(const ops::Context& ctx) {
+  if (!ctx.on_gpu()) return;  // the CPU knows one order
+  if (ctx.mode == ops::NumericMode::kExact) {
+    throw bad_input("deterministic is false and numeric_mode is exact",
+                    "mode exact keeps the order of every sum",
+                    "set deterministic to true, or numeric_mode to fast");
+  }
+  if (ctx.cuda != nullptr) ops::use_attention_kernels(ctx, ops::AttentionKernels::kUnordered);
+}
+
+}  // namespace
+
 std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const model::ModelConfig& model,
                                                 const TrainerOptions& options, MemoryPlan& plan) {
+  if (options.fp8) model::require_fp8(ctx, model);
+  if (options.any_order) allow_any_order(ctx);
   auto r = std::make_shared<Regions>();
   const DType moments = moment_type(ctx, options.optim);
   if (model.adapters.any()) {
@@ -112,8 +130,9 @@ std::shared_ptr<Trainer::Regions> Trainer::plan(const ops::Context& ctx, const m
                               moments_of(options.optim), moments);
     }
   }
-  r->activations = model::Activations::plan(model, plan, options.max_tokens, options.recompute,
-                                            ctx.compute_type(), {options.inflight_activations, ctx.on_gpu()});
+  r->activations =
+      model::Activations::plan(model, plan, options.max_tokens, options.recompute, ctx.compute_type(),
+                               {options.inflight_activations, ctx.on_gpu()}, options.fp8);
   r->rows = plan_rows(plan, options.max_tokens, r->activations.dhidden);
   r->scratch = plan_scratch(ctx, model, options, plan);
   if (options.sharding.any()) r->staging = plan_exchange(plan, options.sharding.ranks);
@@ -145,6 +164,7 @@ Trainer::Trainer(const ops::Context& ctx, const model::ModelConfig& model, const
                      {},
                      State{},
                      nullptr}) {
+  if (options.any_order) allow_any_order(ctx);
   if (options.sharding.any()) {
     RLCPP_CHECK(peers.communicator != nullptr && peers.communicator->size() == options.sharding.ranks &&
                 peers.communicator->rank() == options.sharding.rank);

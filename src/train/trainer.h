@@ -57,6 +57,8 @@ struct TrainerOptions {
   std::int64_t max_tokens = 0;             // of one micro-batch: seq_len
   std::optional<std::int64_t> head_chunk;  // rows of logits at once; see plan_scratch
   model::Recompute recompute = model::Recompute::kNone;
+  bool fp8 = false;                       // products of blocks (model/fp8.h)
+  bool any_order = false;                 // sums may be made in any order, so that a run need not repeat
   std::int64_t inflight_activations = 5;  // offload: block inputs on the device at once
   // Moments, and masters if the caller plans them there, rest in the host's memory (train/state_stream.h),
   // and so many of their elements are under way at a time.

@@ -73,7 +73,7 @@ TEST_P(Decoder, RecomputeDoesNotMatter) {
   const double loss = none->loss_and_gradients(row_);
   const std::vector<float> gradients = flat_gradients(*none);
   std::size_t planned = none->arena->plan().bytes_of(MemoryUse::kActivations);
-  for (const Recompute recompute : {Recompute::kSelective, Recompute::kFull}) {
+  for (const Recompute recompute : {Recompute::kSelective, Recompute::kAttention, Recompute::kFull}) {
     const auto other = model(recompute);
     EXPECT_TRUE(same_bits(copy_of(other->run(row_)), hidden));
     EXPECT_EQ(other->loss_and_gradients(row_), loss);
@@ -86,15 +86,22 @@ TEST_P(Decoder, RecomputeDoesNotMatter) {
 
 // The queue of the CPU makes copies as late as it may (ops/copy_queue.h), so an order that is not asked for
 // shows here. Rows of several lengths, forwards without a backward, and frozen layers come in between.
-TEST_P(Decoder, OffloadedBlockInputsChangeNoBit) {
+TEST_P(Decoder, OffloadingChangesNoBit) {
   models_.config.num_layers = 6;
   const auto none = model(Recompute::kNone);
   std::vector<bool> upper;
   for (const ParameterInfo& info : parameter_list(config_)) {
     upper.push_back(info.name.starts_with("layers.3.") || info.name.starts_with("layers.5."));
   }
-  for (const std::int64_t inflight : {2, 3, 5, 6, 9}) {
-    const auto other = model(Recompute::kOffload, 2, inflight);
+  for (const auto& [policy, inflight] : {std::pair<Recompute, std::int64_t>{Recompute::kOffload, 2},
+                                         {Recompute::kOffload, 3},
+                                         {Recompute::kOffload, 5},
+                                         {Recompute::kOffload, 6},
+                                         {Recompute::kOffload, 9},
+                                         {Recompute::kOffloadAttention, 2},
+                                         {Recompute::kOffloadAttention, 3},
+                                         {Recompute::kOffloadAttention, 9}}) {
+    const auto other = model(policy, 2, inflight);
     for (int round = 0; round < 2; ++round) {
       const Row row = round == 0 ? row_ : random_row(config_, {3, 8}, random_);
       EXPECT_EQ(other->loss(row), none->loss(row));
@@ -124,6 +131,14 @@ TEST_P(Decoder, OffloadMovesBlockInputsOutOfThePlan) {
   EXPECT_EQ(offload.bytes_of(MemoryUse::kHostActivations), 4 * input);
   EXPECT_EQ(offload.host_bytes(), 4 * input);
   EXPECT_EQ(offload.total_bytes() + 4 * input, full.total_bytes());
+  // What attention gives, too: two of it are on the device where one was, and statistics of every layer.
+  const auto attn = static_cast<std::size_t>(tokens * config_.num_heads * config_.head_dim) * 2;
+  const auto lse = static_cast<std::size_t>(tokens * config_.num_heads) * 4;
+  ASSERT_EQ(attn % 256 + lse % 256, 0U);
+  MemoryPlan both;
+  Activations::plan(config_, both, tokens, Recompute::kOffloadAttention, DType::kBF16, {2, true});
+  EXPECT_EQ(both.host_bytes(), 4 * (input + attn));
+  EXPECT_EQ(both.total_bytes(), offload.total_bytes() + attn + 5 * lse);
 }
 
 // A back end without packed forms computes from the weights in any case.

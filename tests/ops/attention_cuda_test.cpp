@@ -37,12 +37,16 @@ Floats one_head(const Floats& rows, const ops::QkvShape& s, std::int64_t kv_head
 
 TEST_P(AttentionInPieces, AgreesWithTheReference) {
   const ops::Context ctx = context();
-  ops::use_attention_kernels(ctx, ops::AttentionKernels::kLibrary);
   Random random(ctx);
   const ops::QkvShape shape = {16, 8, 64};
   const ops::QkvShape part_shape = {2, 1, 64};
-  for (const std::vector<std::int64_t>& lengths :
-       {std::vector<std::int64_t>(10, 1024), std::vector<std::int64_t>{3072}}) {
+  using ops::AttentionKernels;
+  const std::vector<std::int64_t> many(10, 1024), one = {3072};
+  for (const auto& [kernels, lengths] : {std::pair{AttentionKernels::kLibrary, many},
+                                         {AttentionKernels::kLibrary, one},
+                                         {AttentionKernels::kUnordered, many},
+                                         {AttentionKernels::kUnordered, one}}) {
+    ops::use_attention_kernels(ctx, kernels);
     AttentionCase c = make_attention_case(random, shape, lengths);
     AttentionResult r = run_packed(ctx, c);
     Floats dout = random.normal(c.rows() * c.out_width());

@@ -18,12 +18,17 @@ namespace rlcpp::test {
 
 using Floats = std::vector<float>;
 using Ints = std::vector<std::int32_t>;
+using Bytes = std::vector<std::uint8_t>;
 
 inline Tensor view(Floats& values, std::initializer_list<std::int64_t> shape) {
   return Tensor(values.data(), DType::kF32, shape);
 }
 inline Tensor view(Ints& values, std::initializer_list<std::int64_t> shape) {
   return Tensor(values.data(), DType::kI32, shape);
+}
+
+inline Tensor view(Bytes& values, std::initializer_list<std::int64_t> shape) {
+  return Tensor(values.data(), DType::kU8, shape);
 }
 
 inline float round_to_bf16(float value) {
@@ -46,6 +51,8 @@ class Mirror {
       : Mirror(ctx, view(host, shape), host.size(), type) {}
   Mirror(const ops::Context& ctx, Ints& host, std::initializer_list<std::int64_t> shape)
       : Mirror(ctx, view(host, shape), host.size(), DType::kI32) {}
+  Mirror(const ops::Context& ctx, Bytes& host, std::initializer_list<std::int64_t> shape)
+      : Mirror(ctx, view(host, shape), host.size(), DType::kU8) {}
   Mirror(const Mirror&) = delete;
   Mirror& operator=(const Mirror&) = delete;
 
@@ -136,6 +143,9 @@ inline Mirror on(const ops::Context& ctx, Floats& values, std::initializer_list<
 // f32 and i32 on every device.
 inline Mirror f32(const ops::Context& ctx, Floats& values, std::initializer_list<std::int64_t> shape) {
   return Mirror(ctx, values, DType::kF32, shape);
+}
+inline Mirror u8(const ops::Context& ctx, Bytes& values, std::initializer_list<std::int64_t> shape) {
+  return Mirror(ctx, values, shape);
 }
 inline Mirror i32(const ops::Context& ctx, Ints& values, std::initializer_list<std::int64_t> shape) {
   return Mirror(ctx, values, shape);

@@ -73,7 +73,8 @@ TEST_P(OnDevice, TheSameSeedGivesTheSameBits) {
 TEST_P(OnDevice, RecomputeChangesNoBit) {
   const std::uint64_t seed = test::fresh_seed();
   std::vector<float> kept;
-  for (const auto policy : {model::Recompute::kNone, model::Recompute::kSelective, model::Recompute::kFull}) {
+  for (const auto policy : {model::Recompute::kNone, model::Recompute::kSelective,
+                            model::Recompute::kAttention, model::Recompute::kFull}) {
     Rng rng(seed);
     TrainerOptions options = plain_options();
     options.recompute = policy;
@@ -107,12 +108,16 @@ TEST_P(OnDevice, OffloadedActivationsChangeNoBit) {
   const std::vector<float> kept = weights_after(options, {0, 0});
   options.recompute = model::Recompute::kFull;
   const std::size_t full = run(options, 1, kLayers)->planned_bytes;
-  options.recompute = model::Recompute::kOffload;
-  for (const std::int64_t inflight : {2, 3}) {
+  for (const auto& [policy, inflight] : {std::pair{model::Recompute::kOffload, 2},
+                                         {model::Recompute::kOffload, 3},
+                                         {model::Recompute::kOffloadAttention, 2},
+                                         {model::Recompute::kOffloadAttention, 3}}) {
+    options.recompute = policy;
     options.inflight_activations = inflight;
     for (const auto& delays : kDelays) {
       expect_same_bits(weights_after(options, delays), kept, "weights with offloaded activations");
     }
+    if (policy == model::Recompute::kOffloadAttention) continue;  // more slots than this model's inputs save
     const auto it = run(options, 1, kLayers);
     EXPECT_EQ(it->host_bytes > 0, gpu());
     if (gpu()) {

@@ -32,6 +32,16 @@ inline model::ModelConfig tiny_config(bool tied = true, std::int64_t layers = 2)
   return c;
 }
 
+// The same in sizes that products in FP8 can have.
+inline model::ModelConfig tiny_fp8_config(bool tied = true, std::int64_t layers = 2) {
+  model::ModelConfig c = tiny_config(tied, layers);
+  c.hidden_size = 32;
+  c.intermediate_size = 48;
+  c.num_heads = 2;
+  c.head_dim = 16;
+  return c;
+}
+
 // Random A and B, so that B is not zero.
 inline void fill_adapters(const model::ModelConfig& config, const std::vector<model::LayerAdapters>& masters,
                           std::uint64_t seed) {
@@ -46,8 +56,9 @@ inline void fill_adapters(const model::ModelConfig& config, const std::vector<mo
 struct TinyRun {
   explicit TinyRun(const TrainerOptions& trainer_options, std::uint64_t seed, int threads = 1,
                    bool tied = true, Device device = {}, std::int64_t layers = 2,
-                   const model::AdapterConfig& adapters = {}, ops::CallLog* calls = nullptr)
-      : config(tiny_config(tied, layers)),
+                   const model::AdapterConfig& adapters = {}, ops::CallLog* calls = nullptr,
+                   bool sixteens = false)
+      : config(sixteens ? tiny_fp8_config(tied, layers) : tiny_config(tied, layers)),
         options(trainer_options),
         pool(threads),
         ctx(ops::make_context(device, pool)) {

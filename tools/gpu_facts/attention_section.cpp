@@ -230,6 +230,9 @@ std::vector<Case> cases() {
     add(heads, "ragged 8 uneven, limit 3072", uneven, 3072, true);
     add(heads, "ragged 8 uneven, limit 8192", uneven, 8192, true);
   }
+  add(16, "1 row of 16384", {16384}, 16384, false);
+  add(16, "1 row of 65536", {65536}, 65536, false);
+  add(32, "1 row of 16384", {16384}, 16384, false);
   // A plan for any packing of a row, as one captured graph needs it: most of its documents are empty. Last,
   // because a fault would end the section.
   std::vector<int> many = uneven;

@@ -102,12 +102,13 @@ void attention_backward(const Context& ctx, const Tensor& dqkv, const Tensor& do
   simple.delta = address<float>(delta);
   simple.dqkv = address<bf16>(dqkv);
   simple.lse_length = by_head ? call.longest : 0;
-  if (plans.hopper(shape) && hopper_backward_takes(simple)) {
+  AttentionPlans::Choice choice = by_head ? plans.unordered_backward(call) : AttentionPlans::Choice{};
+  if (choice.graph == nullptr && plans.hopper(shape) && hopper_backward_takes(simple)) {
     const std::size_t bytes = hopper_backward_scratch(call.rows, shape.num_heads);
     hopper_attention_backward(stream_of(ctx), simple, ctx.cuda->scratch(bytes, "attention_backward"));
     return;
   }
-  const AttentionPlans::Choice choice = by_head ? plans.backward(call) : AttentionPlans::Choice{};
+  if (choice.graph == nullptr && by_head) choice = plans.backward(call);
   if (choice.graph == nullptr) {
     simple_attention_backward(stream_of(ctx), simple);
     return;

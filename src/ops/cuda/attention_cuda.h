@@ -55,6 +55,9 @@ class AttentionPlans {
   };
   Choice forward(const AttentionCall& call);
   Choice backward(const AttentionCall& call);
+  // A backward whose bits may differ from run to run, of all documents and heads at once; null unless runs
+  // are allowed to and the call is of documents of one length.
+  Choice unordered_backward(const AttentionCall& call);
 
   // The scratch that calls of up to these sizes take; the choices keep to it from then on.
   std::size_t plan_scratch(const WorkspaceNeeds& needs);

@@ -79,7 +79,8 @@ bool AttentionPlans::supported(const AttentionCall& call) {
 }
 
 bool AttentionPlans::hopper(const QkvShape& shape) const {
-  return kernels_ == AttentionKernels::kFastest && hopper_backward_has(shape);
+  return (kernels_ == AttentionKernels::kFastest || kernels_ == AttentionKernels::kUnordered) &&
+         hopper_backward_has(shape);
 }
 
 AttentionPlans::Choice AttentionPlans::forward(const AttentionCall& call) {
@@ -122,6 +123,15 @@ AttentionPlans::Choice AttentionPlans::backward(const AttentionCall& call) {
   return {};
 }
 
+AttentionPlans::Choice AttentionPlans::unordered_backward(const AttentionCall& call) {
+  if (kernels_ != AttentionKernels::kUnordered || !supported(call) || !call.uniform()) return {};
+  CudnnAttentionShape shape = uniform_shape(call);
+  shape.backward = shape.unordered = true;
+  CudnnAttentionGraph* const found = graph(shape);
+  const bool fits = found != nullptr && static_cast<std::size_t>(found->workspace_bytes()) <= budget_;
+  return fits ? Choice{found, shape} : Choice{};
+}
+
 // A ragged forward is asked for its largest case, a uniform one for a single document, and what they say is
 // taken to cover smaller ones; backward() asks the graph itself and cuts until it fits.
 std::size_t AttentionPlans::plan_scratch(const WorkspaceNeeds& needs) {
@@ -145,6 +155,9 @@ std::size_t AttentionPlans::plan_scratch(const WorkspaceNeeds& needs) {
     }
   }
   bytes = std::min(bytes, kMostForwardScratch) + offsets_bytes(ragged.documents);
+  budget_ = std::numeric_limits<std::size_t>::max();  // of what is asked for now
+  if (const Choice unordered = unordered_backward(call); unordered.graph != nullptr)
+    bytes = std::max(bytes, static_cast<std::size_t>(unordered.graph->workspace_bytes()));
   if (own) return budget_ = std::max(bytes, of_own);
   budget_ = std::max(bytes, attention_backward_scratch(needs.shape, needs.tokens));
   return budget_;

@@ -194,7 +194,7 @@ class Graph final : public CudnnAttentionGraph {
     describe_stats(stats);
     stats_ = graph_.tensor(stats);
     fe::graph::SDPA_backward_attributes attributes;
-    attributes.set_name("attention_backward").set_deterministic_algorithm(true);
+    attributes.set_name("attention_backward").set_deterministic_algorithm(!shape_.unordered);
     describe_attention(attributes);
     auto [dq, dk, dv] = graph_.sdpa_backward(q_, k_, v_, out_, dout_, stats_, attributes);
     dq_ = dq;

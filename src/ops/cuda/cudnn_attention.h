@@ -20,7 +20,8 @@ struct CudnnAttentionShape {
   // Of any lengths: where documents begin and how long they are is read on the device. Statistics are then
   // [tokens, heads]; otherwise [documents, heads, longest], contiguous.
   bool ragged = false;
-  bool backward = false;  // the deterministic algorithm; not for ragged documents
+  bool backward = false;   // not for ragged documents
+  bool unordered = false;  // of backward: the algorithm that adds in any order, else the deterministic one
   float scale = 1;
   auto operator<=>(const CudnnAttentionShape&) const = default;
 };

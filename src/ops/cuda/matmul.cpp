@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "ops/cuda/fp8.h"
 #include "ops/cuda/matmul_cuda.h"
 #include "ops/cuda/narrow_product.h"
 #include "ops/cuda/partials.h"
@@ -112,6 +113,32 @@ void linear_backward_weight(const Context& ctx, const Tensor& dw, const Tensor& 
   const std::int64_t rest = dy.dim(0) - parts.parts * parts.rows, from = dy.dim(0) - rest;
   product_into(ctx, dw, dy.rows(from, rest), true, x.rows(from, rest), false, accumulate);
   if (parts.parts > 0) queue_parts(ctx, dw, dy, x, parts);
+}
+
+bool has_fp8(const Context& ctx) {
+  int major = 0, minor = 0;
+  const int device = ctx.device.index;
+  rlcpp::cuda::check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "has_fp8");
+  rlcpp::cuda::check(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device), "has_fp8");
+  return 10 * major + minor >= 89;
+}
+
+void fp8_product(const Context& ctx, const Tensor& out, const Tensor& a, const Tensor& scale_a,
+                 const Tensor& b, const Tensor& scale_b, const Tensor& bias, bool accumulate, Fp8Sums sums) {
+  ProductCall call;
+  call.m = a.dim(0);
+  call.n = b.dim(0);
+  call.k = call.lda = call.ldb = a.dim(1);
+  call.a = a.raw();
+  call.b = b.raw();
+  call.transpose_b = true;
+  call.out = out.raw();
+  call.out_type = out.dtype();
+  call.bias = bias.raw();
+  call.accumulate = accumulate;
+  call.fp8 = {static_cast<const float*>(scale_a.raw()), static_cast<const float*>(scale_b.raw()),
+              sums == Fp8Sums::kQuick};
+  ctx.cuda->products().run(call);
 }
 
 }  // namespace rlcpp::ops::cuda

@@ -44,10 +44,11 @@ bool is_forward(const ProductKey& key) {
 }  // namespace
 
 std::string ProductKey::text() const {
-  return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}{}", transpose_a ? 'T' : 'N',
-                     transpose_b ? 'T' : 'N', m, n, k, lda, ldb, f32_out ? "f32" : "bf16",
-                     bias ? " bias" : "", align_a, align_b, align_out, align_bias,
-                     batch == 1 ? "" : fmt::format(" batch {}", batch));
+  return fmt::format("{}{} m {} n {} k {} lda {} ldb {} {}{} align {} {} {} {}{}{}{}",
+                     transpose_a ? 'T' : 'N', transpose_b ? 'T' : 'N', m, n, k, lda, ldb,
+                     f32_out ? "f32" : "bf16", bias ? " bias" : "", align_a, align_b, align_out, align_bias,
+                     batch == 1 ? "" : fmt::format(" batch {}", batch), fp8 ? " e4m3" : "",
+                     quick ? " quick" : "");
 }
 
 ProductKey ProductKey::rounded() const {
@@ -75,9 +76,11 @@ ProductKey key_of(const ProductCall& call) {
   key.transpose_b = call.transpose_b;
   key.f32_out = call.out_type == DType::kF32;
   key.bias = call.bias != nullptr;
-  constexpr std::size_t kIn = size_of(DType::kBF16);
-  key.align_a = operand_alignment(call.a, static_cast<std::size_t>(call.lda) * kIn);
-  key.align_b = operand_alignment(call.b, static_cast<std::size_t>(call.ldb) * kIn);
+  key.fp8 = call.fp8.has_value();
+  key.quick = key.fp8 && call.fp8->quick;
+  const std::size_t in = key.fp8 ? 1 : size_of(DType::kBF16);
+  key.align_a = operand_alignment(call.a, static_cast<std::size_t>(call.lda) * in);
+  key.align_b = operand_alignment(call.b, static_cast<std::size_t>(call.ldb) * in);
   key.align_out = operand_alignment(call.out, static_cast<std::size_t>(call.n) * size_of(call.out_type));
   if (key.bias) key.align_bias = operand_alignment(call.bias, 0);
   return key;
@@ -158,7 +161,7 @@ ProductPlans::Plan& ProductPlans::plan_of(const ProductKey& key) {
 ProductPlans::Plan ProductPlans::describe(const ProductKey& key) const {
   const auto layout = [&](bool transposed, std::int64_t inner, std::int64_t outer, std::int64_t leading) {
     if (transposed) std::swap(inner, outer);
-    return make_layout(lt_, CUDA_R_16BF, inner, outer, leading);
+    return make_layout(lt_, key.fp8 ? CUDA_R_8F_E4M3 : CUDA_R_16BF, inner, outer, leading);
   };
   Plan plan{make_product(lt_), layout(key.transpose_b, key.n, key.k, key.ldb),
             layout(key.transpose_a, key.k, key.m, key.lda),
@@ -176,6 +179,13 @@ ProductPlans::Plan ProductPlans::describe(const ProductKey& key) const {
   const std::int32_t second = key.transpose_a ? CUBLAS_OP_T : CUBLAS_OP_N;
   set(CUBLASLT_MATMUL_DESC_TRANSA, first);
   set(CUBLASLT_MATMUL_DESC_TRANSB, second);
+  if (key.fp8) {
+    const std::int8_t quick = key.quick ? 1 : 0;
+    set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, quick);
+    // Scales change no choice, but without an address the library takes none to be there.
+    const auto any = reinterpret_cast<const float*>(std::uintptr_t{16});
+    set_scales(plan, {any, any});
+  }
   if (key.bias) {
     const std::uint32_t epilogue = CUBLASLT_EPILOGUE_BIAS;
     set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
@@ -189,6 +199,15 @@ ProductPlans::Plan ProductPlans::describe(const ProductKey& key) const {
 void ProductPlans::set_bias(const Plan& plan, const void* bias) const {
   lt_.check(lt_.product_set(plan.product.get(), CUBLASLT_MATMUL_DESC_BIAS_POINTER, &bias, sizeof bias),
             "cublasLtMatmulDescSetAttribute");
+}
+
+void ProductPlans::set_scales(const Plan& plan, const Fp8Operands& operands) const {
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const float* scale) {
+    lt_.check(lt_.product_set(plan.product.get(), attribute, &scale, sizeof scale),
+              "cublasLtMatmulDescSetAttribute");
+  };
+  set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, operands.scale_b);  // the operands change places
+  set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, operands.scale_a);
 }
 
 bool ProductPlans::has_one_order(const cublasLtMatmulAlgo_t& algorithm) const {
@@ -215,7 +234,7 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_out);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_out);
 
-  const bool exact = exact_ && is_forward(key);
+  const bool exact = exact_ && is_forward(key) && !key.fp8;
   const int wanted = exact ? kExactProposals : kProposals;
   std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(wanted));
   int found = 0;
@@ -259,7 +278,7 @@ bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
   const cublasStatus_t status =
       lt_.check_algorithm(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
                           plan.out.get(), &algorithm, &result);
-  if (exact_ && is_forward(key) && !has_one_order(algorithm)) return false;
+  if (exact_ && is_forward(key) && !key.fp8 && !has_one_order(algorithm)) return false;
   if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_of(key.batch)) {
     warnings_.push_back(fmt::format("{}: the algorithm of product {} is ignored: {} does not take it", file_,
                                     entry->first, library_version()));
@@ -274,6 +293,7 @@ bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
 cublasStatus_t ProductPlans::launch(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm,
                                     const ProductCall& call, void* to) const {
   if (call.bias != nullptr) set_bias(plan, call.bias);
+  if (call.fp8.has_value()) set_scales(plan, *call.fp8);
   const float alpha = 1.0F;
   const float beta = call.accumulate ? 1.0F : 0.0F;
   return lt_.matmul(handle_.get(), plan.product.get(), &alpha, call.b, plan.a.get(), call.a, plan.b.get(),

@@ -15,6 +15,7 @@
 #include <compare>
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,13 @@
 #include "tensor/dtype.h"
 
 namespace rlcpp::ops::cuda {
+
+// Operands in e4m3 (ops/fp8.h): u8, a not transposed, b transposed, k and the strides multiples of 16.
+struct Fp8Operands {
+  const float* scale_a = nullptr;  // on the device
+  const float* scale_b = nullptr;
+  bool quick = false;  // all of k is added by the instruction's own sum
+};
 
 // out [m, n] (+)= op(a) op(b) (+ bias [n]), everything row-major; a, b and bias are bf16, out is bf16 or f32
 // (a bias needs a bf16 out and k > 0). lda and ldb: elements from one stored row to the next.
@@ -43,6 +51,7 @@ struct ProductCall {
   // results m * n elements apart. Then the results lie in the second half of the products' scratch
   // (batch_results()), without bias or accumulate.
   std::int64_t batch = 1;
+  std::optional<Fp8Operands> fp8;  // a and b are of eight bits
 };
 
 // The products' scratch, of which a batch leaves the library one half.
@@ -53,6 +62,7 @@ constexpr std::size_t kBatchResults = kProductWorkspace / 2;
 struct ProductKey {
   std::int64_t m = 0, n = 0, k = 0, lda = 0, ldb = 0, batch = 1;
   bool transpose_a = false, transpose_b = false, f32_out = false, bias = false;
+  bool fp8 = false, quick = false;
   // Bytes; 16 stands for everything above, since no instruction asks for more.
   std::uint32_t align_a = 16, align_b = 16, align_out = 16, align_bias = 16;
 
@@ -117,6 +127,7 @@ class ProductPlans {
   void tune(const ProductKey& key, Plan& plan, const ProductCall& call);
   void keep(const ProductKey& key, Plan& plan);
   void set_bias(const Plan& plan, const void* bias) const;
+  void set_scales(const Plan& plan, const Fp8Operands& operands) const;
   cublasStatus_t launch(const Plan& plan, const cublasLtMatmulAlgo_t& algorithm, const ProductCall& call,
                         void* to) const;
 

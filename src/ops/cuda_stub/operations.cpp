@@ -7,6 +7,7 @@
 #include "ops/cuda/copy_queue.h"
 #include "ops/cuda/embedding.h"
 #include "ops/cuda/few_rows.h"
+#include "ops/cuda/fp8.h"
 #include "ops/cuda/graph.h"
 #include "ops/cuda/head.h"
 #include "ops/cuda/matmul.h"
@@ -305,6 +306,20 @@ void cast(const Context&, const Tensor&, const Tensor&) {
   absent();
 }
 void zero(const Context&, const Tensor&) {
+  absent();
+}
+
+bool has_fp8(const Context&) {
+  absent();
+}
+void fp8_largest(const Context&, const Tensor&, const Tensor&) {
+  absent();
+}
+void fp8_quantize(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  absent();
+}
+void fp8_product(const Context&, const Tensor&, const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                 const Tensor&, bool, Fp8Sums) {
   absent();
 }
 
