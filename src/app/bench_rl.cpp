@@ -42,7 +42,7 @@ struct BenchRlConfig : BenchEngineOptions {
   train::OptimConfig optim;
   RlDistSection dist;
   std::int64_t groups = 16, completions = 16, prompt_tokens = 512, output_tokens = 512;
-  std::int64_t steps = 3, warm_up = 1;
+  std::int64_t steps = 3, warm_up = 1, forward_repeats = 3;
   std::optional<std::string> output_json;
 
   void describe(config::Schema& s) {
@@ -58,6 +58,10 @@ struct BenchRlConfig : BenchEngineOptions {
         .in("tokens");
     s.field("steps", steps, "Steps that count; medians are reported.").at_least(1).at_most(1000);
     s.field("warm_up", warm_up, "Steps before them.").at_least(0).at_most(1000);
+    s.field("forward_repeats", forward_repeats,
+            "Forwards of the last step's rows alone, after the steps; their median is reported. 0: none.")
+        .at_least(0)
+        .at_most(1000);
     describe_engine(s);
     s.field("output_json", output_json, "File for the result.");
   }
@@ -84,6 +88,7 @@ class RlBench {
   bool prepare(bool dry);
   std::vector<data::MicroBatch> rollouts();
   StepTimes step();
+  void time_forward();
   void synchronize() {
     team_->group().on_each([](train::Trainer& trainer) { trainer.synchronize(); });
   }
@@ -103,7 +108,9 @@ class RlBench {
   std::unique_ptr<RankTeam> team_;
   std::unique_ptr<RankEngines> engines_;
   std::int64_t version_ = 0, group_ = 0;
+  std::vector<data::MicroBatch> rows_;  // of the last step
   std::vector<StepTimes> times_;
+  std::vector<double> forwards_;    // seconds of the trainer's forward of rows_, of the slowest rank
   std::vector<double> mismatches_;  // mismatch_kl/mean of each step
   std::size_t planned_ = 0;
 };
@@ -220,10 +227,10 @@ std::vector<data::MicroBatch> RlBench::rollouts() {
 StepTimes RlBench::step() {
   StepTimes out;
   const double begin = monotonic_seconds();
-  const std::vector<data::MicroBatch> rows = rollouts();
+  rows_ = rollouts();
   engines_->synchronize();
   const double sampled = monotonic_seconds();
-  const train::StepResult result = team_->step(rows);
+  const train::StepResult result = team_->step(rows_);
   synchronize();
   const double trained = monotonic_seconds();
   engines_->client().set_version(++version_);
@@ -249,6 +256,13 @@ StepTimes RlBench::step() {
   return out;
 }
 
+// What mode exact costs a forward cannot be seen in `training`, whose larger part is the same in both modes.
+void RlBench::time_forward() {
+  if (config_.forward_repeats > 0) team_->forward_seconds(rows_);  // the first chooses kernels
+  for (std::int64_t i = 0; i < config_.forward_repeats; ++i)
+    forwards_.push_back(team_->forward_seconds(rows_));
+}
+
 bool RlBench::run(bool dry) {
   validate();
   if (!prepare(dry)) return false;
@@ -258,6 +272,7 @@ bool RlBench::run(bool dry) {
     times_.push_back(step());
     log_.info(fmt::format("step {}/{} {:.3f} s", i + 1, config_.steps, times_.back().step));
   }
+  time_forward();
   return true;
 }
 
@@ -289,6 +304,10 @@ Json RlBench::json() {
   out["output_tokens_per_second"] =
       static_cast<double>(config_.sequences() * config_.output_tokens) / median(&StepTimes::rollouts);
   out["training_tokens_per_second"] = tokens / median(&StepTimes::training);
+  if (!forwards_.empty()) {
+    out["forward_seconds"] = bench::median(forwards_);
+    out["forward_runs"] = forwards_;
+  }
   out["mismatch_kl"] = mismatches_;
   out["steps"] = Json::array();
   for (const StepTimes& t : times_) {
@@ -310,6 +329,11 @@ std::string RlBench::text() {
                      fmt::format("{:.1f}", 100 * seconds.get<double>() / step)});
   }
   cells.push_back({"step", fmt::format("{:.4f}", step), "100.0"});
+  if (!forwards_.empty()) {
+    const double forward = all["forward_seconds"].get<double>();
+    cells.push_back({"forward of its rows, apart", fmt::format("{:.4f}", forward),
+                     fmt::format("{:.1f}", 100 * forward / step)});
+  }
   const std::string where =
       fmt::format("{} {}{}", ranks_.count(), ranks_.device == DeviceKind::kCuda ? "GPU" : "CPU rank",
                   ranks_.count() == 1 ? "" : "s");

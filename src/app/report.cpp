@@ -16,6 +16,7 @@
 #include "bench/history.h"
 #include "bench/page.h"
 #include "bench/page_check.h"
+#include "bench/publication_page.h"
 #include "bench/rl_page.h"
 #include "bench/rollout_page.h"
 #include "bench/runner.h"
@@ -34,6 +35,7 @@ struct ReportConfig {
   std::string figures = "benchmarks/figures.toml";
   ScalingInput scaling;
   std::string rollouts = "benchmarks/rollouts", rl = "benchmarks/rl";
+  std::string publication = "benchmarks/publication";
   std::string out;
   bool check = false;
   bool partial = false;
@@ -56,6 +58,9 @@ struct ReportConfig {
             "empty: none.");
     s.field("rl", rl,
             "Directory of results of rlcpp bench rl (*.json) for the section RL steps; empty: none.");
+    s.field("publication", publication,
+            "Directory of results of rlcpp bench publication (*.json) for the section Publication; empty: "
+            "none.");
     s.field("out", out, "The page; empty: BENCHMARKS.md in `results`.");
     s.field("check", check,
             "Leave with 4 if a row regressed or is missing, with 1 if page, history or documents say other "
@@ -150,11 +155,12 @@ struct Paths {
   }
 };
 
-// Scaling, rollouts, steps of rl.
+// Scaling, rollouts, steps of rl, publication.
 std::string sections_of(const ReportConfig& config, const ScalingReport& scaling, const Paths& paths) {
   const ReportConfig usual;
   for (const auto& [key, path, left] :
-       {std::tuple{"rollouts", config.rollouts, usual.rollouts}, std::tuple{"rl", config.rl, usual.rl}}) {
+       {std::tuple{"rollouts", config.rollouts, usual.rollouts}, std::tuple{"rl", config.rl, usual.rl},
+        std::tuple{"publication", config.publication, usual.publication}}) {
     if (path.empty() || path == left || std::filesystem::is_directory(path)) continue;
     throw bad_input(std::string(key) + " = \"" + path + "\" is no directory",
                     "the page would lose its section",
@@ -162,7 +168,8 @@ std::string sections_of(const ReportConfig& config, const ScalingReport& scaling
   }
   const std::string first = scaling.lines.empty() ? "" : scaling.section(paths.scaling_from_page);
   return first + bench::render_rollouts(bench::read_rollouts(config.rollouts)) +
-         bench::render_rl(bench::read_rl(config.rl));
+         bench::render_rl(bench::read_rl(config.rl)) +
+         bench::render_publications(bench::read_publications(config.publication));
 }
 
 // What stands in page, history and documents against what the results say.

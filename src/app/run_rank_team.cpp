@@ -237,6 +237,15 @@ double RankTeam::evaluate(const std::vector<data::MicroBatch>& batches) {
   return results.front();
 }
 
+double RankTeam::forward_seconds(const std::vector<data::MicroBatch>& batches) {
+  std::vector<double> results(ranks_.size());
+  each([&](int local) {
+    const auto index = static_cast<std::size_t>(local);
+    results[index] = ranks_[index]->trainer->forward_seconds(batches);
+  });
+  return *std::max_element(results.begin(), results.end());
+}
+
 std::vector<std::vector<float>> RankTeam::logprobs(const std::vector<data::MicroBatch>& batches) {
   std::vector<std::vector<float>> out(batches.size());
   // Level 3 gathers the weights of each layer from all ranks, so all of them look at every batch.

@@ -109,6 +109,7 @@ class RankTeam {
   // Calls of the same names on the trainers of all ranks.
   train::StepResult step(const std::vector<data::MicroBatch>& batches);
   double evaluate(const std::vector<data::MicroBatch>& batches);
+  double forward_seconds(const std::vector<data::MicroBatch>& batches);  // of the slowest rank here
   // Of each batch; the ranks share the work.
   std::vector<std::vector<float>> logprobs(const std::vector<data::MicroBatch>& batches);
 

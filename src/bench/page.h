@@ -17,7 +17,7 @@ struct PageFacts {
   std::string commit;
   std::string machine;        // one line: processor, GPUs, driver
   std::string history;        // path of the history plot relative to the page; empty: none
-  std::string sections = {};  // those of render_scaling(), render_rollouts() and render_rl(); empty: none
+  std::string sections = {};  // those of render_scaling(), render_rollouts() and so on; empty: none
 };
 
 // One section a model (by name), rows by hardware, then type, then length; columns Type, Hardware, SeqLen,

@@ -13,6 +13,7 @@
 #include "ops/cast.h"
 #include "ops/head.h"
 #include "ops/optimizer.h"
+#include "ops/stopwatch.h"
 #include "ops/workspace.h"
 #include "train/exchange.h"
 #include "train/muon.h"
@@ -61,8 +62,8 @@ struct Trainer::Impl {
   Tensor staging = {};
   std::unique_ptr<Muon> muon = nullptr;
 
-  ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden) const {
-    return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits};
+  ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden, bool kept = false) const {
+    return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits, kept};
   }
   // `training`: with dropout, a new draw each micro-batch of each step.
   Tensor forward(const Row& row, bool training = false) {
@@ -235,8 +236,7 @@ double Trainer::Impl::policy_gradient(const data::MicroBatch& batch, const Scale
   const Row row = rows.load(batch, Targets::kTrained);
   const Tensor hidden = forward(row, true);
   spoil_trained("train.hidden", hidden, row.host_targets);
-  ops::HeadInputs inputs = head_inputs(row, hidden);
-  inputs.kept = true;
+  const ops::HeadInputs inputs = head_inputs(row, hidden, true);
   const bool frozen_head = gradients.head.empty();
   if (frozen_head) {
     std::ranges::fill(rows.coefficients(row), 1.0F);
@@ -424,9 +424,8 @@ double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
     ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
     m.rows.fetch(row);
     const auto logprobs = m.rows.logprobs(row);
-    const auto targets = row.host_targets;
     for (std::size_t t = 0; t < logprobs.size(); ++t) {
-      if (targets[t] < 0) continue;
+      if (row.host_targets[t] < 0) continue;
       sum -= static_cast<double>(logprobs[t]);
       ++count;
     }
@@ -452,6 +451,23 @@ std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
   std::vector<float> out(batch.ids.size());
   rows_to_tokens(batch, m.rows.logprobs(row), out);
   return out;
+}
+
+// No result is fetched, so the device waits for nobody but for the first row's way to it.
+double Trainer::forward_seconds(const std::vector<data::MicroBatch>& batches) {
+  Impl& m = *impl_;
+  const RankShare mine = share_of(batches, m.options.sharding);
+  if (m.communicator != nullptr) m.communicator->note("a forward that is timed");
+  ops::Stopwatch watch(m.ctx);
+  watch.start();
+  for (std::size_t i = 0; i < mine.batches.size(); ++i) {
+    m.micro_batch = mine.first + i;
+    const Row row = m.rows.load(*mine.batches[i], Targets::kTrained);
+    const Tensor hidden = m.forward(row, true);
+    const bool twice = !m.gradients.head.empty();  // a frozen head is visited once
+    ops::head_logprobs(m.ctx, row.logprobs, row.entropies, m.head_inputs(row, hidden, twice));
+  }
+  return watch.stop();
 }
 
 void Trainer::repack() {

@@ -123,6 +123,9 @@ class Trainer {
   double evaluate(const std::vector<data::MicroBatch>& batches);
   // Log-probability of each token given those before it (0 at document starts), as the loss sees them.
   std::vector<float> logprobs(const data::MicroBatch& batch);
+  // Seconds that the device takes for the forward of this rank's share of rows of RL as step() makes it:
+  // decoder, and the head's log-probabilities and entropies. Nothing that step() reads changes.
+  double forward_seconds(const std::vector<data::MicroBatch>& batches);
 
   std::int64_t steps_done() const;
   // Returns when the device has done all that was asked of it: masters and moments are those after the step.

@@ -123,9 +123,16 @@ TEST_F(BenchRollout, RefusesWhatItCannotDo) {
   }
 }
 
-// A result file is what the page's section is made of, and the check knows the section.
-TEST_F(BenchRollout, ThePageHasTheSection) {
+// Result files are what the page's sections are made of, and the check knows the sections.
+TEST_F(BenchRollout, ThePageHasTheSections) {
   world_->file("rollouts/notes.txt", "");
+  world_->file("publication/notes.txt", "");
+  ASSERT_EQ(
+      world_
+          ->run({"bench", "publication", "--model.name", *world_ / "model", "--device", "cpu", "--threads",
+                 "1", "--repeats", "2", "--output-json", *world_ / "publication/tiny.json"})
+          .code,
+      0);
   ASSERT_EQ(world_->run(rollout({"--load", "groups", "--output-json", *world_ / "rollouts/tiny.json"})).code,
             0);
   world_->file(
@@ -140,13 +147,24 @@ TEST_F(BenchRollout, ThePageHasTheSection) {
   const auto report = [&](const std::string& rollouts, const std::string& more = "--no-check") {
     return world_->run({"report", "--results", *world_ / "results", "--baselines", *world_ / "baselines",
                         "--peers", "", "--history", *world_ / "history.jsonl", "--scaling-matrix",
-                        *world_ / "absent.toml", "--figures", "", "--rollouts", rollouts, more});
+                        *world_ / "absent.toml", "--figures", "", "--rollouts", rollouts, "--publication",
+                        *world_ / "publication", more});
   };
   const ProcessOutcome o = report(*world_ / "rollouts");
   ASSERT_EQ(o.code, 0) << o.err;
-  expect_has(slurp(*world_ / "results/BENCHMARKS.md"),
-             {"## Rollouts", "| groups, shared prompts | rlcpp | exact, f32 | 16 |"});
+  expect_has(
+      slurp(*world_ / "results/BENCHMARKS.md"),
+      {"## Rollouts", "| groups, shared prompts | rlcpp | exact, f32 | 16 |", "## Publication", "| 50 ms, "});
   EXPECT_EQ(report(*world_ / "rollouts", "--check").code, 0) << report(*world_ / "rollouts", "--check").out;
+  // Another measurement, and the page is not the one of the results.
+  const std::string file = *world_ / "publication/tiny.json", text = slurp(file);
+  Json slower = Json::parse(text);
+  slower["seconds"] = 2.5;
+  world_->file("publication/tiny.json", slower.dump());
+  const ProcessOutcome stale = report(*world_ / "rollouts", "--check");
+  EXPECT_EQ(stale.code, 1);
+  expect_has(stale.out, {"wrong: ", "2500.0 ms"});
+  world_->file("publication/tiny.json", text);
   world_->file("empty/notes.txt", "");
   EXPECT_EQ(report(*world_ / "empty", "--check").code, 1);
   const ProcessOutcome absent = report(*world_ / "absent", "--check");
@@ -208,11 +226,19 @@ TEST_F(BenchRollout, WholeStepsOfRlAreSplit) {
     EXPECT_NEAR(
         result["training_tokens_per_second"].get<double>() * result["split"]["training"].get<double>(),
         12 * 16, 1e-6);
+    std::vector<double> forwards = result["forward_runs"].get<std::vector<double>>();
+    ASSERT_EQ(forwards.size(), 3U);
+    std::ranges::sort(forwards);
+    EXPECT_GT(forwards.front(), 0);
+    EXPECT_EQ(result["forward_seconds"].get<double>(), forwards[1]);
   }
   const ProcessOutcome o = world_->run(command);
   ASSERT_EQ(o.code, 0) << o.err;
-  expect_has(o.out, {"rollouts", "training", "publication", "waiting",
+  expect_has(o.out, {"rollouts", "training", "publication", "waiting", "forward of its rows, apart",
                      "12 rollouts of 9 + 7 tokens on 1 CPU rank", "mode exact"});
+  const ProcessOutcome untimed = world_->run(with({"--forward-repeats", "0", "--steps", "1", "--json"}));
+  ASSERT_EQ(untimed.code, 0) << untimed.err;
+  EXPECT_FALSE(Json::parse(untimed.out).contains("forward_seconds"));
   const ProcessOutcome narrow = world_->run(with({"--output-tokens", "100"}));
   EXPECT_EQ(narrow.code, 2);
   expect_has(narrow.err, {"does not fit a row", "model.seq_len"});

@@ -38,6 +38,48 @@ TEST(RlPage, AStepIsARow) {
   EXPECT_TRUE(render_rl({}).empty());
 }
 
+std::string timed(std::string text, const std::string& mode, const std::string& seconds) {
+  text.insert(text.find("\"split\""), fmt::format("\"forward_seconds\": {}, ", seconds));
+  if (mode != "exact") text.replace(text.find("exact"), 5, mode);
+  return text;
+}
+
+// Both modes of the same work lie side by side, whatever their files are called, and say what exact costs.
+TEST(RlPage, BothModesSideBySideWithThePriceOfAForward) {
+  const std::string one = file_of(1, "16", 5), two = file_of(2, "16", 5);
+  const std::string page = render_rl({rl_from_json(timed(one, "exact", "0.864"), "a.json"),
+                                      rl_from_json(timed(two, "exact", "0.5"), "b.json"),
+                                      rl_from_json(timed(one, "fast", "0.8"), "c.json"),
+                                      rl_from_json(file_of(4, "null", 5), "old.json")});
+  EXPECT_NE(page.find("Forward: of the step's rows"), std::string::npos);
+  EXPECT_NE(page.find("| Split | Forward | Publication |"), std::string::npos) << page;
+  EXPECT_NE(page.find("|-------|---------|-------------|"), std::string::npos) << page;
+  const std::size_t exact = page.find(
+                        "| LoRA(r=16) | 1 | exact | 256 of 512 + 512 | 5.000 s | 60 / 36 / 0 / "
+                        "4 % | 0.864 s (+8.0 %) | 0.50 ms |"),
+                    fast = page.find(
+                        "| LoRA(r=16) | 1 | fast | 256 of 512 + 512 | 5.000 s | 60 / 36 / 0 / "
+                        "4 % | 0.800 s | 0.50 ms |"),
+                    alone = page.find(
+                        "| LoRA(r=16) | 2 | exact | 256 of 512 + 512 | 5.000 s | 60 / 36 / 0 / "
+                        "4 % | 0.500 s | 0.50 ms |");
+  EXPECT_NE(alone, std::string::npos) << page;
+  EXPECT_LT(exact, fast) << page;
+  EXPECT_LT(fast, alone) << page;
+  EXPECT_NE(page.find("| Full | 4 | exact | 256 of 512 + 512 | 5.000 s | 60 / 36 / 0 / 4 % | – | 0.50 ms |"),
+            std::string::npos)
+      << page;
+  // Rows of another length are other work, and files from before the measurement have no column.
+  std::string longer = timed(one, "fast", "0.8");
+  longer.replace(longer.find("8192"), 4, "9000");
+  EXPECT_EQ(render_rl({rl_from_json(timed(one, "exact", "0.864"), "a.json"), rl_from_json(longer, "b.json")})
+                .find("(+"),
+            std::string::npos);
+  EXPECT_EQ(render_rl({rl_from_json(one, "a.json")}).find("Forward"), std::string::npos);
+  EXPECT_THROW(rl_from_json(timed(one, "fast", "0"), "some.json"), Error);
+  EXPECT_THROW(rl_from_json(timed(one, "fast", "\"1\""), "some.json"), Error);
+}
+
 TEST(RlPage, FilesThatAreNoneAreRefused) {
   for (const std::string& text :
        {std::string("["), std::string("{}"), file_of(1, "null", 0), file_of(0, "null", 5)}) {

@@ -48,6 +48,19 @@ TEST(RolloutPage, OursAndPeersSideBySide) {
   EXPECT_TRUE(render_rollouts({}).empty());
 }
 
+// Both modes of a load, from files between which others lie.
+TEST(RolloutPage, BothModesSideBySide) {
+  RolloutFile fast = rollouts_from_json(kOurs, "a.json"), other = fast, exact = fast;
+  for (RolloutFigure& f : other.figures) f.sequences /= 2;
+  exact.numeric_mode = "exact";
+  const std::string page = render_rollouts({exact, other, fast});
+  const std::size_t first = page.find("| nano | rlcpp | exact, bf16 | 256 |"),
+                    second = page.find("| nano | rlcpp | fast, bf16 | 256 |");
+  ASSERT_NE(first, std::string::npos) << page;
+  ASSERT_NE(second, std::string::npos) << page;
+  EXPECT_EQ(page.find('\n', first) + 1, second) << page;
+}
+
 // A peer that did other work is compared with nothing.
 TEST(RolloutPage, OtherWorkIsNotCompared) {
   RolloutFile less = rollouts_from_json(kPeer, "peer.json");

@@ -1,8 +1,9 @@
-// Result files of benchmarks: a row of the matrix, steps of rl, rollouts, collectives, figures of others, and
-// the plan that a dry run writes.
+// Result files of benchmarks: a row of the matrix, steps of rl, rollouts, publications, collectives, figures
+// of others, and the plan that a dry run writes.
 #include "bench/collectives.h"
 #include "bench/peers.h"
 #include "bench/plans.h"
+#include "bench/publication_page.h"
 #include "bench/result.h"
 #include "bench/rl_page.h"
 #include "bench/rollout_page.h"
@@ -30,6 +31,11 @@ void result_file(std::string_view bytes) {
     for (const bench::RolloutFigure& f : rollouts.figures)
       require(f.sequences > 0 && f.seconds > 0, "rollouts have sequences and take time");
     bench::render_rollouts({rollouts});
+  });
+  accepted([&] {
+    const bench::PublicationFile weights = bench::publication_from_json(file, "fuzz.json");
+    require(weights.num_gpus > 1 && weights.seconds > 0, "weights go somewhere and take time");
+    bench::render_publications({weights});
   });
   accepted([&] {
     const bench::CollectiveFile collectives = bench::collectives_from_json(file, "fuzz.json");
