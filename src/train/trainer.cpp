@@ -13,7 +13,6 @@
 #include "ops/cast.h"
 #include "ops/head.h"
 #include "ops/optimizer.h"
-#include "ops/stopwatch.h"
 #include "ops/workspace.h"
 #include "train/exchange.h"
 #include "train/muon.h"
@@ -27,67 +26,9 @@
 #include "train/spoil.h"
 #include "train/state_stream.h"
 #include "train/trained_adapters.h"
+#include "train/trainer_impl.h"
 
 namespace rlcpp::train {
-
-struct Trainer::Regions {
-  model::WeightRegions gradients, first, second;  // of the whole model, or
-  AdapterTrainingRegions adapters;
-  model::Activations::Regions activations;
-  ScratchRegions scratch;
-  RowRegions rows;
-  std::optional<StreamRegions> stream;
-  ShardRegions shards;  // of one of several ranks, in place of the whole model's
-  RegionId staging;     // for what ranks tell each other
-  std::optional<MuonRegions> muon;
-};
-
-struct Trainer::Impl {
-  ops::Context ctx;
-  model::ModelConfig model;
-  TrainerOptions options;
-  model::WeightSet weights, packed, masters, gradients;
-  model::RopeTables rope;
-  model::Activations activations;
-  Tensor logits;
-  RowBuffers rows;
-  std::vector<TrainedParameter> trained;
-  std::vector<Tensor> trained_gradients;
-  AdapterTraining adapters;  // of a frozen model
-  State state;
-  std::unique_ptr<StateStream> on_host;        // null: optimizer state is on the device
-  std::uint64_t micro_batch = 0;               // of the step, over all ranks: dropout draws by it
-  dist::Communicator* communicator = nullptr;  // null: this is the only rank
-  std::unique_ptr<Shards> shards = nullptr;    // null: this rank holds all that it trains
-  Tensor staging = {};
-  std::unique_ptr<Muon> muon = nullptr;
-
-  ops::HeadInputs head_inputs(const Row& row, const Tensor& hidden, bool kept = false) const {
-    return {hidden, weights.head, packed.head, row.targets, row.temperatures, logits, kept};
-  }
-  // `training`: with dropout, a new draw each micro-batch of each step.
-  Tensor forward(const Row& row, bool training = false) {
-    activations.dropout = {};
-    if (training && model.adapters.dropout > 0) {
-      activations.dropout.probability = static_cast<float>(model.adapters.dropout);
-      activations.dropout.key = options.seed;
-      activations.dropout.stream = mix64(static_cast<std::uint64_t>(state.step), micro_batch);
-    }
-    return model::forward(ctx, model, weights, packed, rope, row.packed, activations, shards.get());
-  }
-  void backward(const Row& row) {
-    model::backward(ctx, model, weights, packed, rope, row.packed, activations, row.dhidden, gradients,
-                    shards.get());
-  }
-  double cross_entropy(const data::MicroBatch& batch, double scale);
-  double policy_gradient(const data::MicroBatch& batch, const Scales& scales, LossMetrics& metrics);
-  double train(const RankShare& share, const Scales& scales, LossMetrics& metrics);
-  void combine(double& loss, LossMetrics& metrics);
-  double gradient_norm() const;
-  void update(double norm, double lr);
-  // Makes what the decoder reads from the masters that an update changed.
-  void publish();
-};
 
 namespace {
 
@@ -411,63 +352,6 @@ StepResult Trainer::step(const std::vector<data::MicroBatch>& batches) {
   out.set("optim/skipped_steps", static_cast<double>(m.state.skipped));
   if (rl) add_metrics(loss_metrics, out);
   return result;
-}
-
-double Trainer::evaluate(const std::vector<data::MicroBatch>& batches) {
-  Impl& m = *impl_;
-  double sum = 0;
-  std::int64_t count = 0;
-  const RankShare mine = share_of(batches, m.options.sharding);
-  for (const data::MicroBatch* batch : mine.batches) {
-    if (m.communicator != nullptr) m.communicator->note("validation");
-    const Row row = m.rows.load(*batch, Targets::kTrained);
-    ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
-    m.rows.fetch(row);
-    const auto logprobs = m.rows.logprobs(row);
-    for (std::size_t t = 0; t < logprobs.size(); ++t) {
-      if (row.host_targets[t] < 0) continue;
-      sum -= static_cast<double>(logprobs[t]);
-      ++count;
-    }
-  }
-  if (m.communicator != nullptr) {
-    const std::vector<double> part = {sum, static_cast<double>(count)};
-    sum = 0;
-    count = 0;
-    for (const std::vector<double>& numbers : exchange(*m.communicator, m.staging, part, "validation loss")) {
-      sum += numbers.at(0);
-      count += static_cast<std::int64_t>(numbers.at(1));
-    }
-  }
-  return count == 0 ? 0.0 : sum / static_cast<double>(count);
-}
-
-std::vector<float> Trainer::logprobs(const data::MicroBatch& batch) {
-  Impl& m = *impl_;
-  if (m.communicator != nullptr) m.communicator->note("log-probabilities");
-  const Row row = m.rows.load(batch, Targets::kAll);
-  ops::head_logprobs(m.ctx, row.logprobs, Tensor(), m.head_inputs(row, m.forward(row)));
-  m.rows.fetch(row);
-  std::vector<float> out(batch.ids.size());
-  rows_to_tokens(batch, m.rows.logprobs(row), out);
-  return out;
-}
-
-// No result is fetched, so the device waits for nobody but for the first row's way to it.
-double Trainer::forward_seconds(const std::vector<data::MicroBatch>& batches) {
-  Impl& m = *impl_;
-  const RankShare mine = share_of(batches, m.options.sharding);
-  if (m.communicator != nullptr) m.communicator->note("a forward that is timed");
-  ops::Stopwatch watch(m.ctx);
-  watch.start();
-  for (std::size_t i = 0; i < mine.batches.size(); ++i) {
-    m.micro_batch = mine.first + i;
-    const Row row = m.rows.load(*mine.batches[i], Targets::kTrained);
-    const Tensor hidden = m.forward(row, true);
-    const bool twice = !m.gradients.head.empty();  // a frozen head is visited once
-    ops::head_logprobs(m.ctx, row.logprobs, row.entropies, m.head_inputs(row, hidden, twice));
-  }
-  return watch.stop();
 }
 
 void Trainer::repack() {
