@@ -95,7 +95,6 @@ TEST_F(SftInput, Configuration) {
                                                        {"--model.tp", "tensor parallelism"},
                                                        {"--model.vlm", "vision"},
                                                        {"--model.fp8", "FP8"},
-                                                       {"--model.quantization", "FP8"},
                                                        {"--model.load-in-4bit", "quantised"},
                                                        {"--model.compile", "compile"},
                                                        {"--model.fsdp-cpu-offload", "fsdp_cpu_offload"}};
