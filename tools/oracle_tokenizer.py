@@ -293,15 +293,18 @@ def llama3_large(spec):
 
 
 def long_stretch(rng):
-    """What random_string seldom makes: long runs of white space, words beyond any cache, one character many times."""
-    kind = rng.randrange(4)
-    count = rng.choice([30, 100, 300, 1000])
+    """What random_string seldom makes: long runs of white space, words beyond any cache and any window of merging, one character many times."""
+    kind = rng.randrange(5)
+    count = rng.choice([30, 100, 300, 1000, 3000, 8000])
     if kind == 0:
         return (rng.choice(SPACES) * count).encode()
     if kind == 1:
         return "".join(rng.choice(SPACES[:6]) for _ in range(count)).encode()
     if kind == 2:
         return "".join(rng.choice(rng.choice(PIECES).split() or ["x"]) for _ in range(count // 8 + 1)).encode()
+    if kind == 3:
+        letters = "abcdefghijklmnopqrstuvwxyz"[: rng.choice([1, 2, 3, 26])]
+        return "".join(rng.choice(letters) for _ in range(count)).encode()
     return random_char(rng).encode() * count
 
 

@@ -11,28 +11,9 @@
 #include <vector>
 
 #include "tokenizer/definition.h"
+#include "tokenizer/merge_table.h"
 
 namespace rlcpp::tokenizer {
-
-// (left id, right id) -> (rank, id of the merged token): open addressing, never shrinks.
-class MergeTable {
- public:
-  struct Entry {
-    std::uint64_t pair = kEmpty;
-    std::uint32_t rank = 0;
-    std::int32_t id = -1;
-  };
-  void reserve(std::size_t count);
-  void put(std::int32_t left, std::int32_t right, std::uint32_t rank,
-           std::int32_t id);  // a later one replaces
-  const Entry* find(std::int32_t left, std::int32_t right) const;
-
- private:
-  static constexpr std::uint64_t kEmpty = ~0ULL;
-  std::size_t slot_of(std::uint64_t pair) const;
-  std::vector<Entry> slots_;
-  std::size_t count_ = 0;
-};
 
 class Bpe {
  public:
@@ -48,7 +29,6 @@ class Bpe {
 
  private:
   struct Cache;
-  void merge(std::vector<std::int32_t>& symbols) const;
   void compute(std::string_view bytes, std::vector<std::int32_t>& out) const;
 
   std::array<std::int32_t, 256> byte_ids_{};

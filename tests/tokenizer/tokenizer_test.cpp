@@ -94,7 +94,7 @@ TEST(Tokenizer, RandomBytesAreReadLossily) {
   EXPECT_EQ(lossy_utf8("a\xE2\x82z\xF0\x9F\x98\xFF\xED\xA0\x80"), "a\uFFFDz\uFFFD\uFFFD\uFFFD\uFFFD\uFFFD");
 }
 
-// Words of up to 64 bytes are merged by scanning, longer ones with a heap. Both are the same function, so a
+// Words of up to 64 bytes are merged by scanning, longer ones with a tree. Both are the same function, so a
 // long word in which no merge crosses a border must equal its parts; here the parts are separated by a letter
 // that never merges.
 TEST(Tokenizer, LongWordsMergeLikeShortOnes) {
