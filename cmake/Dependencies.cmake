@@ -74,13 +74,13 @@ target_compile_options(rlcpp_options INTERFACE $<$<BOOL:${RLCPP_FUZZ}>:-Wno-erro
 # False alarms of g++ 12 on std::string (GCC bugs 105651 and 105329).
 target_compile_options(rlcpp_options INTERFACE
   $<$<COMPILE_LANG_AND_ID:CXX,GNU>:-Wno-restrict -Wno-stringop-overflow>)
-# g++ 13 takes every reference that a function returns for one into its arguments (GCC bug 107532), and with a sanitizer
-# loses count of what libstdc++ has initialised.
+# g++ 13 takes every reference that a function returns for one into its arguments (GCC bug 107532).
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_GREATER_EQUAL 13)
   target_compile_options(rlcpp_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-dangling-reference>)
-  if(RLCPP_SANITIZE)
-    target_compile_options(rlcpp_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-array-bounds>)
-  endif()
+endif()
+# With a sanitizer g++ loses count of what libstdc++ has initialised and how long its strings are.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND RLCPP_SANITIZE)
+  target_compile_options(rlcpp_options INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-maybe-uninitialized -Wno-array-bounds>)
 endif()
 target_link_libraries(rlcpp_options INTERFACE Threads::Threads)
 if(RLCPP_SANITIZE)
