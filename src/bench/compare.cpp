@@ -10,7 +10,7 @@ namespace {
 
 std::string loose_identity(RunConfig config) {
   config.attention.clear();
-  config.numeric_mode = "fast";
+  if (config.plain()) config.numeric_mode = "fast";
   return config.identity();
 }
 

@@ -21,7 +21,8 @@ std::string described(const Figure& f) {
 }
 
 bool fits(const Figure& f, const RunConfig& c) {
-  return (!f.model || *f.model == c.model_name) && (!f.type || *f.type == c.type_text()) &&
+  const bool mode = f.numeric_mode ? *f.numeric_mode == c.numeric_mode : c.plain();
+  return mode && (!f.model || *f.model == c.model_name) && (!f.type || *f.type == c.type_text()) &&
          (!f.hardware || *f.hardware == c.hardware_text()) && (!f.seq_len || *f.seq_len == c.seq_len);
 }
 
@@ -134,6 +135,8 @@ void Figure::describe(config::Schema& s) {
   s.field("seq_len", seq_len, "Length of the row.").at_least(1);
   s.field("ac", ac, "AC of the row; of ratios, each row has its own.")
       .one_of({"None", "Selective", "Attention", "Recompute", "Offload", "OffloadAttention"});
+  s.field("numeric_mode", numeric_mode,
+          "How the row computes, if not in one of the two numeric modes: fp8, unordered.");
   s.field("peer", peer, "Of ratios: how the peer's name begins.");
   s.field("curve", curve, "Of points, first and last: the SVG.");
   s.field("panel", panel, "The panel's title.");

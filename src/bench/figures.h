@@ -20,7 +20,7 @@ struct Figure {
   std::string text;  // as it stands in the file, {} for the figure; any white space for white space
   std::string value = "tokens_per_second";
   double scale = 1;  // the figure is the value over this
-  std::optional<std::string> model, type, hardware, ac;
+  std::optional<std::string> model, type, hardware, ac, numeric_mode;
   std::optional<std::int64_t> seq_len;
   std::string peer;   // smallest_ratio and largest_ratio: how the peer's name begins
   std::string curve;  // points, first and last: an SVG that `rlcpp curves` wrote

@@ -23,6 +23,7 @@ bool under_load(const Result& r) {
 
 std::string marked_type(const Result& r) {
   std::string text = r.config.type_text();
+  if (!r.config.plain()) text += ", " + r.config.numeric_mode;
   if (under_load(r)) text += std::string(" ") + kLoadMark;
   if (!r.config.memory_limit.empty()) text += std::string(" ") + kMemoryMark;
   return text;

@@ -39,6 +39,8 @@ struct RunConfig {
   std::string error_reason;
   double time_taken = 0;  // seconds of the whole process
 
+  // Computed in one of the two numeric modes, and not with FP8 or in any order besides.
+  bool plain() const { return numeric_mode.empty() || numeric_mode == "exact" || numeric_mode == "fast"; }
   std::string type_text() const;  // "RL Full", "RL LoRA(r=16)", "SFT Full, weak scaling"
   std::string hardware_text()
       const;                      // "2xH100 HBM3": vendor and size words dropped, as on the reference page

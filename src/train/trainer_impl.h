@@ -6,6 +6,7 @@
 #include "train/muon.h"
 #include "train/rank_share.h"
 #include "train/row_buffers.h"
+#include "train/row_loss.h"
 #include "train/scratch.h"
 #include "train/shards.h"
 #include "train/state_stream.h"

@@ -58,6 +58,20 @@ TEST(Compare, FindsTheReferencesBaselineForOurRow) {
   EXPECT_EQ(baselines.find(ours.config)->metrics.throughput.mean, 500);
 }
 
+TEST(Compare, ARowInFp8IsNoRowInBf16) {
+  Result fp8 = row("m", "rl", 1200, 0.8);
+  fp8.config.numeric_mode = "fp8";
+  EXPECT_EQ(Baselines({row("m", "rl", 1000, 1)}).find(fp8.config), nullptr);
+  const Baselines both({row("m", "rl", 1000, 1), fp8});
+  ASSERT_NE(both.find(fp8.config), nullptr);
+  EXPECT_EQ(both.find(fp8.config)->metrics.throughput.mean, 1200);
+  EXPECT_EQ(both.find(row("m", "rl", 900, 1).config)->metrics.throughput.mean, 1000);
+  const std::string page = render_page({row("m", "rl", 1000, 1), fp8}, both, {},
+                                       {"2026-11-22T00:00:00Z", "abcdef12", "2 x H100", ""});
+  EXPECT_NE(page.find("| RL Full, fp8 |"), std::string::npos) << page;
+  EXPECT_NE(page.find("| RL Full |"), std::string::npos);
+}
+
 TEST(Page, ShapeOfTheReference) {
   Result failed = row("Qwen/Qwen3-4B", "sft", 0, 0);
   failed.config.success = false;

@@ -42,11 +42,12 @@ TEST_P(AttentionInPieces, AgreesWithTheReference) {
   const ops::QkvShape part_shape = {2, 1, 64};
   using ops::AttentionKernels;
   const std::vector<std::int64_t> many(10, 1024), one = {3072};
-  for (const auto& [kernels, lengths] : {std::pair{AttentionKernels::kLibrary, many},
-                                         {AttentionKernels::kLibrary, one},
-                                         {AttentionKernels::kUnordered, many},
-                                         {AttentionKernels::kUnordered, one}}) {
-    ops::use_attention_kernels(ctx, kernels);
+  for (const auto& how : {std::pair{AttentionKernels::kLibrary, many},
+                          {AttentionKernels::kLibrary, one},
+                          {AttentionKernels::kUnordered, many},
+                          {AttentionKernels::kUnordered, one}}) {
+    ops::use_attention_kernels(ctx, how.first);
+    const std::vector<std::int64_t>& lengths = how.second;
     AttentionCase c = make_attention_case(random, shape, lengths);
     AttentionResult r = run_packed(ctx, c);
     Floats dout = random.normal(c.rows() * c.out_width());

@@ -1,5 +1,7 @@
 #include "ops/head.h"
 
+#include <algorithm>
+
 #include "ops/matmul.h"
 #include "ops/ops_support.h"
 #include "ops/reference/head.h"
