@@ -52,17 +52,26 @@ Option recompute_levels(const Plannable& now, const std::string& model, bool gpu
   Option option;
   if (policy == Recompute::kNone)
     option.push_back({model + "ac.mode selective", "about 2 % slower", mode("selective")});
+  if (policy == Recompute::kNone || policy == Recompute::kSelective)
+    option.push_back({model + "ac.mode attention", "about 9 % slower", mode("attention")});
   if (policy == Recompute::kNone || policy == Recompute::kSelective || policy == Recompute::kAttention)
     option.push_back({model + "ac.mode full", "about 15 % slower", mode("full")});
   if (!model::offloads(policy) && gpu) {
-    std::string cost = "about 15 % slower: block inputs in host memory";
-    std::string flag = model + "ac-offloading";
-    if (policy == Recompute::kSelective || policy == Recompute::kAttention)
-      flag += " " + model + "ac.mode full";
-    option.push_back({flag, cost, [](Plannable& p) {
-                        p.model.ac_offloading.emplace();
-                        if (p.model.ac.has_value()) p.model.ac->mode = "full";
-                      }});
+    const bool other = policy == Recompute::kSelective || policy == Recompute::kAttention;
+    const std::string with = other ? " " + model + "ac.mode full" : "";
+    const auto offload = [](bool attention) {
+      return [attention](Plannable& p) {
+        p.model.ac_offloading.emplace().attention = attention;
+        if (p.model.ac.has_value()) p.model.ac->mode = "full";
+      };
+    };
+    option.push_back(
+        {model + "ac-offloading.attention" + with,
+         "about 10 % slower, and with long rows faster than ac.mode full: block inputs and what attention "
+         "gives in host memory",
+         offload(true)});
+    option.push_back(
+        {model + "ac-offloading" + with, "about 15 % slower: block inputs in host memory", offload(false)});
   }
   return option;
 }

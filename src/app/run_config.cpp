@@ -21,7 +21,9 @@ void AcSection::describe(config::Schema& s) {
           "selective: norms and SwiGLU alone are computed again.")
       .one_of({"full", "attention", "selective"});
   s.field("freq", freq, "Every how many blocks: only 1, all of them.").at_least(1).at_most(1);
-  s.refused("targets", "model.ac.targets is not supported: selective recomputes norms and SwiGLU");
+  s.refused("targets",
+            "model.ac.targets is not supported: model.ac.mode says what is kept (selective computes norms "
+            "and SwiGLU again)");
 }
 
 void AcOffloadingSection::describe(config::Schema& s) {
@@ -88,9 +90,9 @@ void ModelSection::describe(config::Schema& s) {
   s.field(
        "quantization", quantization,
        "fp8: products with the weights of blocks, forward and backward, are of e4m3 numbers with a scale a "
-       "matrix, found in the same step (Ada and Hopper GPUs; not in mode exact); what is stored keeps its "
-       "type. "
-       "None: bf16 on a GPU, f32 on the CPU.")
+       "matrix, found in the same step; what is stored keeps its type. For Ada and Hopper GPUs, not in mode "
+       "exact "
+       "there; the CPU computes the same numbers, slowly. None: bf16 on a GPU, f32 on the CPU.")
       .one_of({"fp8"})
       .no_choice("mxfp8",
                  "blocks of 32 numbers with a scale each need a Blackwell GPU's instructions: use fp8");
@@ -258,7 +260,9 @@ void RunSection::describe(config::Schema& s, const char* seed_key) {
   s.field("numeric_mode", numeric_mode,
           "exact: a token's log-probability has the same bits in engine and trainer, whatever it is computed "
           "with; fast: the "
-          "fastest kernels, the same bits in every run. auto: exact on the CPU, fast on a GPU.")
+          "fastest kernels, the same bits in every run unless deterministic is false. auto: exact on the "
+          "CPU, fast on a "
+          "GPU.")
       .one_of({"auto", "exact", "fast"});
   s.field("deterministic", deterministic,
           "The same bits in every run. false: on a GPU, attention's backward may add in any order, which is "
@@ -293,6 +297,11 @@ void RunSection::arm_fail_points() const {
 void RunSection::validate() const {
   if (device != "auto" && !device.starts_with("cuda")) choose_device(device);  // no GPU is asked for
   if (memory_limit.has_value()) parse_bytes(*memory_limit, "memory_limit");
+  if (!deterministic && numeric_mode == "exact") {
+    throw bad_input("deterministic is false and numeric_mode is exact",
+                    "mode exact keeps the order of every sum",
+                    "set deterministic to true, or numeric_mode to fast");
+  }
 }
 
 std::size_t RunSection::memory_limit_bytes(Device on) const {

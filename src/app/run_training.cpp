@@ -55,6 +55,7 @@ bool depends_on_length(const train::SchedulerConfig& scheduler) {
 RunSection decisive(const RunSection& run) {
   RunSection out;
   out.seed = run.seed;
+  out.deterministic = run.deterministic;
   return out;
 }
 

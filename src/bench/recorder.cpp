@@ -62,7 +62,7 @@ Result Recorder::result() const {
   Extension e;
   std::vector<double> mfu, true_mfu, throughput;
   const double devices = static_cast<double>(r.config.num_gpus) * facts_.peak_flops;
-  double peak_memory = 0;
+  double peak_memory = 0, tokens = 0, flops = 0, seconds = 0;
   for (std::size_t i = 0; i < steps_.size(); ++i) {
     const StepSample& s = steps_[i];
     if (!std::isfinite(s.loss) || !(s.grad_norm > 0)) {
@@ -80,14 +80,22 @@ Result Recorder::result() const {
     true_mfu.push_back(100 * true_flops_of_row(facts_.shape, s.document_lengths) / s.interval_seconds /
                        devices);
     e.step_seconds.push_back(s.step_seconds);
+    tokens += static_cast<double>(s.tokens);
+    flops += true_flops_of_row(facts_.shape, s.document_lengths);
+    seconds += s.interval_seconds;
   }
   r.metrics.mfu = summarise(mfu);
   r.metrics.throughput = summarise(throughput);
+  // Of all steps together: a mean of rates would count a slow step for less than the time it took.
+  r.metrics.throughput.mean = tokens / seconds;
+  r.metrics.mfu.mean =
+      100 * reference_flops_per_token(facts_.shape, r.config.seq_len) * tokens / seconds / devices;
   r.metrics.step_time = summarise(e.step_seconds);
   r.metrics.peak_memory_gib = peak_memory / kGiB;
   r.metrics.peak_memory_pct =
       facts_.device_bytes > 0 ? 100 * peak_memory / static_cast<double>(facts_.device_bytes) : 0;
   e.true_mfu = summarise(true_mfu);
+  e.true_mfu.mean = 100 * flops / seconds / devices;
   e.planned_memory_gib = static_cast<double>(facts_.planned_bytes) / kGiB;
   e.first_step_seconds = first_step_seconds_;
   e.first_step_begins = first_step_begins_;

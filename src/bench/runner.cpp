@@ -6,6 +6,7 @@
 #include <chrono>
 #include <ctime>
 #include <filesystem>
+#include <map>
 #include <optional>
 
 #include "base/durable.h"
@@ -127,6 +128,7 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
   fs::create_directories(options.results + "/logs");
   const std::vector<Result> known = read_directory(options.results);
   RunnerOutcome outcome;
+  std::map<std::string, std::string> written;  // result files of this run, by whose row
   const Budget budget(options.seconds);
   std::size_t number = 0;
   for (PlannedRow row : rows) {
@@ -174,8 +176,14 @@ RunnerOutcome run_matrix(const std::vector<PlannedRow>& rows, const RunnerOption
       break;
     }
     const Result kept = failed ? *failed : median_of(std::move(results));
-    durable::write_file(durable::system_files(), options.results + "/" + kept.config.file_name(),
-                        to_json(kept));
+    const std::string name = kept.config.file_name();
+    if (const auto [before, is_new] = written.emplace(name, row.id); !is_new) {
+      throw bad_input(
+          fmt::format("the rows {} and {} have one result file, {}", before->second, row.id, name),
+          "what tells them apart is in `extra` alone, so the second would overwrite the first",
+          "use the keys of a row for it, or measure them into two directories (--results)");
+    }
+    durable::write_file(durable::system_files(), options.results + "/" + name, to_json(kept));
     if (failed) {
       ++outcome.failed;
       options.say(fmt::format("{} {}: failed: {}", progress, row.id, kept.config.error_reason));

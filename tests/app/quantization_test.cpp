@@ -74,6 +74,40 @@ TEST_F(Quantization, ResultsNameIt) {
   EXPECT_EQ(Json::parse(slurp(*world_ / "result.json")).at("config").at("numeric_mode"), "fp8");
 }
 
+// The CPU adds in one order in any case.
+TEST_F(Quantization, AnyOrderIsNothingOnTheCpuAndNotInModeExact) {
+  const std::vector<std::string> bench = {"sft",
+                                          "--bench",
+                                          "--model.name",
+                                          *world_ / "wider",
+                                          "--data.seq-len",
+                                          "32",
+                                          "--data.batch-size",
+                                          "1",
+                                          "--data.type",
+                                          "fake",
+                                          "--max-steps",
+                                          "3",
+                                          "--device",
+                                          "cpu",
+                                          "--threads",
+                                          "1",
+                                          "--deterministic",
+                                          "false",
+                                          "--output-dir",
+                                          *world_ / "any"};
+  auto words = bench;
+  words.insert(words.end(), {"--bench.output-json", *world_ / "any.json"});
+  const auto o = world_->run(words);
+  ASSERT_EQ(o.code, 0) << o.err;
+  EXPECT_EQ(Json::parse(slurp(*world_ / "any.json")).at("config").at("numeric_mode"), "exact");
+  words = bench;
+  words.insert(words.end(), {"--numeric-mode", "exact"});
+  const auto refused = world_->run(words);
+  EXPECT_EQ(refused.code, 2);
+  expect_has(refused.err, {"deterministic is false and numeric_mode is exact"});
+}
+
 TEST_F(Quantization, WhatCannotBeIsRefusedInASentence) {
   const auto odd = world_->run(sft("refused", "odd", {"--model.quantization", "fp8"}));
   EXPECT_EQ(odd.code, 2);

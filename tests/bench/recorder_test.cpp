@@ -48,6 +48,20 @@ TEST(Recorder, WarmUpIsLeftOut) {
   EXPECT_NE(recorder.table().find("Overall"), std::string::npos);
 }
 
+// 400 tokens in one second and 400 in three are 200 a second, not 267.
+TEST(Recorder, AMeanIsOfAllStepsTogether) {
+  Recorder recorder(facts());
+  recorder.step(sample(100));
+  recorder.step(sample(1));
+  recorder.step(sample(3));
+  const Result r = recorder.result();
+  EXPECT_DOUBLE_EQ(r.metrics.throughput.mean, 200);
+  EXPECT_DOUBLE_EQ(r.metrics.mfu.mean, 100 * reference_flops_per_token(facts().shape, 100) * 200 / 2e9);
+  const std::vector<std::int64_t> lengths(4, 100);
+  EXPECT_DOUBLE_EQ(r.extension->true_mfu.mean, 100 * 2 * true_flops_of_row(facts().shape, lengths) / 4 / 2e9);
+  EXPECT_NEAR(r.metrics.throughput.max, 400, 1e-9);
+}
+
 TEST(Recorder, WorkMustBeReal) {
   Recorder too_short(facts());
   too_short.step(sample(1));

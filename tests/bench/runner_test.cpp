@@ -164,6 +164,23 @@ TEST(Runner, KeepsFailuresAndGoesOn) {
   EXPECT_EQ(results[0].config.error_reason, "exit code 2: nothing works");
 }
 
+TEST(Runner, ARowDoesNotOverwriteAnothersResult) {
+  const test::TemporaryDirectory dir;
+  Matrix matrix = two_rows();
+  matrix.row.push_back(matrix.row[0]);
+  matrix.row.back().id = "again";
+  matrix.row.back().extra = {"--optim.lr", "1"};
+  std::vector<std::string> lines;
+  try {
+    run_matrix(plan_rows(matrix), options_in(dir, script(dir, "exit 2\n"), &lines));
+    ADD_FAILURE() << "the first row's result was overwritten";
+  } catch (const Error& e) {
+    EXPECT_EQ(e.code(), ExitCode::kBadInput);
+    EXPECT_NE(std::string(e.what()).find("and again have one result file"), std::string::npos) << e.what();
+  }
+  EXPECT_EQ(read_directory(dir / "results").size(), 2U);
+}
+
 TEST(Runner, SkipsWhatThisCommitHasAndRunsTheRest) {
   const test::TemporaryDirectory dir;
   // The program writes a result file for the row that it was given, as a training command does.
