@@ -77,11 +77,11 @@ Result Recorder::result() const {
     const double rate = static_cast<double>(s.tokens) / s.interval_seconds;
     throughput.push_back(rate);
     mfu.push_back(100 * reference_flops_per_token(facts_.shape, r.config.seq_len) * rate / devices);
-    true_mfu.push_back(100 * true_flops_of_row(facts_.shape, s.document_lengths) / s.interval_seconds /
-                       devices);
+    const double work = true_flops_of_row(facts_.shape, s.document_lengths);
+    true_mfu.push_back(100 * work / s.interval_seconds / devices);
     e.step_seconds.push_back(s.step_seconds);
     tokens += static_cast<double>(s.tokens);
-    flops += true_flops_of_row(facts_.shape, s.document_lengths);
+    flops += work;
     seconds += s.interval_seconds;
   }
   r.metrics.mfu = summarise(mfu);

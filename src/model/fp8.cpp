@@ -24,10 +24,6 @@ std::array<Size, kProducts> sizes_of(const ModelConfig& c) {
   return {{{c.qkv().width(), h}, {h, attn}, {2 * inner, h}, {h, inner}}};
 }
 
-Tensor bytes_at(const Tensor& memory, std::int64_t rows, std::int64_t width) {
-  return Tensor(memory.raw(), DType::kU8, {rows, width}, memory.device());
-}
-
 // The library wants scales at multiples of 16 bytes.
 constexpr std::int64_t kScaleStep = 16 / static_cast<std::int64_t>(sizeof(float));
 
@@ -109,8 +105,8 @@ void forget_scales(const ops::Context& ctx, const Fp8Memory& memory) {
 void fp8_forward(const BlockContext& block, AdapterPlace place, const Tensor& y, const Tensor& x,
                  const Tensor& w, const Tensor& bias) {
   const Fp8Memory& memory = *block.fp8;
-  const Tensor qx = bytes_at(memory.input, x.dim(0), x.dim(1)),
-               qw = bytes_at(memory.weight, w.dim(0), w.dim(1));
+  const Tensor qx = columns(memory.input, x.dim(0), x.dim(1)),
+               qw = columns(memory.weight, w.dim(0), w.dim(1));
   const Scale sx = quantized(block, place, kInput, qx, {}, x, block.again);
   const Scale sw = quantized(block, place, kWeight, qw, {}, w, block.again);
   ops::fp8_product(block.ctx, y, qx, sx.scale, qw, sw.scale, bias, false, ops::Fp8Sums::kQuick);
@@ -120,11 +116,11 @@ void fp8_backward_weight(const BlockContext& block, AdapterPlace place, const Te
                          const Tensor& x) {
   const Fp8Memory& memory = *block.fp8;
   const std::int64_t tokens = dy.dim(0), padded = ops::fp8_padded(tokens);
-  const Tensor q = bytes_at(memory.gradient, tokens, dy.dim(1));
-  const Tensor qt = dw.empty() ? Tensor() : bytes_at(memory.gradient_t, dy.dim(1), padded);
+  const Tensor q = columns(memory.gradient, tokens, dy.dim(1));
+  const Tensor qt = dw.empty() ? Tensor() : columns(memory.gradient_t, dy.dim(1), padded);
   const Scale sy = quantized(block, place, kGradient, q, qt, dy, false);
   if (dw.empty()) return;
-  const Tensor xt = bytes_at(memory.input, x.dim(1), padded);
+  const Tensor xt = columns(memory.input, x.dim(1), padded);
   const Scale sx = quantized(block, place, kInput, {}, xt, x, true);
   ops::fp8_product(block.ctx, dw, qt, sy.scale, xt, sx.scale, {}, true, ops::Fp8Sums::kCareful);
 }
@@ -132,8 +128,8 @@ void fp8_backward_weight(const BlockContext& block, AdapterPlace place, const Te
 void fp8_backward_input(const BlockContext& block, AdapterPlace place, const Tensor& dx, const Tensor& dy,
                         const Tensor& w) {
   const Fp8Memory& memory = *block.fp8;
-  const Tensor q = bytes_at(memory.gradient, dy.dim(0), dy.dim(1));
-  const Tensor wt = bytes_at(memory.weight, w.dim(1), w.dim(0));
+  const Tensor q = columns(memory.gradient, dy.dim(0), dy.dim(1));
+  const Tensor wt = columns(memory.weight, w.dim(1), w.dim(0));
   const Scale sw = quantized(block, place, kWeight, {}, wt, w, true);
   ops::fp8_product(block.ctx, dx, q, scale_of(block, place, kGradient).scale, wt, sw.scale, {}, false,
                    ops::Fp8Sums::kCareful);

@@ -30,6 +30,34 @@ class Quantization : public ::testing::Test {
     more.insert(more.end(), {"--model.name", *world_ / model, "--device", "cpu"});
     return world_->sft(out, more);
   }
+  // Three steps of a benchmark on the CPU, whose result goes to <world>/<name>.json.
+  static std::vector<std::string> bench(const std::string& name, const std::vector<std::string>& more) {
+    std::vector<std::string> words = {"sft",
+                                      "--bench",
+                                      "--model.name",
+                                      *world_ / "wider",
+                                      "--data.seq-len",
+                                      "32",
+                                      "--data.batch-size",
+                                      "1",
+                                      "--data.type",
+                                      "fake",
+                                      "--max-steps",
+                                      "3",
+                                      "--device",
+                                      "cpu",
+                                      "--threads",
+                                      "1",
+                                      "--output-dir",
+                                      *world_ / name,
+                                      "--bench.output-json",
+                                      *world_ / (name + ".json")};
+    words.insert(words.end(), more.begin(), more.end());
+    return words;
+  }
+  static std::string mode_of(const std::string& name) {
+    return Json::parse(slurp(*world_ / (name + ".json"))).at("config").at("numeric_mode");
+  }
   static SftWorld* world_;
 };
 SftWorld* Quantization::world_ = nullptr;
@@ -48,62 +76,17 @@ TEST_F(Quantization, ARunInFp8LearnsAndIsNotTheSameRun) {
 }
 
 TEST_F(Quantization, ResultsNameIt) {
-  const auto o = world_->run({"sft",
-                              "--bench",
-                              "--model.name",
-                              *world_ / "wider",
-                              "--data.seq-len",
-                              "32",
-                              "--data.batch-size",
-                              "1",
-                              "--data.type",
-                              "fake",
-                              "--max-steps",
-                              "3",
-                              "--device",
-                              "cpu",
-                              "--threads",
-                              "1",
-                              "--model.quantization",
-                              "fp8",
-                              "--output-dir",
-                              *world_ / "bench",
-                              "--bench.output-json",
-                              *world_ / "result.json"});
+  const auto o = world_->run(bench("result", {"--model.quantization", "fp8"}));
   ASSERT_EQ(o.code, 0) << o.err;
-  EXPECT_EQ(Json::parse(slurp(*world_ / "result.json")).at("config").at("numeric_mode"), "fp8");
+  EXPECT_EQ(mode_of("result"), "fp8");
 }
 
 // The CPU adds in one order in any case.
 TEST_F(Quantization, AnyOrderIsNothingOnTheCpuAndNotInModeExact) {
-  const std::vector<std::string> bench = {"sft",
-                                          "--bench",
-                                          "--model.name",
-                                          *world_ / "wider",
-                                          "--data.seq-len",
-                                          "32",
-                                          "--data.batch-size",
-                                          "1",
-                                          "--data.type",
-                                          "fake",
-                                          "--max-steps",
-                                          "3",
-                                          "--device",
-                                          "cpu",
-                                          "--threads",
-                                          "1",
-                                          "--deterministic",
-                                          "false",
-                                          "--output-dir",
-                                          *world_ / "any"};
-  auto words = bench;
-  words.insert(words.end(), {"--bench.output-json", *world_ / "any.json"});
-  const auto o = world_->run(words);
+  const auto o = world_->run(bench("any", {"--deterministic", "false"}));
   ASSERT_EQ(o.code, 0) << o.err;
-  EXPECT_EQ(Json::parse(slurp(*world_ / "any.json")).at("config").at("numeric_mode"), "exact");
-  words = bench;
-  words.insert(words.end(), {"--numeric-mode", "exact"});
-  const auto refused = world_->run(words);
+  EXPECT_EQ(mode_of("any"), "exact");
+  const auto refused = world_->run(bench("refused", {"--deterministic", "false", "--numeric-mode", "exact"}));
   EXPECT_EQ(refused.code, 2);
   expect_has(refused.err, {"deterministic is false and numeric_mode is exact"});
 }

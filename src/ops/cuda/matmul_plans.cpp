@@ -36,9 +36,9 @@ cudaDataType library_type(DType type) {
   return type == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
 }
 
-// y = x w^T: gradients need not be the same whatever the batch is.
+// y = x w^T: gradients need not be the same whatever the batch is. Mode exact has no products in FP8.
 bool is_forward(const ProductKey& key) {
-  return !key.transpose_a && key.transpose_b;
+  return !key.transpose_a && key.transpose_b && !key.fp8;
 }
 
 }  // namespace
@@ -234,7 +234,7 @@ std::vector<cublasLtMatmulAlgo_t> ProductPlans::proposals(const ProductKey& key,
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_out);
   set(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_out);
 
-  const bool exact = exact_ && is_forward(key) && !key.fp8;
+  const bool exact = exact_ && is_forward(key);
   const int wanted = exact ? kExactProposals : kProposals;
   std::vector<cublasLtMatmulHeuristicResult_t> results(static_cast<std::size_t>(wanted));
   int found = 0;
@@ -278,7 +278,7 @@ bool ProductPlans::take_measured(const ProductKey& key, Plan& plan) {
   const cublasStatus_t status =
       lt_.check_algorithm(handle_.get(), plan.product.get(), plan.a.get(), plan.b.get(), plan.out.get(),
                           plan.out.get(), &algorithm, &result);
-  if (exact_ && is_forward(key) && !key.fp8 && !has_one_order(algorithm)) return false;
+  if (exact_ && is_forward(key) && !has_one_order(algorithm)) return false;
   if (status != CUBLAS_STATUS_SUCCESS || result.workspaceSize > workspace_of(key.batch)) {
     warnings_.push_back(fmt::format("{}: the algorithm of product {} is ignored: {} does not take it", file_,
                                     entry->first, library_version()));
